@@ -1,0 +1,33 @@
+"""Package metadata of bcnet-keras; pyproject.toml holds the build system and the settings of the tools."""
+
+from setuptools import find_packages, setup
+
+DEMO = ["scikit-learn>=1.3"]  # the digits images
+
+setup(
+    name="bcnet-keras",
+    version="0.1.0",
+    description="Cooperating binary and 8-bit networks for Keras and TensorFlow Lite Micro",
+    license="Apache-2.0",
+    packages=find_packages(include=["bcnet_keras", "bcnet_keras.*"]),
+    python_requires=">=3.10,<3.13",
+    install_requires=[
+        "tensorflow>=2.17,<2.20",
+        "tf-keras>=2.17,<2.20",
+        "larq>=0.14",
+        "larq-compute-engine>=0.16",
+        "tensorflow-model-optimization>=0.8",
+        "tflite-micro==0.dev20260928214037",  # published as dated pre-releases only
+        "numpy<2",  # larq-compute-engine is built against NumPy 1
+        "absl-py",
+        "flatbuffers",
+        "matplotlib",
+        "pillow",
+        "tqdm",
+    ],
+    extras_require={
+        "demo": DEMO,
+        "test": [*DEMO, "hypothesis>=6", "pytest>=8", "ruff>=0.6"],
+    },
+    entry_points={"console_scripts": ["bcnet = bcnet_keras.cli:main"]},
+)
