@@ -1,0 +1,29 @@
+# Each target sets up what it needs and is safe to repeat.
+#   make demo    trains, calibrates and converts a pair on the digits images, into runs/demo
+#   make test    all tests
+#   make lint    style of the Python and C++ sources
+# PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
+
+PYTHON ?=
+TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \
+	qemu-system-arm cmake g++ clang clang-format make git
+CPP_SOURCES = $(shell find tflm_ops -name build -prune -o \( -name '*.cc' -o -name '*.h' \) -print 2>/dev/null)
+
+.PHONY: demo test lint venv packages
+
+demo: venv
+	.venv/bin/bcnet demo
+
+test: packages venv
+	.venv/bin/python -m pytest
+
+lint: packages venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(if $(CPP_SOURCES),clang-format --dry-run -Werror $(CPP_SOURCES))
+
+venv:
+	@scripts/make_venv.sh $(PYTHON)
+
+packages:
+	@scripts/debian_packages.sh $(TEST_PACKAGES)

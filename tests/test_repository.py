@@ -1,0 +1,75 @@
+"""The files around the package refer to things that exist."""
+
+import os
+import re
+import subprocess
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_targets():
+    return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", ["docker/Dockerfile", "docker/README.md", ".ci/run", "Makefile"])
+def test_scripts_and_targets_that_are_called_exist(path):
+    text = (ROOT / path).read_text()
+    scripts = re.findall(r"scripts/[\w-]+\.\w+", text)
+    targets = re.findall(r"\bmake (demo|test|lint|bench|venv|packages)\b", text) + re.findall(
+        r'"make", "([\w-]+)"', text
+    )
+    assert scripts or targets
+    for script in scripts:
+        assert os.access(ROOT / script, os.X_OK), script
+    assert set(targets) <= make_targets()
+
+
+def test_docker_image_builds_by_make_and_does_not_run_as_root():
+    text = (ROOT / "docker/Dockerfile").read_text()
+    steps = [step for line in re.findall(r"^RUN (.*)$", text, re.MULTILINE) for step in line.split(" && ")]
+    allowed = ("apt-get ", "rm -rf /var/lib/apt/lists/", "useradd ", "install --directory ", "make ")
+    assert [step for step in steps if not step.startswith(allowed)] == []
+    called = [step.split()[1] for step in steps if step.startswith("make ")]
+    assert called and set(called) <= make_targets()
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["bcnet"]
+    copied = [word for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    assert all((ROOT / word).exists() for word in copied if not word.startswith("--"))
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {}
+    for line in filter(lambda line: not line.startswith("#"), lines):
+        name, version = line.split("==")
+        pins[name] = version
+    for requirement in map(Requirement, requires("bcnet-keras")):
+        name = requirement.name.lower().replace("_", "-")
+        assert requirement.specifier.contains(pins[name], prereleases=True), requirement
+
+
+def test_unsuitable_interpreter_is_refused_in_one_line(tmp_path):
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nexit 1\n")
+    interpreter.chmod(0o755)
+    result = subprocess.run([ROOT / "scripts/make_venv.sh", interpreter], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "is not Python 3.10, 3.11 or 3.12" in result.stderr
+
+
+def test_missing_packages_are_named_where_they_cannot_be_installed(tmp_path):
+    # A PATH without apt-get, sudo and dpkg-query: every package counts as missing and none can be installed.
+    (tmp_path / "bash").symlink_to("/bin/bash")
+    (tmp_path / "id").symlink_to("/usr/bin/id")
+    result = subprocess.run(
+        ["/bin/bash", ROOT / "scripts/debian_packages.sh", "qemu-system-arm", "cmake"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0
+    assert result.stderr == "Missing packages; please run: sudo apt-get install qemu-system-arm cmake\n"
