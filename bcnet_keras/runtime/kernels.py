@@ -1,0 +1,235 @@
+"""The kernels of ``tflm_ops`` as functions on NumPy arrays, without TensorFlow Lite Micro.
+
+They compute what the operators of the same name compute in a flatbuffer. A C++ compiler is needed on first use.
+
+    packed = kernels.quantize(np.array([[0.5, -2.0, 3.0]], np.float32))     # [[0b010]]
+    signs = kernels.dequantize(packed, channels=3, dtype=np.float32)        # [[1, -1, 1]]
+
+Bitpacked arrays are uint32: the last dimension holds 32 channels a word, channel c in bit c % 32, a 1 bit for -1.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from flatbuffers import flexbuffers
+
+from bcnet_keras.runtime import native
+
+_TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
+_SOURCES = [
+    "tflm_ops/host/kernels.cc",
+    "tflm_ops/kernels/bconv2d.cc",
+    "tflm_ops/kernels/bconv2d_prepare.cc",
+    "tflm_ops/kernels/bmaxpool2d.cc",
+    "tflm_ops/kernels/flexbuffer.cc",
+    "tflm_ops/kernels/gate.cc",
+    "tflm_ops/kernels/options.cc",
+    "tflm_ops/kernels/quantize.cc",
+    "tflm_ops/kernels/window.cc",
+]
+
+
+class GateDecision(NamedTuple):
+    """What a gate says of one vector of logits."""
+
+    predicted_class: int
+    confidence: float
+    """In [0, 1], higher is surer; NaN when a logit is not finite."""
+    escalate: bool
+    """The confidence is below the threshold."""
+
+
+def words(channels: int) -> int:
+    """Words of 32 bits that ``channels`` bits take."""
+    return -(-channels // 32)
+
+
+def encode_options(options: Mapping[str, object]) -> bytes:
+    """An operator's options as a flatbuffer holds them: a FlexBuffer map of ints, floats, strings and float vectors."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, value in sorted(options.items()):
+            builder.Key(key)
+            if isinstance(value, str):
+                builder.String(value)
+            elif isinstance(value, (int, np.integer)):
+                builder.Int(int(value))
+            elif np.ndim(value) == 0:
+                builder.Float(float(value))
+            else:
+                builder.TypedVectorFromElements([float(v) for v in np.asarray(value)])
+    return bytes(builder.Finish())
+
+
+def quantize(x: np.ndarray, zero_point: int = 0) -> np.ndarray:
+    """LceQuantize: signs of ``x`` (float32, int8 or bool; any shape of rank 1 or more), bitpacked along the last axis.
+
+    Values below 0 (``zero_point`` for int8), or False, become 1 bits.
+    """
+    x = np.ascontiguousarray(x)
+    rows, channels = _rows(x.shape)
+    output = np.empty((*x.shape[:-1], words(channels)), np.uint32)
+    _call("bcnet_quantize", _type(x.dtype), rows, channels, ctypes.c_int32(zero_point), _data(x), _data(output))
+    return output
+
+
+def dequantize(x: np.ndarray, channels: int, dtype=np.float32, scale: float = 1.0, zero_point: int = 0) -> np.ndarray:
+    """LceDequantize: +1 and -1 as float32, their codes as int8, or True and False as bool.
+
+    ``scale`` and ``zero_point`` are those of an int8 output.
+    """
+    x = _bitpacked("x", x)
+    if words(channels) != x.shape[-1]:
+        raise ValueError(f"x has {x.shape[-1]} words a row, expected {words(channels)} for {channels} channels")
+    output = np.empty((*x.shape[:-1], channels), dtype)
+    rows, _ = _rows(x.shape)
+    scale, zero_point = ctypes.c_float(scale), ctypes.c_int32(zero_point)
+    _call("bcnet_dequantize", _type(output.dtype), rows, channels, scale, zero_point, _data(x), _data(output))
+    return output
+
+
+def bmaxpool2d(x: np.ndarray, options: bytes, output_shape: tuple[int, int, int, int]) -> np.ndarray:
+    """LceBMaxPool2d on bitpacked NHWC ``x``; ``options`` as :func:`encode_options` makes them."""
+    x = _bitpacked("x", x)
+    output = np.empty(output_shape, np.uint32)
+    _call(
+        "bcnet_bmaxpool2d",
+        options,
+        ctypes.c_size_t(len(options)),
+        _dims(x.shape),
+        _dims(output_shape),
+        _data(x),
+        _data(output),
+    )
+    return output
+
+
+def bconv2d(
+    x: np.ndarray,
+    filters: np.ndarray,
+    options: bytes,
+    output_shape: tuple[int, int, int, int],
+    dtype,
+    *,
+    multiplier: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
+    scale: float = 1.0,
+    zero_point: int = 0,
+    fixed_point: bool = False,
+) -> np.ndarray:
+    """LceBconv2d on bitpacked NHWC ``x`` and OHWI ``filters``.
+
+    Args:
+        options: as :func:`encode_options` makes them, with the names of Larq Compute Engine.
+        output_shape: NHWC, the last dimension in words for a bitpacked output.
+        dtype: float32, int8, or uint32 for a bitpacked output.
+        multiplier, bias: float32, one for each output channel; for float32 and int8 outputs.
+        thresholds: int32, one for each output channel; for a bitpacked output.
+        scale, zero_point: of an int8 output.
+        fixed_point: compute the int8 output as cores without floating-point unit do.
+    """
+    x, filters = _bitpacked("x", x), _bitpacked("filters", filters)
+    output = np.empty(output_shape, dtype)
+    output_type = {"float32": 0, "int8": 1, "uint32": 2}.get(output.dtype.name)
+    if output_type is None:
+        raise TypeError(f"dtype must be float32, int8 or uint32, not {output.dtype.name}")
+    if output_type == 2:
+        vectors = [None, None, _vector("thresholds", thresholds, np.int32, len(filters))]
+    else:
+        vectors = [_vector(n, v, np.float32, len(filters)) for n, v in (("multiplier", multiplier), ("bias", bias))]
+        vectors.append(None)
+    _call(
+        "bcnet_bconv2d",
+        options,
+        ctypes.c_size_t(len(options)),
+        _dims(x.shape),
+        _dims(filters.shape),
+        _dims(output_shape),
+        output_type,
+        int(fixed_point),
+        ctypes.c_float(scale if output_type == 1 else 1.0),
+        ctypes.c_int32(zero_point if output_type == 1 else 0),
+        _data(x),
+        _data(filters),
+        *(None if v is None else _data(v) for v in vectors),
+        _data(output),
+    )
+    return output
+
+
+def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.ndarray | None = None) -> GateDecision:
+    """BcnetGate on one vector of logits, float32 or int8 (with their ``scale``).
+
+    ``thresholds`` (one, or one a class) stand in for those of ``options``.
+    """
+    logits = np.ascontiguousarray(logits).reshape(-1)
+    if logits.dtype not in (np.float32, np.int8):
+        raise TypeError(f"logits must be float32 or int8, not {logits.dtype}")
+    predicted, confidence, escalate = ctypes.c_int32(), ctypes.c_float(), ctypes.c_int32()
+    own = None if thresholds is None else np.ascontiguousarray(thresholds, np.float32).reshape(-1)
+    _call(
+        "bcnet_gate",
+        options,
+        ctypes.c_size_t(len(options)),
+        _type(logits.dtype),
+        len(logits),
+        ctypes.c_float(scale),
+        _data(logits),
+        None if own is None else _data(own),
+        ctypes.c_size_t(0 if own is None else len(own)),
+        ctypes.byref(predicted),
+        ctypes.byref(confidence),
+        ctypes.byref(escalate),
+    )
+    return GateDecision(predicted.value, confidence.value, bool(escalate.value))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    flags = ["-fno-exceptions", "-fno-rtti", "-Wl,-Bsymbolic"]
+    return ctypes.CDLL(str(native.build("kernels", _SOURCES, flags)))
+
+
+def _call(name: str, *arguments) -> None:
+    function = getattr(_library(), name)
+    function.restype = ctypes.c_char_p
+    if reason := function(*arguments):
+        raise ValueError(f"{name.removeprefix('bcnet_')}: {reason.decode()}")
+
+
+def _data(array: np.ndarray) -> ctypes.c_void_p:
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def _dims(shape) -> ctypes.Array:
+    if len(shape) != 4:
+        raise ValueError(f"expected 4 dimensions, got shape {tuple(shape)}")
+    return (ctypes.c_int32 * 4)(*shape)
+
+
+def _rows(shape) -> tuple[int, int]:
+    if not shape or 0 in shape:
+        raise ValueError(f"expected at least one dimension and no empty one, got shape {tuple(shape)}")
+    return int(np.prod(shape[:-1])), shape[-1]
+
+
+def _type(dtype) -> int:
+    if (number := _TYPES.get(np.dtype(dtype))) is None:
+        raise TypeError(f"expected float32, int8 or bool, not {np.dtype(dtype)}")
+    return number
+
+
+def _bitpacked(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint32:
+        raise TypeError(f"{name} must be uint32 (bitpacked), not {array.dtype}")
+    return np.ascontiguousarray(array)
+
+
+def _vector(name: str, array: np.ndarray | None, dtype, size: int) -> np.ndarray:
+    if array is None or np.shape(array) != (size,):
+        raise ValueError(f"{name} must hold {size} numbers, got {None if array is None else np.shape(array)}")
+    return np.ascontiguousarray(array, dtype)

@@ -1,0 +1,103 @@
+"""The plain kernels against Larq Compute Engine's interpreter: the same operators, the same inputs."""
+
+import cases
+import numpy as np
+import pytest
+from lce_graphs import run_kernels, run_lce
+
+GRID = 4800
+
+
+def batches(nodes, size=100):
+    for start in range(0, len(nodes), size):
+        chunk = nodes[start : start + size]
+        yield from zip(chunk, run_lce(chunk), strict=True)
+
+
+def differences(node, actual, expected):
+    assert actual.dtype == expected.dtype and actual.shape == expected.shape
+    if actual.dtype == np.int8:
+        return np.abs(actual.astype(int) - expected.astype(int))
+    return (actual.view(np.uint32) if actual.dtype == np.float32 else actual) != (
+        expected.view(np.uint32) if expected.dtype == np.float32 else expected
+    )
+
+
+@pytest.fixture(scope="module")
+def convolutions():
+    return list(batches(cases.bconv2d_grid(GRID)))
+
+
+def test_bconv2d_equals_lce(convolutions):
+    for node, expected in convolutions:
+        assert not differences(node, run_kernels(node), expected).any(), (node.options, node.output)
+
+
+def test_the_grid_holds_what_it_says(convolutions):
+    nodes = [node for node, _ in convolutions]
+    assert len(nodes) >= 2000
+    sizes = {n for node in nodes for n in node.inputs[0].shape[1:3]}
+    assert {1, 17} <= sizes
+    assert {1, 257} <= {node.options["channels_in"] for node in nodes}
+    assert {1, 2, 3, 4, 5} <= {n for node in nodes for n in node.inputs[1].shape[1:3]}
+    for option, values in {
+        "padding": {0, 1},
+        "pad_values": {0, 1},
+        "fused_activation_function": {0, 1, 2, 3},
+        "stride_height": {1, 2, 3},
+        "dilation_width_factor": {1, 2, 3},
+    }.items():
+        assert values == {node.options[option] for node in nodes}
+    assert any(node.inputs[0].shape[3] > node.inputs[1].shape[3] for node in nodes)  # groups
+
+
+def test_fixed_point_is_within_one_code_of_float(convolutions):
+    worst, off, total = 0, 0, 0
+    for node, expected in convolutions:
+        if node.output.dtype == "int8":
+            difference = differences(node, run_kernels(node, fixed_point=True), expected)
+            worst, off, total = max(worst, difference.max()), off + (difference > 0).sum(), total + difference.size
+    assert worst <= 1
+    assert off < 1e-4 * total  # a value next to a half is rare
+
+
+def test_zero_padding_of_an_odd_number_of_channels_equals_lce():
+    """Only LCE's optimised kernel takes it, for float outputs; powers of two keep its order of additions exact."""
+    rng = np.random.default_rng(1)
+    nodes = []
+    for i in range(60):
+        node = cases.bconv2d(
+            rng, output="float32", padding=cases.SAME, pad_value=0, groups=1, activation=cases.NONE, dilation=1, size=9
+        )
+        channels = (1, 3, 17, 31, 33, 65, 129)[i % 7]
+        node.options["channels_in"] = channels
+        node.inputs[0] = cases.Tensor.of(cases.bits(rng, node.inputs[0].shape[:3], channels, "random"))
+        node.inputs[1] = cases.Tensor.of(cases.bits(rng, node.inputs[1].shape[:3], channels, "random"), constant=True)
+        count = node.inputs[1].shape[0]
+        node.inputs[2] = cases.Tensor.of(
+            np.float32(2.0) ** rng.integers(-3, 4, count).astype(np.float32), constant=True
+        )
+        node.inputs[3] = cases.Tensor.of(rng.integers(-8, 8, count).astype(np.float32), constant=True)
+        nodes.append(node)
+    for node, expected in zip(nodes, run_lce(nodes, reference=False), strict=True):
+        np.testing.assert_array_equal(run_kernels(node), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_quantize_equals_lce(dtype):
+    rng = np.random.default_rng(2)
+    for node, expected in batches([cases.quantize(rng, dtype) for _ in range(200)]):
+        np.testing.assert_array_equal(run_kernels(node), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
+def test_dequantize_equals_lce(dtype):
+    rng = np.random.default_rng(3)
+    for node, expected in batches([cases.dequantize(rng, dtype) for _ in range(200)]):
+        np.testing.assert_array_equal(run_kernels(node), expected)
+
+
+def test_bmaxpool2d_equals_lce():
+    rng = np.random.default_rng(4)
+    for node, expected in batches([cases.bmaxpool2d(rng) for _ in range(400)]):
+        np.testing.assert_array_equal(run_kernels(node), expected)

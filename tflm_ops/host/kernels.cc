@@ -1,0 +1,145 @@
+// The kernels behind a plain C interface, for Python. Each function takes an operator's options as
+// they stand in a flatbuffer, checks them with the shapes as the operator itself does, and returns
+// nullptr, or why it cannot run.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bmaxpool2d.h"
+#include "tflm_ops/kernels/gate.h"
+#include "tflm_ops/kernels/quantize.h"
+
+namespace {
+
+// Types of tensors, numbered as bcnet_keras/runtime/kernels.py does.
+enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
+
+}  // namespace
+
+#define BCNET_EXPORT __attribute__((visibility("default")))
+
+extern "C" {
+
+BCNET_EXPORT const char* bcnet_quantize(int32_t type, int32_t rows, int32_t channels,
+                                        int32_t zero_point, const void* input, uint32_t* output) {
+  if (type == kFloat32) {
+    bcnet::QuantizeFloat(rows, channels, static_cast<const float*>(input), output);
+  } else if (type == kInt8) {
+    bcnet::QuantizeInt8(rows, channels, zero_point, static_cast<const int8_t*>(input), output);
+  } else {
+    bcnet::QuantizeBool(rows, channels, static_cast<const uint8_t*>(input), output);
+  }
+  return nullptr;
+}
+
+BCNET_EXPORT const char* bcnet_dequantize(int32_t type, int32_t rows, int32_t channels, float scale,
+                                          int32_t zero_point, const uint32_t* input, void* output) {
+  if (type == kFloat32) {
+    bcnet::DequantizeFloat(rows, channels, input, static_cast<float*>(output));
+  } else if (type == kInt8) {
+    bcnet::DequantizeInt8(rows, channels, bcnet::PrepareSignCodes(scale, zero_point), input,
+                          static_cast<int8_t*>(output));
+  } else {
+    bcnet::DequantizeBool(rows, channels, input, static_cast<uint8_t*>(output));
+  }
+  return nullptr;
+}
+
+BCNET_EXPORT const char* bcnet_bmaxpool2d(const uint8_t* options, size_t options_size,
+                                          const int32_t* input_dims, const int32_t* output_dims,
+                                          const uint32_t* input, uint32_t* output) {
+  bcnet::BMaxPool2dOptions parsed;
+  bcnet::BMaxPool2dParams params;
+  if (const char* reason = bcnet::ParseBMaxPool2dOptions(options, options_size, &parsed))
+    return reason;
+  if (const char* reason = bcnet::PrepareBMaxPool2d(parsed, input_dims, output_dims, &params))
+    return reason;
+  bcnet::BMaxPool2d(params, input, output);
+  return nullptr;
+}
+
+// `fixed_point` asks for the output transform of cores without floating-point unit (int8 output
+// only).
+BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_size,
+                                       const int32_t* input_dims, const int32_t* filter_dims,
+                                       const int32_t* output_dims, int32_t output_type,
+                                       int32_t fixed_point, float scale, int32_t zero_point,
+                                       const uint32_t* input, const uint32_t* filter,
+                                       const float* post_multiplier, const float* post_bias,
+                                       const int32_t* thresholds, void* output) {
+  bcnet::Bconv2dOptions parsed;
+  bcnet::Bconv2dParams params;
+  const auto type = static_cast<bcnet::Bconv2dOutput>(output_type);
+  if (const char* reason = bcnet::ParseBconv2dOptions(options, options_size, &parsed))
+    return reason;
+  if (const char* reason =
+          bcnet::PrepareBconv2d(parsed, input_dims, filter_dims, output_dims, type, &params)) {
+    return reason;
+  }
+  std::vector<uint64_t> scratch(static_cast<size_t>(bcnet::Bconv2dScratchSize(params, type)) / 8 +
+                                2);
+  if (type == bcnet::Bconv2dOutput::kBitpacked) {
+    bcnet::Bconv2dBitpacked(params, input, filter, thresholds, scratch.data(),
+                            static_cast<uint32_t*>(output));
+    return nullptr;
+  }
+  std::vector<float> multiplier(static_cast<size_t>(params.channels_out));
+  std::vector<float> bias(static_cast<size_t>(params.channels_out));
+  bcnet::Bconv2dTransform transform;
+  if (const char* reason =
+          bcnet::PrepareBconv2dTransform(params, post_multiplier, post_bias, scale, zero_point,
+                                         multiplier.data(), bias.data(), &transform)) {
+    return reason;
+  }
+  if (type == bcnet::Bconv2dOutput::kFloat32) {
+    bcnet::Bconv2dFloat(params, input, filter, transform, scratch.data(),
+                        static_cast<float*>(output));
+  } else if (fixed_point == 0) {
+    bcnet::Bconv2dInt8(params, input, filter, transform, scratch.data(),
+                       static_cast<int8_t*>(output));
+  } else {
+    std::vector<bcnet::FixedPointChannel> channels(static_cast<size_t>(params.channels_out));
+    bcnet::Bconv2dFixedTransform fixed;
+    if (!bcnet::PrepareBconv2dFixedTransform(params, transform, channels.data(), &fixed)) {
+      return "the numbers are too large for the fixed-point output transform";
+    }
+    bcnet::Bconv2dInt8(params, input, filter, fixed, scratch.data(), static_cast<int8_t*>(output));
+  }
+  return nullptr;
+}
+
+// Logits are float32 or int8. With `thresholds` null those of the options apply.
+BCNET_EXPORT const char* bcnet_gate(const uint8_t* options, size_t options_size, int32_t type,
+                                    int32_t classes, float scale, const void* logits,
+                                    const float* thresholds, size_t threshold_count,
+                                    int32_t* predicted_class, float* confidence,
+                                    int32_t* escalate) {
+  bcnet::GateOptions parsed;
+  bcnet::GateParams params;
+  if (const char* reason = bcnet::ParseGateOptions(options, options_size, &parsed)) return reason;
+  std::vector<float> own_thresholds(parsed.thresholds.size);
+  std::vector<float> weights(parsed.weights.size);
+  if (const char* reason =
+          bcnet::PrepareGate(parsed, classes, own_thresholds.data(), weights.data(), &params)) {
+    return reason;
+  }
+  if (thresholds == nullptr) {
+    thresholds = own_thresholds.data();
+    threshold_count = own_thresholds.size();
+  }
+  if (const char* reason = bcnet::CheckGateThresholds(thresholds, threshold_count, classes))
+    return reason;
+  std::vector<float> scratch(static_cast<size_t>(bcnet::GateScratchSize(params)) / sizeof(float));
+  const bcnet::GateDecision decision =
+      type == kInt8 ? bcnet::GateInt8(params, static_cast<const int8_t*>(logits), scale, thresholds,
+                                      threshold_count, scratch.data())
+                    : bcnet::GateFloat(params, static_cast<const float*>(logits), thresholds,
+                                       threshold_count, scratch.data());
+  *predicted_class = decision.predicted_class;
+  *confidence = decision.confidence;
+  *escalate = decision.escalate;
+  return nullptr;
+}
+
+}  // extern "C"

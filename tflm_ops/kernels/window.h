@@ -1,0 +1,34 @@
+// The geometry of a sliding window: padding and the size of the output.
+#ifndef TFLM_OPS_KERNELS_WINDOW_H_
+#define TFLM_OPS_KERNELS_WINDOW_H_
+
+#include <cstdint>
+
+namespace bcnet {
+
+// The numbers are those of the TensorFlow Lite schema.
+enum class Padding : int32_t { kSame = 0, kValid = 1 };
+
+// One axis of a window that slides over an input.
+struct WindowAxis {
+  int32_t input;     // size of the input
+  int32_t filter;    // taps
+  int32_t stride;    // step between two outputs
+  int32_t dilation;  // step between two taps
+  int32_t pad;       // positions before the first input that the first window covers
+  int32_t output;    // size of the output
+};
+
+// Fills pad and output from the other fields. Returns nullptr, or why there is no such window.
+const char* PrepareWindow(Padding padding, WindowAxis* axis);
+
+// The taps [begin, end) of the window of output `position` that lie on the input.
+struct TapRange {
+  int32_t begin;
+  int32_t end;
+};
+TapRange TapsInside(const WindowAxis& axis, int32_t position);
+
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_KERNELS_WINDOW_H_
