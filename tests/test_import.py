@@ -1,0 +1,126 @@
+"""`import bcnet_keras` in fresh interpreters: which Keras it gives, what it refuses, how long it takes."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def python(code, **environment):
+    """Runs `code` in a new interpreter without TF_USE_LEGACY_KERAS, unless given."""
+    base = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**base, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def error_of(code, **environment):
+    """The last line of the traceback that `code` must end with; it must come from one exception with one line."""
+    result = python(code, **environment)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.count("Traceback") == 1
+    return result.stderr.splitlines()[-1]
+
+
+def prelude(module, **attributes):
+    """Code that puts a stand-in for an installed module first, as another installation would have it."""
+    return f"import sys, types; m = types.ModuleType({module!r}); m.__dict__.update({attributes!r}); " + (
+        f"sys.modules[{module!r}] = m; "
+    )
+
+
+def test_gives_legacy_keras_by_attribute_and_by_submodule():
+    result = python(
+        "import bcnet_keras, os, tensorflow as tf\n"
+        "from tensorflow.keras import layers\n"
+        "print(os.environ['TF_USE_LEGACY_KERAS'], tf.keras.Model.__module__, layers.Dense.__module__)"
+    )
+    assert result.stdout.split()[0] == "1", result.stderr
+    assert all(module.startswith("tf_keras.") for module in result.stdout.split()[1:])
+
+
+def test_tensorflow_may_come_first_when_the_environment_chooses_legacy_keras():
+    result = python("import tensorflow, bcnet_keras", TF_USE_LEGACY_KERAS="1")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import tensorflow",
+        "import tensorflow as tf; tf.keras.Model",
+        "import tensorflow, os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",  # too late for `import tensorflow.keras`
+        "import tensorflow, tf_keras",
+    ],
+)
+def test_keras_3_loaded_before_is_refused(before):
+    assert error_of(f"{before}\nimport bcnet_keras").startswith(
+        "ImportError: TensorFlow was imported with Keras 3 before bcnet_keras"
+    )
+
+
+def test_refusal_leaves_the_environment_alone():
+    code = (
+        "import tensorflow, os\n"
+        "try: import bcnet_keras\n"
+        "except ImportError: print(os.environ.get('TF_USE_LEGACY_KERAS'))"
+    )
+    assert python(code).stdout == "None\n"
+
+
+@pytest.mark.parametrize("version", ["2.16.2", "2.20.0", "2.21.0-rc1", "3.0.0"])
+def test_tensorflow_outside_the_range_is_refused(version):
+    error = error_of(prelude("tensorflow", __version__=version, __path__=[]) + "import bcnet_keras")
+    assert error.startswith(
+        f"ImportError: bcnet_keras needs TensorFlow >=2.17,<2.20, found {version}; run: pip install"
+    )
+
+
+def test_numpy_2_is_refused():
+    error = error_of(prelude("numpy", __version__="2.1.0") + "import bcnet_keras")
+    assert error == 'ImportError: bcnet_keras needs NumPy 1, found 2.1.0; run: pip install "numpy<2"'
+
+
+def test_missing_tf_keras_is_named():
+    error = error_of("import sys; sys.modules['tf_keras'] = None; import bcnet_keras")
+    assert error.startswith("ImportError: bcnet_keras needs the legacy Keras, which is not installed; run: pip install")
+
+
+def test_unknown_name_is_an_attribute_error():
+    assert error_of("import bcnet_keras; bcnet_keras.Conv3D") == (
+        "AttributeError: module 'bcnet_keras' has no attribute 'Conv3D'"
+    )
+
+
+def test_convert_is_a_function_and_a_subpackage_in_any_order_of_import():
+    code = (
+        "import bcnet_keras.convert.flatbuffer, bcnet_keras as bc; print(callable(bc.convert), bc.convert.flatbuffer)"
+    )
+    assert python(code).stdout.startswith("True <module 'bcnet_keras.convert.flatbuffer'")
+    assert python("import bcnet_keras as bc; print(callable(bc.convert))").stdout == "True\n"
+
+
+def test_heavy_parts_wait_until_they_are_used():
+    code = (
+        "import sys, bcnet_keras; print([n for n in ('larq', 'matplotlib', 'larq_compute_engine') if n in sys.modules])"
+    )
+    assert python(code).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_import_takes_less_than_twice_the_time_of_tensorflow():
+    def seconds(module):
+        durations = []
+        for _ in range(3):
+            start = time.perf_counter()
+            assert python(f"import {module}", TF_USE_LEGACY_KERAS="1").returncode == 0
+            durations.append(time.perf_counter() - start)
+        return statistics.median(durations)
+
+    assert seconds("bcnet_keras") < 2 * seconds("tensorflow")
