@@ -1,0 +1,28 @@
+"""Binary Keras nets to int8-in, int8-out flatbuffers, by Larq Compute Engine (LCE).
+
+LCE turns the binary layers into its custom operators `LceQuantize`, `LceBconv2d` and `LceBMaxPool2d` on bitpacked
+words, and every other layer that stands between two fake quantisations into an int8 builtin.
+"""
+
+from bcnet_keras.convert.keras import convert_quietly, require_integer
+
+
+def convert_binary(model):
+    """Converts a binary Keras net (images in its input range -> logits) to the bytes of a flatbuffer.
+
+    No float tensor passes between its operators: input, output and all between are int8 or bitpacked. (The multipliers
+    and biases of an `LceBconv2d` that gives int8 are float constants.) The batch is one.
+
+    Raises:
+      TypeError: not a Keras model.
+      ValueError: the net does not convert, or not to integers only; the message names operator, layer and remedy.
+    """
+    import larq_compute_engine as lce
+    import tensorflow as tf
+
+    def convert(batch_of_one):
+        return lce.convert_keras_model(batch_of_one, inference_input_type=tf.int8, inference_output_type=tf.int8)
+
+    data = convert_quietly(convert, model, "binary net")
+    require_integer(data, model, "binary net")
+    return data

@@ -1,0 +1,62 @@
+"""Keras nets with 8-bit fake quantisation to int8 flatbuffers, by TensorFlow Lite's converter.
+
+The net is one of `bcnet_keras.layers` (`FakeQuant`, `Int8Conv2D`, ...) or one that
+`tfmot.quantization.keras.quantize_model` made.
+"""
+
+import contextlib
+
+import tensorflow as tf
+
+from bcnet_keras.convert.keras import convert_quietly, require_integer
+
+
+def convert_int8(model, input_range):
+    """Converts a quantisation-aware trained Keras net to the bytes of an int8 flatbuffer with a batch of one.
+
+    The input's scale and zero point follow from `input_range` = (lowest, highest): a tfmot net gets that range for the
+    time of the conversion, a net of `FakeQuant` layers must have it already.
+
+    Raises:
+      TypeError: not a Keras model.
+      ValueError: the net was not quantised (a float tensor stays behind) or does not convert; the message says why.
+    """
+
+    def convert(batch_of_one):
+        converter = tf.lite.TFLiteConverter.from_keras_model(batch_of_one)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()
+
+    if isinstance(model, tf.keras.Model) and not any(_quantises(layer) for layer in model.submodules):
+        raise ValueError(
+            "the int8 net has no fake quantisation: make it with bcnet_keras.int8_twin or "
+            "tfmot.quantization.keras.quantize_model, and train it"
+        )
+    with _input_range(model, input_range):
+        data = convert_quietly(convert, model, "int8 net")
+    require_integer(data, model, "int8 net")
+    return data
+
+
+def _quantises(layer):
+    from bcnet_keras.layers import FakeQuant
+
+    return isinstance(layer, FakeQuant) or type(layer).__name__ == "QuantizeLayer"
+
+
+@contextlib.contextmanager
+def _input_range(model, input_range):
+    """Gives the input quantiser of a tfmot net `input_range`, and its own range back at the end."""
+    variables = []
+    for layer in getattr(model, "layers", []):
+        if type(layer).__name__ == "QuantizeLayer" and layer.quantizer is not None:
+            variables = [layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"]]
+    before = [variable.numpy() for variable in variables]
+    for variable, value in zip(variables, input_range if variables else (), strict=True):
+        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)

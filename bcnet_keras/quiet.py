@@ -1,0 +1,42 @@
+"""Silence for converters and runtimes that talk on standard output and error from C++."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+
+
+@contextlib.contextmanager
+def quiet():
+    """Sends standard output, standard error, warnings and TensorFlow's log to a file for the time of the block.
+
+    Yields a function that returns what came so far as a string. Acts on the whole process.
+    """
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        def said():
+            file.seek(0)
+            return file.read().decode("utf-8", "replace")
+
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield said
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for number, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

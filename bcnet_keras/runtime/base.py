@@ -1,0 +1,131 @@
+"""What every interpreter has in common: images in as the data set gives them, real logits and decisions out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcnet_keras.convert import flatbuffer
+from bcnet_keras.convert.cooperative import metadata
+
+_CHUNK = 256  # images between two steps of the progress bar
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers to n images.
+
+    Attributes:
+      logits: float32 [n, classes].
+      predicted: int64 [n], the class with the largest logit.
+      escalated: bool [n], true where the int8 net was asked; None for a net alone.
+    """
+
+    logits: np.ndarray
+    predicted: np.ndarray
+    escalated: np.ndarray | None
+
+
+class BaseInterpreter:
+    """Reads the interface of a flatbuffer and leaves it to `_run` to compute.
+
+    Attributes:
+      input_shape: (h, w, c).
+      classes: number of classes.
+      class_names: list of str, or None when the file has none.
+    """
+
+    def __init__(self, model):
+        """`model` is a `schema.ModelT`; raises ValueError when it is no classifier of images in int8."""
+        graph = model.subgraphs[0]
+        inputs = [graph.tensors[index] for index in graph.inputs]
+        outputs = [graph.tensors[index] for index in graph.outputs]
+        types = [flatbuffer.type_name(tensor) for tensor in outputs]
+        if len(inputs) != 1 or types not in (["int8"], ["int8", "bool"]):
+            raise ValueError(
+                "expected a flatbuffer with one image input and the outputs logits (int8) or logits and escalated "
+                f"(bool), found {len(inputs)} inputs and the outputs {', '.join(types) or 'none'}"
+            )
+        shape, self._quantization = flatbuffer.shape(inputs[0]), flatbuffer.quantization(inputs[0])
+        if flatbuffer.type_name(inputs[0]) != "int8" or self._quantization is None or len(shape) < 2 or shape[0] != 1:
+            raise ValueError(
+                "the flatbuffer's input must be int8 [1, h, w, c] with a scale, found "
+                f"{flatbuffer.type_name(inputs[0])} {list(shape)}"
+            )
+        self._logits_quantization, logits_shape = flatbuffer.quantization(outputs[0]), flatbuffer.shape(outputs[0])
+        if self._logits_quantization is None or len(logits_shape) != 2 or logits_shape[0] != 1:
+            raise ValueError(
+                f"the flatbuffer's logits must be int8 [1, classes] with a scale, found {list(logits_shape)}"
+            )
+        self.input_shape, self.classes = shape[1:], logits_shape[1]
+        self._gated = len(outputs) == 2
+        record = metadata(model) or {}
+        self.class_names = record.get("class_names")
+        # Without a record the images are taken to be in the unit of the input itself.
+        self._raw_range = record.get("raw_range", (0.0, 1.0))
+        self._input_range = record.get("input_range", (0.0, 1.0))
+
+    def predict(self, images, verbose=0):
+        """Answers to images.
+
+        Arguments:
+          images: [n, h, w, c] (or [n, h, w] when c is 1). uint8, floats and wider integers are values in the range
+            that the data set has, kept in the flatbuffer, and saturate outside of it; int8 are the input's codes.
+          verbose: 1 shows a progress bar.
+
+        Returns:
+          `Prediction`.
+
+        Raises:
+          TypeError: `images` is no array of numbers.
+          ValueError: wrong shape, no image, or NaN or infinite values.
+        """
+        from tqdm import tqdm
+
+        codes = self._codes(images)
+        logits = np.empty((len(codes), self.classes), np.int8)
+        escalated = np.empty(len(codes), bool)
+        with tqdm(total=len(codes), disable=not verbose, unit="image") as progress:
+            for start in range(0, len(codes), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                outputs = self._run(codes[chunk])
+                logits[chunk] = outputs[0]
+                if self._gated:
+                    escalated[chunk] = outputs[1]
+                progress.update(len(codes[chunk]))
+        scale, zero_point = self._logits_quantization
+        real = np.float32(scale) * (logits.astype(np.float32) - zero_point)
+        return Prediction(real, real.argmax(axis=1), escalated if self._gated else None)
+
+    def _run(self, codes):
+        """Runs int8 [n, h, w, c]; returns [logits int8 [n, classes]] or [logits, escalated bool [n]]."""
+        raise NotImplementedError
+
+    def _codes(self, images):
+        images = self._checked(images)
+        if images.dtype == np.int8:
+            return images
+        if images.dtype == np.uint8:
+            return self._quantize(np.arange(256))[images]
+        return np.concatenate([self._quantize(part) for part in np.array_split(images, -(-len(images) // _CHUNK))])
+
+    def _checked(self, images):
+        images = np.asarray(images)
+        if images.dtype.kind not in "iuf":
+            raise TypeError(f"images must be numbers (uint8, float or int8 codes), got {images.dtype}")
+        shape = self.input_shape
+        if len(shape) == 3 and shape[-1] == 1 and images.shape[1:] == shape[:-1]:
+            images = images[..., np.newaxis]
+        if images.shape[1:] != shape or not images.ndim:
+            raise ValueError(f"images must have the shape {['n', *shape]}, got {list(images.shape)}")
+        if not len(images):
+            raise ValueError("there is no image: the array of images is empty")
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            bad = int(np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))[0])
+            raise ValueError(f"images must be finite, but image {bad} has NaN or infinite values")
+        return images
+
+    def _quantize(self, values):
+        (raw_low, raw_high), (low, high) = self._raw_range, self._input_range
+        scale, zero_point = self._quantization
+        real = low + (np.asarray(values, np.float64) - raw_low) * ((high - low) / (raw_high - raw_low))
+        return np.clip(np.floor(real / scale + 0.5) + zero_point, -128, 127).astype(np.int8)

@@ -1,0 +1,40 @@
+"""Converted pairs and nets in TensorFlow Lite, with the binary operators that Larq Compute Engine brings."""
+
+import numpy as np
+
+from bcnet_keras.convert import flatbuffer
+from bcnet_keras.convert.cooperative import LCE_OPS, has_custom_gate, replace_gate
+from bcnet_keras.runtime.base import BaseInterpreter
+
+
+class Interpreter(BaseInterpreter):
+    """TensorFlow Lite's interpreter for a flatbuffer of `bcnet_keras.convert`, or any int8 classifier of images.
+
+    A `BcnetGate` operator is replaced by the builtin operators that do the same.
+
+    Arguments:
+      source: the flatbuffer's bytes or its path.
+      num_threads: threads that share one operator's work.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: not such a flatbuffer, truncated, or with an operator that the interpreter lacks.
+    """
+
+    def __init__(self, source, num_threads=1):
+        from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
+
+        model = flatbuffer.read(flatbuffer.load(source))
+        if has_custom_gate(model):
+            model = flatbuffer.read(replace_gate(flatbuffer.write(model), "builtin"))
+        missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)
+        if missing:
+            raise ValueError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
+        super().__init__(model)
+        # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither.
+        self._interpreter = LceInterpreter(flatbuffer.write(model), num_threads=num_threads)
+
+    def _run(self, codes):
+        outputs = self._interpreter.predict(codes)
+        logits, *escalated = outputs if self._gated else [outputs]
+        return [logits.reshape(len(codes), self.classes), *(np.reshape(part, len(codes)) for part in escalated)]

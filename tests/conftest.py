@@ -1,0 +1,44 @@
+"""Fixtures for all tests."""
+
+import numpy as np
+import pytest
+
+import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
+from bcnet_keras.convert import flatbuffer
+
+
+@pytest.fixture(scope="session")
+def make_part():
+    """A function that makes a small int8 net in a second's fraction: a flatbuffer of RESHAPE and FULLY_CONNECTED."""
+    return _make_part
+
+
+def _make_part(
+    seed, classes=4, shape=(3, 3, 2), scale=0.05, zero_point=0, image=(1 / 128, 0), end=None, batch=1, spread=1.0
+):
+    """Random weights, `scale` and `zero_point` those of the logits, whose codes mostly lie in 64 * `spread` around it.
+
+    `end` is the name of a builtin operator without options that is put behind the logits.
+    """
+    schema = flatbuffer.schema
+    int8, random, size = schema.TensorType.INT8, np.random.default_rng(seed), int(np.prod(shape))
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    pixels = builder.tensor(graph, "pixels", int8, [batch, *shape], image)
+    flat = builder.tensor(graph, "flat", int8, [batch, size], image)
+    options = schema.ReshapeOptionsT()
+    options.newShape = np.array([batch, size], np.int32)
+    builder.operator(graph, "RESHAPE", [pixels, builder.constant(graph, "s", options.newShape)], [flat], options)
+    weights = random.integers(-127, 128, (classes, size)).astype(np.int8)
+    # Pixels and weights are uniform with a deviation of about 74 codes.
+    weight_scale = scale * 32 * spread / (74 * 74 * np.sqrt(size) * image[0])
+    kernel = builder.tensor(graph, "kernel", int8, weights.shape, (weight_scale, 0), weights)
+    logits = builder.tensor(graph, "logits", int8, [batch, classes], (scale, zero_point))
+    builder.operator(graph, "FULLY_CONNECTED", [flat, kernel, -1], [logits], schema.FullyConnectedOptionsT(), version=4)
+    if end:
+        last = builder.tensor(graph, "last", int8, [batch, classes], (scale, zero_point))
+        builder.operator(graph, end, [logits], [last])
+        logits = last
+    graph.inputs, graph.outputs = np.array([pixels], np.int32), np.array([logits], np.int32)
+    builder.signature(0, {"x": pixels}, {"y": logits})
+    return builder.finish()
