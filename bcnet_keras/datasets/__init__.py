@@ -1,0 +1,65 @@
+"""Small public data sets and a user's own images, as arrays with fixed training, validation and test splits.
+
+    dataset = load("fashion_mnist", data_dir="~/datasets")
+    batches = as_tf_dataset(dataset.train, batch_size=64, shuffle=True, augment=dataset.photos)
+
+Nothing is downloaded: a loader that misses its files says which ones it looks for, where, and where they can be had.
+"""
+
+import os
+from pathlib import Path
+
+from bcnet_keras.datasets.arrays import Dataset, Split, as_tf_dataset, check_arrays
+from bcnet_keras.datasets.images import cifar10, cifar100, digits, fashion_mnist, fer2013, image_folder
+from bcnet_keras.datasets.speech import speech_commands
+
+__all__ = ["NAMES", "Dataset", "Split", "as_tf_dataset", "check_arrays", "load"]
+
+_LOADERS = {
+    "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "speech_commands": speech_commands,
+    "fer2013": fer2013,
+}
+NAMES = (*_LOADERS, "folder:PATH")
+
+
+def load(name, data_dir=None, seed=0, validation_fraction=0.1):
+    """Loads a data set.
+
+    Arguments:
+      name: one of `NAMES`; `folder:PATH` takes a user's own images, one folder a class.
+      data_dir: the directory that holds the data sets; by default $BCNET_DATA_DIR, or ~/datasets when that is not set.
+      seed: decides the splits that the data set itself leaves open; the same seed gives the same splits.
+      validation_fraction: share of the training images that goes to validation, between 0 and 1, where the data set
+        has no validation split of its own.
+
+    Returns:
+      Dataset.
+
+    Raises:
+      FileNotFoundError: the files are not there.
+      ValueError: the name is unknown, or a file is broken or holds what cannot be trained on; it is named.
+    """
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"validation_fraction must be between 0 and 1, got {validation_fraction}")
+    if data_dir is None:
+        data_dir = os.environ.get("BCNET_DATA_DIR", "~/datasets")
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        dataset = image_folder(Path(path).expanduser(), seed, validation_fraction)
+    elif name in _LOADERS:
+        dataset = _LOADERS[name](Path(data_dir).expanduser(), seed, validation_fraction)
+    else:
+        raise ValueError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
+    for split in ("train", "validation", "test"):
+        try:
+            check_arrays(*getattr(dataset, split), num_classes=len(dataset.class_names))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}, {split} split: {error}") from error
+    shapes = [split.images.shape[1:] for split in (dataset.train, dataset.validation, dataset.test)]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"{name}: images differ in size between training, validation and test: {shapes}")
+    return dataset

@@ -1,0 +1,171 @@
+"""What a data set is, checks of its arrays, splits, and batches for training."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+TEST_FRACTION = 0.2  # of the images, where a data set has no test split of its own
+
+
+class Split(NamedTuple):
+    """Images [n, h, w, c] as the data set gives them (uint8 or float32) and their labels, int64 [n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+      name: as `load` takes it.
+      train, validation, test: `Split`s that share no image.
+      class_names: tuple of str; label i means class_names[i].
+      raw_range: (lowest, highest) value of the images, to be mapped linearly to the input range of a net.
+      source: what the splits are, for tables of results.
+      photos: whether a mirrored and shifted image still shows its class.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple
+    raw_range: tuple
+    source: str
+    photos: bool = False
+
+
+def check_arrays(images, labels, num_classes=None):
+    """Checks images and labels that a net shall be trained on.
+
+    Arguments:
+      images: array [n, h, w, c], uint8 or floating point, or a sequence of n such images.
+      labels: integer array or sequence [n], from 0 to num_classes - 1.
+      num_classes: int, or None when the labels say it.
+
+    Returns:
+      (images, labels) as arrays, floating point as float32 and labels as int64; not copied when they are so already.
+
+    Raises:
+      TypeError: wrong dtype.
+      ValueError: no images, images of differing sizes, wrong number of dimensions, NaN or infinite pixels, another
+        number of labels than images, labels out of range, or one class only.
+    """
+    if not isinstance(images, np.ndarray):
+        images = _stack(images)
+    labels = np.asarray(labels)
+    if images.dtype == object:
+        images = _stack(images)
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise TypeError(f"images must be uint8 or floating point, got {images.dtype}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have the shape [images, height, width, channels], got {list(images.shape)}")
+    if images.size == 0:
+        raise ValueError(f"there are no images: the shape is {list(images.shape)}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"{len(images)} images need labels of shape [{len(images)}], got {list(labels.shape)}")
+    if images.dtype != np.uint8:
+        wrong = ~np.isfinite(images).all(axis=(1, 2, 3))
+        if wrong.any():
+            raise ValueError(f"{wrong.sum()} images have NaN or infinite pixels, the first is image {wrong.argmax()}")
+        images = images.astype(np.float32, copy=False)
+    limit = labels.max() + 1 if num_classes is None else num_classes
+    wrong = (labels < 0) | (labels >= limit)
+    if wrong.any():
+        first = wrong.argmax()
+        raise ValueError(f"label {labels[first]} of image {first} is out of range: labels go from 0 to {limit - 1}")
+    if (labels == labels[0]).all():
+        raise ValueError(f"all {len(labels)} images have the label {labels[0]}; at least two classes are needed")
+    return images, labels.astype(np.int64, copy=False)
+
+
+def _stack(images):
+    images = [np.asarray(image) for image in images]
+    for index, image in enumerate(images):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"images differ in size: image 0 is {list(images[0].shape)}, image {index} is {list(image.shape)}"
+            )
+    return np.stack(images) if images else np.zeros((0, 0, 0, 0), np.uint8)
+
+
+def stratified(labels, fraction, seed):
+    """Splits indices 0..n-1 so that `fraction` of every class, and at least one image, is held out.
+
+    Returns:
+      (kept, held_out): int64 arrays in ascending order.
+
+    Raises:
+      ValueError: a class has but one image.
+    """
+    random = np.random.default_rng(seed)
+    held_out = []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise ValueError(f"class {label} has one image, which cannot be split into two parts")
+        held_out.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
+    held_out = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def split_off(images, labels, fraction, seed):
+    """Splits images and labels into two `Split`s by `stratified`."""
+    kept, held_out = stratified(labels, fraction, seed)
+    return Split(images[kept], labels[kept]), Split(images[held_out], labels[held_out])
+
+
+def missing(name, looked_for, origin):
+    """FileNotFoundError that says which files were looked for and where they can be had."""
+    places = ", ".join(str(place) for place in looked_for)
+    return FileNotFoundError(f"the data set {name} is not there: looked for {places}; it can be had at {origin}")
+
+
+def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augment=False):
+    """Batches of a split for `fit`, `evaluate` or a loop.
+
+    Arguments:
+      split: `Split`, or any pair (images [n, h, w, c], labels [n]).
+      batch_size: int; the last batch of an epoch may be smaller.
+      shuffle: whether every epoch has an order of its own.
+      seed: of the order and the augmentation; the same seed gives the same batches.
+      augment: whether every image is mirrored with probability 1/2 and shifted by up to 4 pixels both ways, with
+        zeros moving in. Makes sense for photos, not for digits or sounds.
+
+    Returns:
+      tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
+    """
+    import tensorflow as tf
+
+    count, height, width, _ = split[0].shape
+    with tf.device("CPU:0"):  # the whole set stays in main memory
+        images, labels = tf.constant(split[0]), tf.constant(split[1], tf.int64)
+
+    def take(indices):
+        return tf.cast(tf.gather(images, indices), tf.float32), tf.gather(labels, indices)
+
+    def vary(batch, random_seed, most=4):
+        pixels, classes = batch
+        size = tf.shape(pixels)[:1]
+        seeds = tf.random.experimental.stateless_split(random_seed, 3)
+        down, right = (tf.random.stateless_uniform(size, seeds[i], 0, 2 * most + 1, tf.int32) for i in (0, 1))
+        mirrored = tf.random.stateless_uniform(size, seeds[2]) < 0.5
+        rows = down[:, None] + tf.range(height)
+        columns = tf.where(mirrored[:, None], tf.range(width)[::-1], tf.range(width)) + right[:, None]
+        pixels = tf.pad(pixels, [[0, 0], [most, most], [most, most], [0, 0]])
+        pixels = tf.gather(tf.gather(pixels, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+        return tf.ensure_shape(pixels, [None, *split[0].shape[1:]]), classes
+
+    batches = tf.data.Dataset.range(count)
+    if shuffle:
+        batches = batches.shuffle(count, seed=seed)
+    batches = batches.batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    if augment:
+        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+        batches = tf.data.Dataset.zip(batches, seeds).map(vary, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)

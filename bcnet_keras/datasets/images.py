@@ -1,0 +1,307 @@
+"""Loaders of image sets in the formats in which they are published.
+
+Each takes (data_dir, seed, validation_fraction) and returns a `Dataset`; see `bcnet_keras.datasets.load`.
+"""
+
+import csv
+import gzip
+import io
+import pickle
+import tarfile
+import zlib
+
+import numpy as np
+
+from bcnet_keras.datasets.arrays import TEST_FRACTION, Dataset, Split, check_arrays, missing, split_off
+
+_PIXELS = (0, 255)
+_IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_GREY_MODES = {"1", "L", "LA"}
+_COLOUR_MODES = {"RGB", "RGBA", "P", "CMYK", "YCbCr"}
+
+
+def digits(data_dir, seed, validation_fraction):
+    """1,797 handwritten digits, uint8 [8, 8, 1] from 0 to 16, that come with scikit-learn (UCI, CC BY 4.0)."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("the data set digits needs scikit-learn; run: pip install scikit-learn") from error
+    data = load_digits()
+    images, labels = data.images[..., None].astype(np.uint8), data.target.astype(np.int64)
+    rest, test = split_off(images, labels, TEST_FRACTION, seed)
+    train, validation = split_off(*rest, validation_fraction, seed)
+    return Dataset(
+        name="digits",
+        train=train,
+        validation=validation,
+        test=test,
+        class_names=tuple(str(digit) for digit in range(10)),
+        raw_range=(0, 16),
+        source=f"scikit-learn digits; {_own_splits(train, validation, test, seed)}",
+    )
+
+
+def fashion_mnist(data_dir, seed, validation_fraction):
+    """Fashion-MNIST (Xiao et al., arXiv 1708.07747): uint8 [28, 28, 1], IDX files with or without gzip."""
+    names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    directories = (data_dir, data_dir / "fashion-mnist")
+    paths = []
+    for name in names:
+        found = [p for d in directories for p in (d / name, d / f"{name}.gz") if p.is_file()]
+        if not found:
+            raise missing(
+                "fashion_mnist",
+                [f"{name}[.gz]", f"in {data_dir}", f"in {data_dir / 'fashion-mnist'}"],
+                "https://github.com/zalandoresearch/fashion-mnist",
+            )
+        paths.append(found[0])
+    parts = []
+    for images_path, labels_path in (paths[:2], paths[2:]):
+        images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
+        if len(images) != len(labels):
+            raise ValueError(f"{images_path} has {len(images)} images, {labels_path} has {len(labels)} labels")
+        parts.append((images[..., None], labels.astype(np.int64)))
+    class_names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+    class_names += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    return _with_public_test("fashion_mnist", *parts, class_names, seed, validation_fraction)
+
+
+def cifar10(data_dir, seed, validation_fraction):
+    """CIFAR-10 (Krizhevsky 2009): uint8 [32, 32, 3], the batches for Python, unpacked or in their archive."""
+    files = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
+    batches = _read_cifar("cifar10", data_dir / "cifar-10-batches-py", data_dir / "cifar-10-python.tar.gz", files)
+    return _cifar("cifar10", batches, "labels", "label_names", seed, validation_fraction)
+
+
+def cifar100(data_dir, seed, validation_fraction):
+    """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes; as `cifar10` otherwise."""
+    files = ["train", "test", "meta"]
+    batches = _read_cifar("cifar100", data_dir / "cifar-100-python", data_dir / "cifar-100-python.tar.gz", files)
+    return _cifar("cifar100", batches, "fine_labels", "fine_label_names", seed, validation_fraction)
+
+
+def fer2013(data_dir, seed, validation_fraction):
+    """FER2013 (Goodfellow et al., arXiv 1307.0414): uint8 [48, 48, 1], `fer2013.csv` or folders `train` and `test`."""
+    for directory in (data_dir, data_dir / "fer2013"):
+        if (directory / "fer2013.csv").is_file():
+            return _fer2013_table(directory / "fer2013.csv")
+        if (directory / "train").is_dir() and (directory / "test").is_dir():
+            names = _class_folders(directory / "train")
+            train, test = (_read_folders(directory / part, names) for part in ("train", "test"))
+            return _with_public_test("fer2013", train, test, names, seed, validation_fraction)
+    raise missing(
+        "fer2013",
+        ["fer2013.csv or the folders train and test", f"in {data_dir}", f"in {data_dir / 'fer2013'}"],
+        "https://www.kaggle.com/datasets/msambare/fer2013",
+    )
+
+
+def image_folder(path, seed, validation_fraction):
+    """A user's own images: `path` has one folder a class with images of one size, grey or in colour."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images a class")
+    names = _class_folders(path)
+    images, labels = _read_folders(path, names)
+    for name, count in zip(names, np.bincount(labels), strict=True):
+        if count < 3:
+            raise ValueError(f"{path / name} has {count} images; training, validation and test need one each")
+    rest, test = split_off(images, labels, TEST_FRACTION, seed)
+    train, validation = split_off(*rest, validation_fraction, seed)
+    return Dataset(
+        name=f"folder:{path}",
+        train=train,
+        validation=validation,
+        test=test,
+        class_names=names,
+        raw_range=_PIXELS,
+        source=f"images in {path}; {_own_splits(train, validation, test, seed)}",
+    )
+
+
+def _own_splits(train, validation, test, seed):
+    return (
+        f"stratified random splits of {len(train.labels)} training, {len(validation.labels)} validation and "
+        f"{len(test.labels)} test images by seed {seed}"
+    )
+
+
+def _with_public_test(name, train, test, class_names, seed, validation_fraction):
+    """The Dataset of public (images, labels) for training, from which validation is taken, and for test."""
+    check_arrays(*train, num_classes=len(class_names))
+    train, validation = split_off(*train, validation_fraction, seed)
+    return Dataset(
+        name=name,
+        train=train,
+        validation=validation,
+        test=Split(*test),
+        class_names=class_names,
+        raw_range=_PIXELS,
+        source=(
+            f"{name}, its public test split of {len(test[1])} images; {len(validation.labels)} of its training images, "
+            f"stratified by seed {seed}, are for validation and {len(train.labels)} for training"
+        ),
+        photos=True,
+    )
+
+
+def _read_idx(path, dimensions):
+    """An array from an IDX file of unsigned bytes: magic number, sizes (big-endian), values."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is truncated or not a gzip file: {error}") from error
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise ValueError(f"{path} is truncated: {len(content)} bytes, its header alone takes {header}")
+    magic, expected = int.from_bytes(content[:4], "big"), 0x0800 + dimensions
+    if magic != expected:
+        raise ValueError(f"{path} has the magic number {magic:#010x}, expected {expected:#010x}")
+    shape = tuple(map(int, np.frombuffer(content, ">u4", dimensions, offset=4)))
+    if len(content) - header != np.prod(shape):
+        raise ValueError(
+            f"{path} has {len(content) - header} bytes of values, its header says {list(shape)}: truncated or foreign"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles plain containers and NumPy arrays and nothing that could run code."""
+
+    _ALLOWED = {
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("_codecs", "encode"),  # how Python 3 pickles bytes
+    }
+
+    def find_class(self, module, name):
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it holds a {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _read_cifar(name, directory, archive, files):
+    """{file name: unpickled dictionary} of the named files in the directory or, unpacked in memory, in the archive."""
+    contents = {}
+    if directory.is_dir():
+        place = directory
+        contents = {file: (directory / file).read_bytes() for file in files if (directory / file).is_file()}
+    elif archive.is_file():
+        place = archive
+        try:
+            with tarfile.open(archive, "r|*") as members:
+                for member in members:
+                    file = member.name.rpartition("/")[2]
+                    if member.isfile() and file in files:
+                        contents[file] = members.extractfile(member).read()
+        except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
+            raise ValueError(f"{archive} is truncated or not a tar.gz archive: {error}") from error
+    else:
+        raise missing(name, [directory, archive], "https://www.cs.toronto.edu/~kriz/cifar.html")
+    lacking = [file for file in files if file not in contents]
+    if lacking:
+        raise missing(name, [f"{file} in {place}" for file in lacking], "https://www.cs.toronto.edu/~kriz/cifar.html")
+    batches = {}
+    for file, content in contents.items():
+        try:
+            batches[file] = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        except (EOFError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{file} in {place} is truncated or no CIFAR batch: {error}") from error
+    return batches
+
+
+def _cifar(name, batches, labels_key, names_key, seed, validation_fraction):
+    """The Dataset of unpickled batches; the last but one is the test split and the last names the classes."""
+    *train, test, meta = sorted(batches, key=lambda file: (file.endswith("meta"), file.startswith("test"), file))
+
+    def read(file):
+        batch = batches[file] if isinstance(batches[file], dict) else {}
+        data, labels = batch.get(b"data"), batch.get(labels_key.encode())
+        if not isinstance(data, np.ndarray) or not isinstance(labels, list):
+            raise ValueError(f"{name}: {file} has no b'data' array and no b'{labels_key}' list")
+        if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+            raise ValueError(f"{name}: {file} has data {data.dtype} {list(data.shape)}, expected uint8 [images, 3072]")
+        if len(labels) != len(data):
+            raise ValueError(f"{name}: {file} has {len(data)} images and {len(labels)} labels")
+        return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
+
+    parts = [read(file) for file in train]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    test_images, test_labels = read(test)
+    class_names = batches[meta].get(names_key.encode()) if isinstance(batches[meta], dict) else None
+    if not isinstance(class_names, list):
+        raise ValueError(f"{name}: {meta} has no b'{names_key}' list")
+    class_names = tuple(class_name.decode() for class_name in class_names)
+    test = np.ascontiguousarray(test_images), test_labels
+    return _with_public_test(name, (images, labels), test, class_names, seed, validation_fraction)
+
+
+def _fer2013_table(path):
+    """FER2013 as one table: a row has the class, 48 x 48 grey values and the part of the competition."""
+    parts = {"Training": ([], []), "PublicTest": ([], []), "PrivateTest": ([], [])}
+    with open(path, newline="") as file:
+        rows = csv.DictReader(file)
+        columns = {"emotion", "pixels", "Usage"}
+        if not columns <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path} has the columns {rows.fieldnames}, expected {sorted(columns)}")
+        for row in rows:
+            try:
+                images, labels = parts[row["Usage"]]
+                pixels = np.frombuffer(bytes(map(int, row["pixels"].split())), np.uint8).reshape(48, 48, 1)
+                label = int(row["emotion"])
+            except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {rows.line_num}: truncated or foreign row: {error}") from error
+            images.append(pixels)
+            labels.append(label)
+    for part, (images, _) in parts.items():
+        if not images:
+            raise ValueError(f"{path} has no row with Usage {part}: truncated")
+    splits = [Split(np.stack(images), np.array(labels, np.int64)) for images, labels in parts.values()]
+    return Dataset(
+        name="fer2013",
+        train=splits[0],
+        validation=splits[1],
+        test=splits[2],
+        class_names=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+        raw_range=_PIXELS,
+        source="fer2013, its splits Training, PublicTest for validation and PrivateTest for test",
+        photos=True,
+    )
+
+
+def _class_folders(path):
+    names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    if len(names) < 2:
+        raise ValueError(f"{path} has {len(names)} folders; one folder a class and at least two classes are needed")
+    return names
+
+
+def _read_folders(path, class_names):
+    """(images uint8 [n, h, w, 1 or 3], labels) of path/<class name>/<image>; in colour when any image is."""
+    import PIL.Image
+
+    images, labels, first, colour = [], [], None, False
+    for label, name in enumerate(class_names):
+        folder = path / name
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES) if folder.is_dir() else []
+        if not files:
+            raise ValueError(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
+        for file in files:
+            try:
+                with PIL.Image.open(file) as image:
+                    image.load()
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ValueError(f"{file} is truncated or not an image: {error}") from error
+            first = first or (file, image.size)
+            if image.size != first[1]:
+                sizes = [f"{place} is {width} x {height}" for place, (width, height) in (first, (file, image.size))]
+                raise ValueError(f"images differ in size: {', '.join(sizes)}; bring them to one size")
+            if image.mode not in _GREY_MODES | _COLOUR_MODES:
+                raise ValueError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
+            colour = colour or image.mode in _COLOUR_MODES
+            images.append(image.convert("L" if image.mode in _GREY_MODES else "RGB"))
+            labels.append(label)
+    mode = "RGB" if colour else "L"
+    pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
+    return pixels.reshape(*pixels.shape[:3], 3 if colour else 1), np.array(labels, np.int64)
