@@ -43,13 +43,14 @@ _MICRO_OPS = """
 """
 
 
-def convert(pair, gate="custom", parts=None):
+def convert(pair, gate="custom", parts=None, threshold=None):
     """Converts a cooperative pair into one flatbuffer.
 
     Arguments:
       pair: a `bcnet_keras.BCNet`, trained and with a threshold.
       gate: "custom" for one `BcnetGate` operator, or "builtin" for standard operators that need no plug-in.
       parts: what `convert_parts(pair)` gave, when it is at hand; the nets are then not converted again.
+      threshold: in place of the pair's own, a number in [0, 1] or one a class.
 
     Returns:
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
@@ -57,12 +58,13 @@ def convert(pair, gate="custom", parts=None):
     Raises:
       ValueError: a net does not convert to integers only, the threshold is missing, or the two nets do not fit.
     """
-    binary, int8 = convert_parts(pair) if parts is None else parts
     classes = int(pair.binary.output_shape[-1])
     weights = bias = None
     if pair.gate.measure == "learned":
         weights, bias = np.asarray(pair.gate.weights_vector), float(np.asarray(pair.gate.bias))
-    spec = Gate.create(classes, pair.gate.measure, pair.gate.threshold, weights, bias)
+    threshold = pair.gate.threshold if threshold is None else threshold
+    spec = Gate.create(classes, pair.gate.measure, threshold, weights, bias)
+    binary, int8 = convert_parts(pair) if parts is None else parts
     return merge(
         binary,
         int8,

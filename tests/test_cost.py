@@ -1,0 +1,120 @@
+"""The cost model against instruction counts that were measured under QEMU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcnet_keras.convert import Gate, flatbuffer, merge
+from bcnet_keras.cost import CORES, cost
+
+# Instructions a MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on CORES:
+# (height and width, input channels, output channels, kernel) -> figures.
+INT8_CONVOLUTIONS = {
+    (32, 32, 32, 3): (6.702, 2.870, 1.925, 1.927, 0.2530),
+    (16, 64, 64, 3): (6.332, 2.670, 1.761, 1.762, 0.2057),
+    (8, 128, 128, 3): (6.161, 2.582, 1.690, 1.690, 0.1871),
+    (8, 128, 128, 1): (6.833, 2.837, 1.790, 1.757, 0.2821),
+    (32, 3, 32, 3): (10.73, 4.737, 4.158, 4.177, 1.039),
+}
+FULLY_CONNECTED = {(1024, 10): (6.323, 3.652, 1.936, 1.937, 0.574)}
+# Of the binary convolution whose tables are built and whose weights are transposed at run time. The count on Cortex-M55
+# was without transposition, 550 instructions for each block of 32 x 32 weights.
+BINARY_CONVOLUTIONS = {
+    (32, 32, 32, 3): (0.2246, 0.1263, 0.1263, 0.1267, 0.0386 + 550 * 9 / 9437184),
+    (16, 64, 64, 3): (0.2188, 0.1226, 0.1226, 0.1224, 0.0371 + 550 * 36 / 9437184),
+    (8, 128, 128, 3): (0.2315, 0.1293, 0.1292, 0.1292, 0.0395 + 550 * 144 / 9437184),
+    (8, 128, 128, 1): (0.2754, 0.1565, 0.1564, 0.1578, 0.0500 + 550 * 16 / 1048576),
+}
+# Millions of instructions of one inference in TensorFlow Lite Micro.
+MLPERF_TINY = {
+    "pretrainedResnet_quant": {"cortex-m4": 29.87, "cortex-m7": 29.94, "cortex-m55": 4.81},
+    "kws_ref_model": {"cortex-m4": 7.85, "cortex-m7": 7.76, "cortex-m55": 1.79},
+}
+schema = flatbuffer.schema
+
+
+def convolution(op, size, channels, filters, kernel, type=schema.TensorType.INT8):
+    """A flatbuffer of one convolution with stride 1 and padding."""
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    image = builder.tensor(graph, "image", type, [1, size, size, channels], (1.0, 0))
+    weights = builder.tensor(graph, "weights", type, [filters, kernel, kernel, channels], (1.0, 0))
+    if op == "LceBconv2d":
+        result = builder.tensor(graph, "result", type, [1, size, size, filters // 32])
+        builder.operator(graph, b"LceBconv2d", [image, weights, -1, -1, -1], [result])
+    else:
+        result = builder.tensor(graph, "result", type, [1, size, size, filters], (1.0, 0))
+        options = schema.Conv2DOptionsT()
+        options.strideH = options.strideW = 1
+        builder.operator(graph, op, [image, weights, -1], [result], options)
+    graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
+    return builder.finish()
+
+
+@pytest.mark.parametrize("layer", INT8_CONVOLUTIONS, ids=str)
+def test_int8_convolutions_match_the_counts(layer):
+    (op,) = cost(convolution("CONV_2D", *layer)).ops
+    size, channels, filters, kernel = layer
+    assert op.macs == size**2 * channels * filters * kernel**2
+    figures = [op.instructions[core] / op.macs for core in CORES]
+    assert figures == pytest.approx(INT8_CONVOLUTIONS[layer], rel=0.05)
+
+
+@pytest.mark.parametrize("layer", BINARY_CONVOLUTIONS, ids=str)
+def test_binary_convolutions_match_the_counts(layer):
+    size, channels, filters, kernel = layer
+    words = convolution("LceBconv2d", size, channels // 32, filters, kernel, schema.TensorType.INT32)
+    (op,) = cost(words).ops
+    assert op.macs == size**2 * channels * filters * kernel**2
+    figures = [op.instructions[core] / op.macs for core in CORES]
+    assert figures == pytest.approx(BINARY_CONVOLUTIONS[layer], rel=0.05)
+
+
+def test_fully_connected_matches_the_count(make_part):
+    for (size, units), figures in FULLY_CONNECTED.items():
+        ops = cost(make_part(0, units, (1, 1, size))).ops
+        assert [op.instructions[core] / op.macs for op in ops[1:] for core in CORES] == pytest.approx(figures, rel=0.05)
+
+
+@pytest.mark.parametrize("name", MLPERF_TINY)
+def test_whole_nets_match_the_counts(name):
+    path = Path.home() / "datasets" / "mlperf-tiny" / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+    result = cost(path)
+    for core, millions in MLPERF_TINY[name].items():
+        assert result.instructions[core] == pytest.approx(1e6 * millions, rel=0.05)
+    assert result.flash_bytes == path.stat().st_size
+    for core in CORES:
+        assert result.instructions[core] == pytest.approx(sum(op.instructions[core] for op in result.ops))
+
+
+@pytest.mark.parametrize("kind", ["custom", "builtin"])
+@pytest.mark.parametrize("measure", ["score_margin", "max_probability", "entropy", "learned"])
+def test_a_pair_has_two_paths(make_part, kind, measure):
+    parts = make_part(0, shape=(8, 8, 3)), make_part(1, shape=(8, 8, 3))
+    learned = measure == "learned"
+    gate = Gate.create(4, measure, [0.5] * 4, [1.0] * 7 if learned else None, 0.0 if learned else None)
+    pair, (binary, int8) = cost(merge(*parts, gate, kind)), map(cost, parts)
+    assert (
+        pair.instructions == pair.escalated and pair.expected(0) == pair.accepted and pair.expected(1) == pair.escalated
+    )
+    for core in CORES:
+        assert pair.accepted[core] > binary.instructions[core]
+        assert pair.escalated[core] > binary.instructions[core] + int8.instructions[core]
+        assert pair.expected(0.25)[core] == pytest.approx(0.75 * pair.accepted[core] + 0.25 * pair.escalated[core])
+    for rate in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="escalation rate"):
+            pair.expected(rate)
+    with pytest.raises(ValueError, match="does not escalate"):
+        binary.expected(0.5)
+
+
+def test_unknown_operators_are_named(make_part):
+    with pytest.raises(ValueError, match="no figures for the operator GELU"):
+        cost(make_part(0, end="GELU"))
+    with pytest.raises(ValueError, match="no figures for the operator CONV_2D on float32"):
+        cost(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.FLOAT32))
+    with pytest.raises(ValueError, match="not a TensorFlow Lite flatbuffer"):
+        cost(b"")
