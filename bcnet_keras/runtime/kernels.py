@@ -19,7 +19,7 @@ from flatbuffers import flexbuffers
 from bcnet_keras.runtime import native
 
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
-_SOURCES = [
+SOURCES = [
     "tflm_ops/host/kernels.cc",
     "tflm_ops/kernels/bconv2d.cc",
     "tflm_ops/kernels/bconv2d_prepare.cc",
@@ -45,6 +45,14 @@ class GateDecision(NamedTuple):
 def words(channels: int) -> int:
     """Words of 32 bits that ``channels`` bits take."""
     return -(-channels // 32)
+
+
+def pack_signs(x: np.ndarray) -> np.ndarray:
+    """Bitpacks +1 and -1 (or any numbers, by their sign) along the last axis, in NumPy alone."""
+    negative = np.asarray(x) < 0
+    missing = -negative.shape[-1] % 32
+    padded = np.pad(negative, [(0, 0)] * (negative.ndim - 1) + [(0, missing)])
+    return np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
 
 
 def encode_options(options: Mapping[str, object]) -> bytes:
@@ -190,8 +198,7 @@ def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.
 
 @cache
 def _library() -> ctypes.CDLL:
-    flags = ["-fno-exceptions", "-fno-rtti", "-Wl,-Bsymbolic"]
-    return ctypes.CDLL(str(native.build("kernels", _SOURCES, flags)))
+    return ctypes.CDLL(str(native.build("kernels", SOURCES, ["-fno-exceptions", "-fno-rtti"])))
 
 
 def _call(name: str, *arguments) -> None:

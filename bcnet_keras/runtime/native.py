@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +44,12 @@ def _compiler() -> tuple[str, str]:
     )
 
 
-def build(name: str, sources: Sequence[str], flags: Sequence[str] = (), headers: Sequence[Path] = ()) -> Path:
+def build(
+    name: str,
+    sources: Sequence[str],
+    flags: Sequence[str] = (),
+    headers: Sequence[Path] = (),
+) -> Path:
     """Compiles ``sources`` into a shared library, or finds it in the cache.
 
     Args:
@@ -61,7 +67,7 @@ def build(name: str, sources: Sequence[str], flags: Sequence[str] = (), headers:
     """
     compiler, version = _compiler()
     root = source_root()
-    command = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", f"-I{root}", *flags]
+    command = ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", f"-I{root}", *flags]
     digest = hashlib.sha256("\0".join([version, *command, *sources]).encode())
     own = sorted(path for folder in ("kernels", "micro", "host") for path in (root / "tflm_ops" / folder).glob("*.h"))
     for path in [*own, *(root / source for source in sources), *headers]:
@@ -71,15 +77,26 @@ def build(name: str, sources: Sequence[str], flags: Sequence[str] = (), headers:
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        objects = [Path(folder) / f"{index}.o" for index in range(len(sources))]
+        commands = [
+            [compiler, *command, "-c", str(root / source), "-o", str(target)]
+            for source, target in zip(sources, objects, strict=True)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for run in pool.map(_run, commands):
+                _check(run, name)
         built = Path(folder) / library.name
-        run = subprocess.run(
-            [compiler, *command, *(str(root / source) for source in sources), "-o", str(built)],
-            capture_output=True,
-            text=True,
-        )
-        if run.returncode != 0:
-            lines = run.stderr.splitlines()
-            first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
-            raise RuntimeError(f"{compiler} cannot build {name}: {first.strip()}")
+        _check(_run([compiler, "-shared", "-Wl,-Bsymbolic", *map(str, objects), "-o", str(built)]), name)
         built.replace(library)
     return library
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def _check(run: subprocess.CompletedProcess, name: str) -> None:
+    if run.returncode != 0:
+        lines = run.stderr.splitlines()
+        first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+        raise RuntimeError(f"{run.args[0]} cannot build {name}: {first.strip()}")

@@ -1,18 +1,30 @@
-"""Converted nets in TensorFlow Lite Micro: the interpreter and the reference kernels that run on a microcontroller."""
+"""Converted nets in TensorFlow Lite Micro: the interpreter and the kernels that run on a microcontroller.
 
+interpreter = Interpreter("pair.tflite")          # a classifier of images
+answers = interpreter.predict(images)
+print(answers.escalated.mean(), interpreter.arena_bytes)
+
+model = Model("any.tflite")                       # any flatbuffer, arrays in and out
+outputs = model.run([x])
+"""
+
+import ctypes
 import re
 
 import numpy as np
 
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.quiet import quiet
+from bcnet_keras.runtime import plugin
 from bcnet_keras.runtime.base import BaseInterpreter
 
 _FIRST_ARENA, _LARGEST_ARENA = 1 << 14, 1 << 30
 
 
-class Interpreter(BaseInterpreter):
-    """TensorFlow Lite Micro's interpreter for an int8 classifier of images.
+class Model:
+    """A flatbuffer in TensorFlow Lite Micro's interpreter, with the operators of Larq Compute Engine and the gate.
+
+    The custom operators are compiled on first use; a flatbuffer without any needs no compiler.
 
     Arguments:
       source: the flatbuffer's bytes or its path.
@@ -23,23 +35,26 @@ class Interpreter(BaseInterpreter):
         microcontroller, so it takes a little less there.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: not such a flatbuffer, truncated, with a custom operator that is missing, or the arena is too small.
+      FileNotFoundError: there is no such file; or there are custom operators and no headers of TensorFlow Lite Micro.
+      ValueError: not such a flatbuffer, truncated, with an operator that is missing, or the arena is too small.
     """
-
-    # Custom operators at hand, and the names of the functions in loaded libraries that register them.
-    CUSTOM_OPS = frozenset()
-    REGISTERERS = ()
 
     def __init__(self, source, arena_size=None):
         model = flatbuffer.read(flatbuffer.load(source))
-        missing = sorted(flatbuffer.custom_ops(model) - self.CUSTOM_OPS)
+        custom = flatbuffer.custom_ops(model)
+        missing = sorted(custom - plugin.CUSTOM_OPS)
         if missing:
             raise ValueError(
-                f"TensorFlow Lite Micro lacks the flatbuffer's custom operators {', '.join(missing)}; run it in "
-                "bcnet_keras.runtime.tflite"
+                f"TensorFlow Lite Micro lacks the flatbuffer's custom operators {', '.join(missing)}; "
+                f"expected builtin ones and {', '.join(sorted(plugin.CUSTOM_OPS))}"
             )
-        super().__init__(model)
+        self._registerers = []
+        if custom:
+            plugin.load()
+            self._registerers = [plugin.REGISTERER]
+        graph = model.subgraphs[0]
+        self._inputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.inputs]
+        self._outputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.outputs]
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
         if arena_size is not None:
             self._interpreter = self._allocated(data, arena_size)
@@ -52,9 +67,67 @@ class Interpreter(BaseInterpreter):
             raise ValueError(
                 f"an arena of {arena_size} bytes is too small for this flatbuffer; give more, or no arena_size"
             )
+        self._gate = plugin.take_gate_control() if "BcnetGate" in custom else None
+        self._own_thresholds = None
         with quiet() as said:
             self._interpreter.print_allocations()
             self.arena_bytes = int(re.search(r"Arena allocation total (\d+) bytes", said())[1])
+
+    @property
+    def thresholds(self):
+        """The thresholds of the gate that `run` applies: float32 [1] or [classes]; None for a model without gate.
+
+        They can be set, which leaves the flatbuffer as it is; None brings back those of the model.
+        """
+        if self._gate is None:
+            return None
+        gate = self._gate
+        source, count = (gate.thresholds, gate.threshold_count) if gate.thresholds else (None, 0)
+        if not source:
+            source, count = gate.model_thresholds, gate.model_threshold_count
+        return np.array(source[:count], np.float32)
+
+    @thresholds.setter
+    def thresholds(self, values):
+        if self._gate is None:
+            raise ValueError("this flatbuffer has no gate whose thresholds could be set")
+        if values is None:
+            self._gate.thresholds, self._gate.threshold_count = None, 0
+            return
+        values = np.ascontiguousarray(values, np.float32).reshape(-1)
+        if not len(values) or not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"thresholds must be one number or one a class, each in [0, 1], got {values.tolist()}")
+        self._own_thresholds = values  # the gate reads this memory
+        self._gate.threshold_count = len(values)
+        self._gate.thresholds = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    def run(self, inputs):
+        """Runs the flatbuffer once.
+
+        Arguments:
+          inputs: an array for each input, of its shape and type.
+
+        Returns:
+          A list of arrays, one for each output.
+
+        Raises:
+          ValueError: another number of arrays, or one of another shape or type.
+          RuntimeError: the interpreter failed.
+        """
+        if len(inputs) != len(self._inputs):
+            raise ValueError(f"expected {len(self._inputs)} inputs, got {len(inputs)}")
+        for index, (value, shape) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if np.shape(value) != shape:
+                raise ValueError(f"input {index} must have the shape {list(shape)}, got {list(np.shape(value))}")
+        with quiet() as said:
+            try:
+                for index, value in enumerate(inputs):
+                    self._interpreter.set_input(np.ascontiguousarray(value), index)
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                reason = " ".join(said().split()) or str(error)
+                raise RuntimeError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}") from None
+        return [self._interpreter.get_output(index).reshape(shape) for index, shape in enumerate(self._outputs)]
 
     def _allocated(self, data, arena_size):
         """The interpreter of TensorFlow Lite Micro; None when the arena is too small."""
@@ -63,19 +136,38 @@ class Interpreter(BaseInterpreter):
         with quiet() as said:
             try:
                 return runtime.Interpreter.from_bytes(
-                    data, custom_op_registerers=list(self.REGISTERERS), arena_size=arena_size
+                    data, custom_op_registerers=self._registerers, arena_size=arena_size
                 )
             except RuntimeError as error:
                 reason = " ".join(said().split()) or str(error)
-        if "missing:" in reason:  # how many bytes are missing
+        if "missing:" in reason or "Too many buffers" in reason:  # in the arena, for what it must hold
             return None
         raise ValueError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
+
+
+class Interpreter(BaseInterpreter):
+    """TensorFlow Lite Micro's interpreter for an int8 classifier of images, or a cooperating pair of them.
+
+    Arguments, `arena_bytes` and errors are those of `Model`.
+    """
+
+    def __init__(self, source, arena_size=None):
+        super().__init__(flatbuffer.read(flatbuffer.load(source)))
+        self._model = Model(source, arena_size)
+        self.arena_bytes = self._model.arena_bytes
+
+    @property
+    def thresholds(self):
+        """The thresholds of the gate, which can be set: see `Model.thresholds`."""
+        return self._model.thresholds
+
+    @thresholds.setter
+    def thresholds(self, values):
+        self._model.thresholds = values
 
     def _run(self, codes):
         outputs = [np.empty((len(codes), self.classes), np.int8), np.empty(len(codes), bool)][: 1 + self._gated]
         for row, image in enumerate(codes):
-            self._interpreter.set_input(image[np.newaxis], 0)
-            self._interpreter.invoke()
-            for index, output in enumerate(outputs):
-                output[row] = self._interpreter.get_output(index).reshape(output.shape[1:])
+            for output, value in zip(outputs, self._model.run([image[np.newaxis]]), strict=True):
+                output[row] = value.reshape(output.shape[1:])
         return outputs

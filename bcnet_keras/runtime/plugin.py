@@ -1,0 +1,189 @@
+"""Adds the operators of ``tflm_ops`` to the interpreter of the ``tflite-micro`` wheel.
+
+The operators are compiled on first use against a tree of TensorFlow Lite Micro: ``$TFLM_DIR`` or
+``~/.cache/bcnet/tflm``, laid out as TensorFlow Lite Micro's own ``create_tflm_tree.py`` writes it.
+"""
+
+import ctypes
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from bcnet_keras.convert import flatbuffer
+from bcnet_keras.quiet import quiet
+from bcnet_keras.runtime import kernels, native
+
+CUSTOM_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d", "BcnetGate"})
+REGISTERER = "RegisterBcnetOps"  # what the wheel looks up
+
+_SOURCES = [
+    "tflm_ops/host/plugin.cc",
+    "tflm_ops/micro/bcnet_gate.cc",
+    "tflm_ops/micro/lce_bconv2d.cc",
+    "tflm_ops/micro/lce_bmaxpool2d.cc",
+    "tflm_ops/micro/lce_dequantize.cc",
+    "tflm_ops/micro/lce_quantize.cc",
+    "tflm_ops/micro/tensors.cc",
+    *(source for source in kernels.SOURCES if "/kernels/" in source),
+]
+_THIRD_PARTY = ("flatbuffers/include", "gemmlowp", "ruy")
+_HOW = (
+    "set TFLM_DIR to a tree that TensorFlow Lite Micro's tools/project_generation/create_tflm_tree.py made "
+    "(or put it at ~/.cache/bcnet/tflm)"
+)
+
+
+def tflm_tree():
+    """The folder with TensorFlow Lite Micro's headers.
+
+    Raises:
+      FileNotFoundError: it is not there or lacks a part.
+      RuntimeError: its FlatBuffers library has another version than its schema asks for.
+    """
+    tree = Path(os.environ.get("TFLM_DIR") or Path.home() / ".cache" / "bcnet" / "tflm")
+    base = tree / "third_party/flatbuffers/include/flatbuffers/base.h"
+    schema = tree / "tensorflow/lite/schema/schema_generated.h"
+    for part in (tree / "tensorflow/lite/micro/micro_context.h", schema, base):
+        if not part.is_file():
+            raise FileNotFoundError(f"no headers of TensorFlow Lite Micro: {part} is missing; {_HOW}")
+    pattern = r"FLATBUFFERS_VERSION_(?:MAJOR|MINOR|REVISION)(?: ==)? (\d+)"
+    wanted, found = (re.findall(pattern, path.read_text(errors="replace")) for path in (schema, base))
+    if wanted[:3] != found[:3]:
+        raise RuntimeError(
+            f"{tree} has FlatBuffers {'.'.join(found[:3])} where its schema needs {'.'.join(wanted[:3])}; {_HOW}"
+        )
+    return tree
+
+
+def _wheel_flags(wheel):
+    """Compiler flags that follow from how the wheel was built, read from the names in its library."""
+    names = wheel.read_bytes()
+    capacity = re.search(rb"MicroMutableOpResolverILj(\d+)E", names)
+    if capacity is None:
+        raise RuntimeError("this version of tflite-micro has another operator resolver; install the one in setup.py")
+    flags = [f"-DBCNET_RESOLVER_CAPACITY={capacity[1].decode()}"]
+    if b"MicroContext24DecompressTensorToBuffer" in names:
+        flags.append("-DUSE_TFLM_COMPRESSION")
+    return flags
+
+
+class GateControl(ctypes.Structure):
+    """The application's view of a model's gates, as ``micro/bcnet_ops.h`` declares it. Lies in the arena."""
+
+    _fields_ = [
+        ("tag", ctypes.c_uint32),
+        ("thresholds", ctypes.POINTER(ctypes.c_float)),
+        ("threshold_count", ctypes.c_int32),
+        ("model_thresholds", ctypes.POINTER(ctypes.c_float)),
+        ("model_threshold_count", ctypes.c_int32),
+        ("predicted_class", ctypes.c_int32),
+        ("confidence", ctypes.c_float),
+        ("escalated", ctypes.c_bool),
+    ]
+
+
+@cache
+def load():
+    """Makes the operators known to this process under the name :data:`REGISTERER`; returns the library.
+
+    Raises:
+      FileNotFoundError: there is no tree of TensorFlow Lite Micro, or no compiler.
+      RuntimeError: the operators cannot be compiled, or do not work in this version of the wheel.
+    """
+    from tflite_micro.python.tflite_micro import _runtime
+
+    tree = tflm_tree()
+    includes = [tree, *(tree / "third_party" / name for name in _THIRD_PARTY)]
+    flags = [
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-DTF_LITE_STATIC_MEMORY",
+        "-DTF_LITE_DISABLE_X86_NEON",
+        "-DFLATBUFFERS_LOCALE_INDEPENDENT=0",
+        *_wheel_flags(Path(_runtime.__file__)),
+        *(f"-isystem{path}" for path in includes),
+    ]
+    headers = sorted(path for path in tree.glob("tensorflow/lite/**/*.h"))
+    headers += sorted(path for name in _THIRD_PARTY for path in (tree / "third_party" / name).glob("**/*.h"))
+    try:
+        library = native.build("plugin", _SOURCES, flags, headers)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}; the headers in {tree} may be of another version; {_HOW}") from error
+    # The wheel's symbols become visible to the operators, and the registerer to the wheel.
+    ctypes.CDLL(_runtime.__file__, mode=ctypes.RTLD_GLOBAL)
+    loaded = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    loaded.bcnet_take_gate_control.restype = ctypes.POINTER(GateControl)
+    _self_test(tree)
+    return loaded
+
+
+def take_gate_control():
+    """The :class:`GateControl` of the interpreter that was made last; None when it has no gate, or was asked before."""
+    control = load().bcnet_take_gate_control()
+    return control.contents if control else None
+
+
+def _self_test(tree):
+    """Runs every operator once in the wheel's interpreter; RuntimeError when the answer is not right."""
+    from tflite_micro import runtime
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1, 2, 2, 40)).astype(np.float32)
+    weights = random.choice([-1, 1], (3, 40))
+    expected = np.where(x < 0, -1, 1).max(axis=(1, 2)) @ weights.T
+    logits = np.array([[0, 1, 9]], np.float32)
+    with quiet() as said:
+        try:
+            interpreter = runtime.Interpreter.from_bytes(
+                _self_test_model(weights), custom_op_registerers=[REGISTERER], arena_size=1 << 15
+            )
+            interpreter.set_input(x, 0)
+            interpreter.set_input(logits, 1)
+            interpreter.invoke()
+            sums, signs, escalate = (interpreter.get_output(index) for index in range(3))
+            right = (sums.reshape(1, 3) == expected).all() and (signs == (x >= 0)).all() and not escalate.any()
+            problem = "" if right else "wrong results"
+        except RuntimeError as error:
+            problem = " ".join(said().split()) or str(error)
+    if problem:
+        raise RuntimeError(
+            f"the operators built with the headers in {tree} do not work in the installed tflite-micro ({problem}); "
+            "the two must be of about the same version"
+        )
+
+
+def _self_test_model(weights):
+    schema, encode = flatbuffer.schema, kernels.encode_options
+    types = schema.TensorType
+    builder = flatbuffer.Builder("self-test")
+    graph = builder.subgraph("main")
+
+    def tensor(type, shape):
+        return builder.tensor(graph, f"t{len(graph.tensors)}", type, shape)
+
+    def constant(value):
+        return builder.constant(graph, f"t{len(graph.tensors)}", value)
+
+    def operator(name, inputs, output, **options):
+        encoded = encode(options) if options else b""
+        builder.operator(graph, name, inputs, [output], custom_options=encoded)
+        return output
+
+    x, logits = tensor(types.FLOAT32, (1, 2, 2, 40)), tensor(types.FLOAT32, (1, 3))
+    bits = operator(b"LceQuantize", [x], tensor(types.INT32, (1, 2, 2, 2)))
+    signs = operator(b"LceDequantize", [bits], tensor(types.BOOL, (1, 2, 2, 40)))
+    pool = {"filter_height": 2, "filter_width": 2, "stride_height": 2, "stride_width": 2, "padding": 1}
+    pooled = operator(b"LceBMaxPool2d", [bits], tensor(types.INT32, (1, 1, 1, 2)), **pool)
+    packed = kernels.pack_signs(weights).view(np.int32).reshape(3, 1, 1, 2)
+    inputs = [pooled, constant(packed), constant(np.ones(3, np.float32)), constant(np.zeros(3, np.float32)), -1]
+    convolution = {"channels_in": 40, "padding": 1, "pad_values": 0, "fused_activation_function": 0}
+    convolution |= {"stride_height": 1, "stride_width": 1, "dilation_height_factor": 1, "dilation_width_factor": 1}
+    sums = operator(b"LceBconv2d", inputs, tensor(types.FLOAT32, (1, 1, 1, 3)), **convolution)
+    gate = {"measure": "score_margin", "threshold": [0.5]}
+    escalate = operator(b"BcnetGate", [logits], tensor(types.BOOL, (1,)), **gate)
+    graph.inputs = np.array([x, logits], np.int32)
+    graph.outputs = np.array([sums, signs, escalate], np.int32)
+    return builder.finish()

@@ -1,0 +1,101 @@
+// Adds the operators to the interpreter of the tflite-micro wheel, which looks this function up by
+// name.
+#include <cstdint>
+#include <new>
+
+#include "tensorflow/lite/micro/micro_context.h"
+#include "tensorflow/lite/micro/micro_log.h"
+#include "tensorflow/lite/micro/micro_op_resolver.h"
+#include "tflm_ops/micro/bcnet_ops.h"
+
+namespace tflite {
+class PythonOpsResolver;
+}
+
+namespace {
+
+// The wheel's resolver is a MicroMutableOpResolver<BCNET_RESOLVER_CAPACITY>, but the wheel has no
+// header for it: this is the start of its memory.
+struct ResolverMemory {
+  void* virtual_table;
+  TFLMRegistration registrations[BCNET_RESOLVER_CAPACITY];
+  unsigned int count;
+};
+
+class WheelResolver {
+ public:
+  explicit WheelResolver(tflite::PythonOpsResolver* resolver)
+      : interface_(reinterpret_cast<tflite::MicroOpResolver*>(resolver)),
+        memory_(reinterpret_cast<ResolverMemory*>(resolver)) {}
+
+  // Whether the wheel's own look-up leads to where the registrations are expected.
+  bool IsLaidOutAsExpected() const {
+    const TFLMRegistration* add = interface_->FindOp(tflite::BuiltinOperator_ADD);
+    if (memory_->count > BCNET_RESOLVER_CAPACITY) return false;
+    for (unsigned int i = 0; i < memory_->count; ++i) {
+      if (&memory_->registrations[i] == add)
+        return add->builtin_code == tflite::BuiltinOperator_ADD;
+    }
+    return false;
+  }
+
+  TfLiteStatus AddCustom(const char* name, const TFLMRegistration* registration) {
+    if (memory_->count == BCNET_RESOLVER_CAPACITY || interface_->FindOp(name) != nullptr)
+      return kTfLiteError;
+    TFLMRegistration* added = &memory_->registrations[memory_->count];
+    *added = *registration;
+    added->builtin_code = tflite::BuiltinOperator_CUSTOM;
+    added->custom_name = name;
+    ++memory_->count;
+    return interface_->FindOp(name) == added ? kTfLiteOk : kTfLiteError;
+  }
+
+ private:
+  const tflite::MicroOpResolver* interface_;
+  ResolverMemory* memory_;
+};
+
+// Python cannot set the interpreter's external context: the gate does, with a control in the arena.
+bcnet::GateControl* newest_control = nullptr;
+
+void* InitGate(TfLiteContext* context, const char* options, size_t size) {
+  tflite::MicroContext* micro_context = tflite::GetMicroContext(context);
+  if (micro_context->external_context() == nullptr) {
+    void* memory = micro_context->AllocatePersistentBuffer(sizeof(bcnet::GateControl));
+    if (memory != nullptr) {
+      newest_control = new (memory) bcnet::GateControl();
+      micro_context->set_external_context(newest_control);
+    }
+  }
+  return bcnet::Register_BCNET_GATE().init(context, options, size);
+}
+
+}  // namespace
+
+#define BCNET_EXPORT __attribute__((visibility("default")))
+
+extern "C" {
+
+BCNET_EXPORT bool RegisterBcnetOps(tflite::PythonOpsResolver* python_resolver) {
+  WheelResolver resolver(python_resolver);
+  if (!resolver.IsLaidOutAsExpected()) {
+    MicroPrintf(
+        "the wheel's resolver is laid out otherwise than in the headers the operators were built "
+        "with");
+    return false;
+  }
+  TFLMRegistration gate = bcnet::Register_BCNET_GATE();
+  gate.init = InitGate;
+  return bcnet::RegisterBcnetOps<bcnet::kAllBcnetOps & ~bcnet::kBcnetGate>(resolver) == kTfLiteOk &&
+         resolver.AddCustom("BcnetGate", &gate) == kTfLiteOk;
+}
+
+// The control of the gates of the interpreter that was made last, or null. The next call returns
+// null.
+BCNET_EXPORT bcnet::GateControl* bcnet_take_gate_control() {
+  bcnet::GateControl* control = newest_control;
+  newest_control = nullptr;
+  return control;
+}
+
+}  // extern "C"

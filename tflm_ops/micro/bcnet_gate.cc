@@ -1,0 +1,104 @@
+#include "tflm_ops/kernels/gate.h"
+#include "tflm_ops/kernels/number.h"
+#include "tflm_ops/kernels/shape.h"
+#include "tflm_ops/micro/bcnet_ops.h"
+#include "tflm_ops/micro/tensors.h"
+
+namespace bcnet {
+namespace {
+
+constexpr char kName[] = "BcnetGate";
+
+struct OpData {
+  GateParams params;
+  const float* thresholds;
+  int32_t threshold_count;
+  TfLiteType type;
+  float scale;  // of int8 logits
+  int scratch;
+};
+
+void* Init(TfLiteContext* context, const char*, size_t) {
+  return AllocatePersistent(context, sizeof(OpData));
+}
+
+// The application's GateControl, or null.
+GateControl* Control(TfLiteContext* context) {
+  auto* control = static_cast<GateControl*>(ExternalContext(context));
+  return control != nullptr && control->tag == GateControl::kTag ? control : nullptr;
+}
+
+TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
+  if (node->user_data == nullptr) return Refuse(kName, node, "the arena is too small");
+  if (!HasTensors(node, 1, 1)) return Refuse(kName, node, "there must be one input and one output");
+  OpData* data = static_cast<OpData*>(node->user_data);
+  const TempTensor logits = TempTensor::Input(context, node, 0);
+  const TempTensor escalate = TempTensor::Output(context, node, 0);
+  if (!logits || !escalate) return Refuse(kName, node, "input or output is missing");
+  if (logits.IsCompressed()) return Refuse(kName, node, "compressed inputs are not supported");
+  if (logits->type != kTfLiteInt8 && logits->type != kTfLiteFloat32) {
+    return Refuse(kName, node, "the logits must be int8 or float32");
+  }
+  if (logits.rank() != 2 || logits.dims()[0] != 1 || ElementCount(logits.dims(), 2) == 0) {
+    return Refuse(kName, node, "the logits must have the shape [1, classes]");
+  }
+  if (escalate->type != kTfLiteBool || ElementCount(escalate.dims(), escalate.rank()) != 1) {
+    return Refuse(kName, node, "the output must be one bool");
+  }
+  const int32_t classes = logits.dims()[1];
+  data->type = logits->type;
+  data->scale = logits->params.scale;
+  if (data->type == kTfLiteInt8 && (!IsFinite(data->scale) || data->scale <= 0.0f)) {
+    return Refuse(kName, node, "int8 logits need a positive and finite scale");
+  }
+
+  GateOptions options;
+  const auto* bytes = static_cast<const uint8_t*>(node->custom_initial_data);
+  const char* reason =
+      ParseGateOptions(bytes, static_cast<size_t>(node->custom_initial_data_size), &options);
+  if (reason != nullptr) return Refuse(kName, node, reason);
+  const size_t count = options.thresholds.size + options.weights.size;
+  float* numbers = static_cast<float*>(AllocatePersistent(context, count * sizeof(float)));
+  if (numbers == nullptr) return Refuse(kName, node, "the arena is too small");
+  reason = PrepareGate(options, classes, numbers, numbers + options.thresholds.size, &data->params);
+  if (reason != nullptr) return Refuse(kName, node, reason);
+  data->thresholds = numbers;
+  data->threshold_count = static_cast<int32_t>(options.thresholds.size);
+  if (GateControl* control = Control(context)) {
+    control->model_thresholds = data->thresholds;
+    control->model_threshold_count = data->threshold_count;
+  }
+  return RequestScratch(context, GateScratchSize(data->params), &data->scratch);
+}
+
+TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
+  const OpData& data = *static_cast<const OpData*>(node->user_data);
+  void* scratch = Scratch(context, data.scratch);
+  const float* thresholds = data.thresholds;
+  size_t count = static_cast<size_t>(data.threshold_count);
+  GateControl* control = Control(context);
+  if (control != nullptr && control->thresholds != nullptr) {
+    thresholds = control->thresholds;
+    count = static_cast<size_t>(control->threshold_count);
+    const char* reason = CheckGateThresholds(thresholds, count, data.params.classes);
+    if (reason != nullptr) return Refuse(kName, node, reason);
+  }
+  const GateDecision decision =
+      data.type == kTfLiteInt8
+          ? GateInt8(data.params, InputData<int8_t>(context, node, 0), data.scale, thresholds,
+                     count, scratch)
+          : GateFloat(data.params, InputData<float>(context, node, 0), thresholds, count, scratch);
+  *OutputData<bool>(context, node, 0) = decision.escalate;
+  if (control != nullptr) {
+    control->predicted_class = decision.predicted_class;
+    control->confidence = decision.confidence;
+    control->escalated = decision.escalate;
+  }
+  return kTfLiteOk;
+}
+
+}  // namespace
+
+TFLMRegistration Register_BCNET_GATE() { return Registration(Init, Prepare, Eval); }
+
+}  // namespace bcnet

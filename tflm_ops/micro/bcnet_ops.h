@@ -1,0 +1,82 @@
+// The operators of binary and cooperating networks for TensorFlow Lite Micro. This is the only
+// header to include:
+//
+//   tflite::MicroMutableOpResolver<8> resolver;
+//   bcnet::RegisterBcnetOps(resolver);              // all five, or those that the model has:
+//   bcnet::RegisterBcnetOps<bcnet::kLceQuantize | bcnet::kLceBconv2d>(resolver);
+#ifndef TFLM_OPS_MICRO_BCNET_OPS_H_
+#define TFLM_OPS_MICRO_BCNET_OPS_H_
+
+#include <cstdint>
+
+#include "tensorflow/lite/c/common.h"
+#include "tensorflow/lite/micro/micro_common.h"
+
+namespace bcnet {
+
+// The operators by name in the flatbuffer. The first four are those of Larq Compute Engine.
+TFLMRegistration Register_LCE_QUANTIZE();     // "LceQuantize"
+TFLMRegistration Register_LCE_DEQUANTIZE();   // "LceDequantize"
+TFLMRegistration Register_LCE_BCONV_2D();     // "LceBconv2d"
+TFLMRegistration Register_LCE_BMAXPOOL_2D();  // "LceBMaxPool2d"
+TFLMRegistration Register_BCNET_GATE();       // "BcnetGate"
+
+enum BcnetOps : uint32_t {
+  kLceQuantize = 1,
+  kLceDequantize = 2,
+  kLceBconv2d = 4,
+  kLceBMaxPool2d = 8,
+  kBcnetGate = 16,
+  kAllBcnetOps = 31,
+};
+
+// Adds operators to a MicroMutableOpResolver. Only those that `kOps` names are linked.
+template <uint32_t kOps = kAllBcnetOps, typename Resolver>
+TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
+  static_assert(kOps != 0 && (kOps & ~uint32_t{kAllBcnetOps}) == 0, "no such operator");
+  TfLiteStatus status = kTfLiteOk;
+  const auto add = [&](const char* name, const TFLMRegistration& registration) {
+    if (status == kTfLiteOk) status = resolver.AddCustom(name, &registration);
+  };
+  if constexpr ((kOps & kLceQuantize) != 0) add("LceQuantize", Register_LCE_QUANTIZE());
+  if constexpr ((kOps & kLceDequantize) != 0) add("LceDequantize", Register_LCE_DEQUANTIZE());
+  if constexpr ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D());
+  if constexpr ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
+  if constexpr ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
+  return status;
+}
+
+// An application's view of the gates of a model. It is optional: without it a gate uses the
+// thresholds of the model.
+//
+//   bcnet::GateControl gate;
+//   interpreter.SetMicroExternalContext(&gate);  // before AllocateTensors
+//   interpreter.AllocateTensors();
+//   const float mine = 0.4f;
+//   gate.thresholds = &mine;                     // from the next Invoke on
+//   gate.threshold_count = 1;
+//
+// TensorFlow Lite Micro knows one external context: an application that has its own puts the
+// GateControl first in it.
+struct GateControl {
+  static constexpr uint32_t kTag = 0x4763416e;
+  uint32_t tag = kTag;  // tells the gate that the external context is a GateControl
+
+  // Set by the application between two calls of Invoke: one number, or one for each class, each in
+  // [0, 1]. Null stands for those of the model.
+  const float* thresholds = nullptr;
+  int32_t threshold_count = 0;
+
+  // Set by AllocateTensors: the thresholds of the model (of its last gate, if there are several).
+  const float* model_thresholds = nullptr;
+  int32_t model_threshold_count = 0;
+
+  // Set by Invoke.
+  int32_t predicted_class = -1;
+  float confidence = 0.0f;
+  bool escalated = false;
+};
+
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_MICRO_BCNET_OPS_H_

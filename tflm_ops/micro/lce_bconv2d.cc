@@ -1,0 +1,175 @@
+#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/micro/bcnet_ops.h"
+#include "tflm_ops/micro/tensors.h"
+
+// Cores without floating-point unit compute int8 outputs in integers.
+#ifndef BCNET_FIXED_POINT
+#if defined(__arm__) && !defined(__ARM_FP)
+#define BCNET_FIXED_POINT 1
+#else
+#define BCNET_FIXED_POINT 0
+#endif
+#endif
+
+namespace bcnet {
+namespace {
+
+constexpr char kName[] = "LceBconv2d";
+constexpr bool kFixedPoint = BCNET_FIXED_POINT != 0;
+
+// The node's inputs. The transform is there for float32 and int8 outputs, the thresholds for
+// bitpacked ones.
+enum Inputs { kInput, kFilter, kPostMultiplier, kPostBias, kThresholds, kInputs };
+
+struct OpData {
+  Bconv2dParams params;
+  Bconv2dOutput output;
+  bool fixed_point;
+  union {
+    Bconv2dTransform transform;
+    Bconv2dFixedTransform fixed_transform;
+  };
+  int scratch;  // index of the scratch buffer, -1 for none
+};
+
+void* Init(TfLiteContext* context, const char*, size_t) {
+  return AllocatePersistent(context, sizeof(OpData));
+}
+
+template <typename T>
+T* AllocateArray(TfLiteContext* context, int32_t count) {
+  return static_cast<T*>(AllocatePersistent(context, static_cast<size_t>(count) * sizeof(T)));
+}
+
+// Computes the output transform in floats and keeps it.
+const char* PrepareFloatTransform(TfLiteContext* context, const TempTensor& multiplier,
+                                  const TempTensor& bias, float scale, int32_t zero_point,
+                                  OpData* data) {
+  float* numbers = AllocateArray<float>(context, 2 * data->params.channels_out);
+  if (numbers == nullptr) return "the arena is too small";
+  data->fixed_point = false;
+  return PrepareBconv2dTransform(data->params, multiplier.data<float>(), bias.data<float>(), scale,
+                                 zero_point, numbers, numbers + data->params.channels_out,
+                                 &data->transform);
+}
+
+// Computes it in floats in temporary memory and keeps it in integers, where its numbers allow that.
+const char* PrepareFixedTransform(TfLiteContext* context, const TempTensor& multiplier,
+                                  const TempTensor& bias, float scale, int32_t zero_point,
+                                  OpData* data) {
+  const int32_t channels = data->params.channels_out;
+  FixedPointChannel* fixed_channels = AllocateArray<FixedPointChannel>(context, channels);
+  uint8_t* temporary =
+      AllocateTemporary(context, static_cast<size_t>(2 * channels) * sizeof(float));
+  if (fixed_channels == nullptr || temporary == nullptr) {
+    if (temporary != nullptr) DeallocateTemporary(context, temporary);
+    return "the arena is too small";
+  }
+  float* numbers = reinterpret_cast<float*>(temporary);
+  Bconv2dTransform transform;
+  const char* reason =
+      PrepareBconv2dTransform(data->params, multiplier.data<float>(), bias.data<float>(), scale,
+                              zero_point, numbers, numbers + channels, &transform);
+  data->fixed_point =
+      reason == nullptr &&
+      PrepareBconv2dFixedTransform(data->params, transform, fixed_channels, &data->fixed_transform);
+  DeallocateTemporary(context, temporary);
+  if (reason != nullptr || data->fixed_point) return reason;
+  return PrepareFloatTransform(context, multiplier, bias, scale, zero_point, data);
+}
+
+TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
+  if (node->user_data == nullptr) return Refuse(kName, node, "the arena is too small");
+  if (!HasTensors(node, kInputs, 1))
+    return Refuse(kName, node, "there must be five inputs and one output");
+  OpData* data = static_cast<OpData*>(node->user_data);
+  const TempTensor input = TempTensor::Input(context, node, kInput);
+  const TempTensor filter = TempTensor::Input(context, node, kFilter);
+  const TempTensor output = TempTensor::Output(context, node, 0);
+  if (!input || !filter || !output)
+    return Refuse(kName, node, "input, filter or output is missing");
+  if (input->type != kTfLiteInt32 || filter->type != kTfLiteInt32) {
+    return Refuse(kName, node, "input and filter must be int32");
+  }
+  if (input.IsCompressed()) return Refuse(kName, node, "compressed inputs are not supported");
+  if (!filter.IsConstant())
+    return Refuse(kName, node, "the filter must be a constant, and not compressed");
+  if (input.rank() != 4 || filter.rank() != 4 || output.rank() != 4) {
+    return Refuse(kName, node, "input, filter and output must have 4 dimensions");
+  }
+  if (output->type == kTfLiteFloat32) {
+    data->output = Bconv2dOutput::kFloat32;
+  } else if (output->type == kTfLiteInt8) {
+    data->output = Bconv2dOutput::kInt8;
+  } else if (output->type == kTfLiteInt32) {
+    data->output = Bconv2dOutput::kBitpacked;
+  } else {
+    return Refuse(kName, node, "the output must be float32, int8 or int32 (bitpacked)");
+  }
+
+  Bconv2dOptions options;
+  const auto* bytes = static_cast<const uint8_t*>(node->custom_initial_data);
+  const char* reason =
+      ParseBconv2dOptions(bytes, static_cast<size_t>(node->custom_initial_data_size), &options);
+  if (reason != nullptr) return Refuse(kName, node, reason);
+  reason = PrepareBconv2d(options, input.dims(), filter.dims(), output.dims(), data->output,
+                          &data->params);
+  if (reason != nullptr) return Refuse(kName, node, reason);
+
+  const int32_t channels = data->params.channels_out;
+  if (data->output == Bconv2dOutput::kBitpacked) {
+    const TempTensor thresholds = TempTensor::Input(context, node, kThresholds);
+    if (!thresholds || !thresholds.IsConstantVector(kTfLiteInt32, channels)) {
+      return Refuse(kName, node,
+                    "a bitpacked output needs a constant int32 threshold for each output channel");
+    }
+  } else {
+    const TempTensor multiplier = TempTensor::Input(context, node, kPostMultiplier);
+    const TempTensor bias = TempTensor::Input(context, node, kPostBias);
+    if (!multiplier || !bias || !multiplier.IsConstantVector(kTfLiteFloat32, channels) ||
+        !bias.IsConstantVector(kTfLiteFloat32, channels)) {
+      return Refuse(
+          kName, node,
+          "the output needs a constant float32 multiplier and bias for each output channel");
+    }
+    const bool int8 = data->output == Bconv2dOutput::kInt8;
+    const float scale = int8 ? output->params.scale : 1.0f;
+    const int32_t zero_point = int8 ? output->params.zero_point : 0;
+    reason = int8 && kFixedPoint
+                 ? PrepareFixedTransform(context, multiplier, bias, scale, zero_point, data)
+                 : PrepareFloatTransform(context, multiplier, bias, scale, zero_point, data);
+    if (reason != nullptr) return Refuse(kName, node, reason);
+  }
+
+  data->scratch = -1;
+  const int32_t scratch_size = Bconv2dScratchSize(data->params, data->output);
+  if (scratch_size == 0) return kTfLiteOk;
+  return RequestScratch(context, scratch_size, &data->scratch);
+}
+
+TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
+  const OpData& data = *static_cast<const OpData*>(node->user_data);
+  const auto* input = InputData<uint32_t>(context, node, kInput);
+  const auto* filter = InputData<uint32_t>(context, node, kFilter);
+  void* output = OutputData<void>(context, node, 0);
+  void* scratch = data.scratch < 0 ? nullptr : Scratch(context, data.scratch);
+  if (data.output == Bconv2dOutput::kBitpacked) {
+    const auto* thresholds = InputData<int32_t>(context, node, kThresholds);
+    Bconv2dBitpacked(data.params, input, filter, thresholds, scratch,
+                     static_cast<uint32_t*>(output));
+  } else if (data.output == Bconv2dOutput::kFloat32) {
+    Bconv2dFloat(data.params, input, filter, data.transform, scratch, static_cast<float*>(output));
+  } else if (kFixedPoint && data.fixed_point) {
+    Bconv2dInt8(data.params, input, filter, data.fixed_transform, scratch,
+                static_cast<int8_t*>(output));
+  } else {
+    Bconv2dInt8(data.params, input, filter, data.transform, scratch, static_cast<int8_t*>(output));
+  }
+  return kTfLiteOk;
+}
+
+}  // namespace
+
+TFLMRegistration Register_LCE_BCONV_2D() { return Registration(Init, Prepare, Eval); }
+
+}  // namespace bcnet
