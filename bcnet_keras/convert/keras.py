@@ -36,10 +36,11 @@ def convert_quietly(convert, model, what):
             f"the {what} must map images [n, h, w, c] of known size to logits [n, classes], "
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
-    image = tf.keras.Input(batch_shape=(1, *shape))
+    image = tf.keras.Input(batch_shape=(1, *shape), name="image")
     with quiet() as said:
         try:
-            return convert(tf.keras.Model(image, model(image)))
+            # Tensors are named after the models, so that a name of its own gives the same bytes every time.
+            return convert(tf.keras.Model(image, model(image), name="net"))
         except Exception as error:  # converters raise bare Exception
             lines = [line.strip() for line in [*str(error).splitlines(), *said().splitlines()] if "error:" in line]
             reason = (lines or str(error).splitlines() or [type(error).__name__])[0]

@@ -24,6 +24,8 @@ class Interpreter(BaseInterpreter):
     def __init__(self, source, num_threads=1):
         from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
 
+        if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+            raise ValueError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
         model = flatbuffer.read(flatbuffer.load(source))
         if has_custom_gate(model):
             model = flatbuffer.read(replace_gate(flatbuffer.write(model), "builtin"))
@@ -31,8 +33,9 @@ class Interpreter(BaseInterpreter):
         if missing:
             raise ValueError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
         super().__init__(model)
-        # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither.
-        self._interpreter = LceInterpreter(flatbuffer.write(model), num_threads=num_threads)
+        # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither. The indirect
+        # binary convolution gives the same bits as the default one, several times as fast on x86.
+        self._interpreter = LceInterpreter(flatbuffer.write(model), num_threads=num_threads, use_indirect_bgemm=True)
 
     def _run(self, codes):
         outputs = self._interpreter.predict(codes)

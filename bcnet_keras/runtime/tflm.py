@@ -9,6 +9,7 @@ outputs = model.run([x])
 """
 
 import ctypes
+import math
 import re
 
 import numpy as np
@@ -18,8 +19,6 @@ from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import plugin
 from bcnet_keras.runtime.base import BaseInterpreter
 
-_FIRST_ARENA, _LARGEST_ARENA = 1 << 14, 1 << 30
-
 
 class Model:
     """A flatbuffer in TensorFlow Lite Micro's interpreter, with the operators of Larq Compute Engine and the gate.
@@ -28,7 +27,7 @@ class Model:
 
     Arguments:
       source: the flatbuffer's bytes or its path.
-      arena_size: bytes of the tensor arena; None for one that is large enough.
+      arena_size: bytes of the tensor arena that the flatbuffer may use; None for as many as it takes.
 
     Attributes:
       arena_bytes: bytes of the arena that the flatbuffer uses on this machine. Pointers are twice as wide as on a
@@ -56,22 +55,19 @@ class Model:
         self._inputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.inputs]
         self._outputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.outputs]
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
-        if arena_size is not None:
-            self._interpreter = self._allocated(data, arena_size)
-        else:
-            self._interpreter, arena_size = None, _FIRST_ARENA
-            while self._interpreter is None and arena_size <= _LARGEST_ARENA:
-                self._interpreter = self._allocated(data, arena_size)
-                arena_size *= 2
-        if self._interpreter is None:
-            raise ValueError(
-                f"an arena of {arena_size} bytes is too small for this flatbuffer; give more, or no arena_size"
-            )
+        if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
+            raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
+        self._interpreter = self._allocated(data, _roomy_arena(model))
         self._gate = plugin.take_gate_control() if "BcnetGate" in custom else None
         self._own_thresholds = None
         with quiet() as said:
             self._interpreter.print_allocations()
             self.arena_bytes = int(re.search(r"Arena allocation total (\d+) bytes", said())[1])
+        if arena_size is not None and arena_size < self.arena_bytes:
+            raise ValueError(
+                f"an arena of {arena_size} bytes is too small for this flatbuffer, which uses {self.arena_bytes}; give "
+                "more, or no arena_size"
+            )
 
     @property
     def thresholds(self):
@@ -130,7 +126,7 @@ class Model:
         return [self._interpreter.get_output(index).reshape(shape) for index, shape in enumerate(self._outputs)]
 
     def _allocated(self, data, arena_size):
-        """The interpreter of TensorFlow Lite Micro; None when the arena is too small."""
+        """The interpreter of TensorFlow Lite Micro."""
         from tflite_micro import runtime
 
         with quiet() as said:
@@ -140,9 +136,19 @@ class Model:
                 )
             except RuntimeError as error:
                 reason = " ".join(said().split()) or str(error)
-        if "missing:" in reason or "Too many buffers" in reason:  # in the arena, for what it must hold
-            return None
         raise ValueError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
+
+
+def _roomy_arena(model):
+    """Bytes of an arena that no flatbuffer fills: in one that is too small the wheel's interpreter may crash."""
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    operators = sum(len(graph.operators) for graph in model.subgraphs)
+    activations = sum(
+        8 * math.prod(flatbuffer.shape(tensor)) for tensor in tensors if not flatbuffer.is_constant(model, tensor)
+    )
+    constants = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    # Scratch memory of an operator is at most some copies of what it reads and writes, weights included.
+    return (1 << 20) + 4 * activations + 4 * constants + (1 << 10) * (len(tensors) + operators)
 
 
 class Interpreter(BaseInterpreter):

@@ -1,0 +1,257 @@
+"""Keras nets and pairs to flatbuffers: what comes out computes what Keras computes, what cannot is refused by name."""
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bcnet_keras
+from bcnet_keras import BCNet, BinaryConv2D, FakeQuant, ThermometerEncoding
+from bcnet_keras.convert import convert_parts, flatbuffer, get_threshold, merge
+from bcnet_keras.convert.binary import convert_binary
+from bcnet_keras.convert.cooperative import metadata
+from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.cost import CORES, cost, pair_cost
+from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
+from bcnet_keras.runtime import tflite, tflm
+
+layers = tf.keras.layers
+SHAPE = (12, 12, 1)
+
+
+def raw_images(count, seed):
+    """uint8 images of 4 classes, and their labels: a bright bar on noise."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, count)
+    images = random.integers(0, 160, (count, *SHAPE))
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 3] += 70
+    return images.astype(np.uint8), labels
+
+
+def small_pair(**options):
+    tf.keras.utils.set_random_seed(0)
+    inputs = tf.keras.Input(SHAPE)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, 2, padding="same", use_bias=False)(inputs)))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(x)))
+    model = tf.keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    return BCNet.from_keras(model, **options)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    pair = small_pair(class_names=("a", "b", "c", "d"))
+    images, labels = raw_images(1024, 0)
+    for stage in ("binary", "boosted"):
+        pair.compile(tf.keras.optimizers.Adam(0.01), stage=stage)
+        pair.fit(pair.preprocess(images), labels, batch_size=64, epochs=4, verbose=0)
+    confidence = pair.gate.confidence(pair.binary(pair.preprocess(images), training=False)).numpy()
+    pair.threshold = float(np.quantile(confidence, 0.4))
+    return pair
+
+
+@pytest.fixture(scope="module")
+def parts(pair):
+    return convert_parts(pair)
+
+
+@pytest.mark.parametrize("gate", ["custom", "builtin"])
+def test_the_converted_pair_agrees_with_keras(pair, parts, gate):
+    images, labels = raw_images(1000, 1)
+    data = bcnet_keras.convert(pair, gate=gate, parts=parts)
+    assert get_threshold(data) == pytest.approx(float(pair.threshold))
+    interpreter = tflite.Interpreter(data)
+    assert interpreter.class_names == ["a", "b", "c", "d"]
+    keras = {name: value.numpy() for name, value in pair(pair.preprocess(images), training=False).items()}
+    answer = interpreter.predict(images)
+    assert 0.2 < answer.escalated.mean() < 0.6 and np.mean(answer.predicted == labels) > 0.9
+    # Differences come from int8 rounding ahead of a sign or of a threshold.
+    assert np.mean(answer.escalated == keras["escalated"]) >= 0.99
+    assert np.mean(answer.predicted == keras["logits"].argmax(1)) >= 0.99
+    for part, name in zip(parts, ("binary_logits", "int8_logits"), strict=True):
+        assert np.mean(tflite.Interpreter(part).predict(images).predicted == keras[name].argmax(1)) >= 0.99
+
+
+def test_the_output_range_is_the_trained_one(pair, parts):
+    data = bcnet_keras.convert(pair, parts=parts)
+    model = flatbuffer.read(data)
+    scale, zero_point = flatbuffer.quantization(model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]])
+    low, high = pair.output_quant.range
+    assert (low, high) != pair.output_quant.initial_range
+    assert scale == pytest.approx((high - low) / 255, rel=1e-6) and zero_point == 0
+    record = metadata(model)
+    assert record["raw_range"] == [0, 255] and tuple(record["input_range"]) == pytest.approx(INPUT_RANGE)
+    assert record["boost"] == pytest.approx(float(pair.boost)) and record["combine"] == "sum"
+
+
+def test_no_float_tensor_passes_between_the_operators(parts):
+    for part in parts:
+        model = flatbuffer.read(part)
+        graph = model.subgraphs[0]
+        written = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
+        assert {flatbuffer.type_name(graph.tensors[index]) for index in written} <= {"int8", "int32"}
+        assert all(flatbuffer.shape(graph.tensors[index])[0] == 1 for index in written)
+
+
+def test_int8_part_is_the_same_in_tensorflow_lite_micro(parts):
+    """Bit for bit as TensorFlow Lite's reference kernels."""
+    images, _ = raw_images(100, 2)
+    micro = tflm.Interpreter(parts[1])
+    reference = tf.lite.Interpreter(
+        model_content=parts[1], experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF
+    )
+    runner = reference.get_signature_runner()
+    scale, zero_point = runner.get_output_details()["logits"]["quantization"]
+    codes = np.concatenate(
+        [runner(image=image[None])["logits"] for image in (images.astype(int) - 128).astype(np.int8)]
+    )
+    np.testing.assert_array_equal(
+        micro.predict(images).logits, np.float32(scale) * (codes.astype(np.float32) - zero_point)
+    )
+
+
+def test_binary_part_is_the_same_with_reference_kernels(parts):
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+    codes = (raw_images(100, 3)[0].astype(int) - 128).astype(np.int8)
+    expected = Interpreter(parts[0], use_reference_bconv=True).predict(codes)
+    np.testing.assert_array_equal(tflite.Interpreter(parts[0])._run(codes)[0], expected)
+
+
+def test_cost_of_the_pair(pair, parts):
+    binary, int8 = map(cost, parts)
+    accepted, escalated = pair_cost(pair, "cortex-m4", parts)
+    assert accepted >= binary.instructions["cortex-m4"] / int8.instructions["cortex-m4"]
+    assert escalated - accepted == pytest.approx(1, abs=0.05)  # the int8 net, ADD for QUANTIZE
+    with pytest.raises(ValueError, match="unknown core 'cortex-a53'"):
+        pair_cost(pair, "cortex-a53", parts)
+    assert set(binary.instructions) == set(CORES)
+
+
+@pytest.mark.slow
+def test_conversion_gives_the_same_bytes_again(pair, parts):
+    assert bcnet_keras.convert(pair) == bcnet_keras.convert(pair, parts=parts)
+
+
+def test_a_pair_without_a_threshold_is_refused_before_the_conversion(capfd):
+    pair = small_pair()
+    with pytest.raises(ValueError, match="threshold is not set"):
+        bcnet_keras.convert(pair)
+
+
+def test_parts_of_another_pair_are_refused(pair, parts, make_part, caplog):
+    with pytest.raises(ValueError, match="input quantisation"):
+        bcnet_keras.convert(pair, parts=(parts[0], make_part(0, shape=SHAPE, image=(1 / 255, -128))))
+
+
+def test_tfmot_net_takes_the_input_range_and_gets_its_own_back():
+    import tensorflow_model_optimization as tfmot
+
+    inputs = tf.keras.Input(SHAPE)
+    x = layers.ReLU()(layers.Conv2D(4, 3, strides=2)(inputs))
+    model = tf.keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    model = tfmot.quantization.keras.quantize_model(model)
+    model(np.random.default_rng(0).uniform(-0.5, 0.5, (8, *SHAPE)).astype(np.float32), training=True)
+    before = [variable.numpy() for variable in model.variables]
+    converted = flatbuffer.read(convert_int8(model, INPUT_RANGE))
+    graph = converted.subgraphs[0]
+    assert flatbuffer.quantization(graph.tensors[graph.inputs[0]]) == (1 / 128, 0)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def image_stem(inputs):
+    x = Int8Conv2D(32, 3, strides=2, padding="same", use_bias=False)(FakeQuant(*INPUT_RANGE, fixed=True)(inputs))
+    return FakeQuant(symmetric=True)(layers.BatchNormalization()(x))
+
+
+def head(x):
+    x = FakeQuant()(layers.GlobalAveragePooling2D()(FakeQuant()(x)))
+    return FakeQuant()(Int8Dense(4)(x))
+
+
+def binary_block(x):
+    return layers.BatchNormalization()(BinaryConv2D(32, 3)(x))
+
+
+def pooled_before_normalised(inputs):
+    return head(
+        layers.BatchNormalization()(layers.MaxPool2D(2)(BinaryConv2D(32, 3, name="guilty")(image_stem(inputs))))
+    )
+
+
+def relu_behind_normalised(inputs):
+    return head(
+        binary_block(layers.ReLU()(layers.BatchNormalization(name="guilty")(BinaryConv2D(32, 3)(image_stem(inputs)))))
+    )
+
+
+def padded_with_zero(inputs):
+    convolution = lq.layers.QuantConv2D(
+        32, 3, padding="same", input_quantizer="ste_sign", kernel_quantizer="ste_sign", use_bias=False
+    )
+    x = layers.BatchNormalization(name="guilty")(convolution(image_stem(inputs)))
+    return head(binary_block(x))
+
+
+def average_not_quantised(inputs):
+    x = layers.GlobalAveragePooling2D(name="guilty")(FakeQuant()(binary_block(image_stem(inputs))))
+    return FakeQuant()(Int8Dense(4)(x))
+
+
+def flattened(inputs):
+    x = layers.BatchNormalization(name="guilty")(BinaryConv2D(32, 3)(image_stem(inputs)))
+    return FakeQuant()(Int8Dense(4)(layers.Flatten()(FakeQuant()(x))))
+
+
+def input_not_quantised(inputs):
+    return head(binary_block(ThermometerEncoding(8, name="guilty")(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("net", "operator", "remedy"),
+    [
+        (pooled_before_normalised, "LceBconv2d", "put the pooling behind the BatchNormalization"),
+        pytest.param(
+            relu_behind_normalised,
+            "LceBconv2d",
+            "put the activation before the BatchNormalization",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(padded_with_zero, "LceBconv2d", "pad with \\+1", marks=pytest.mark.slow),
+        (average_not_quantised, "MEAN", "put FakeQuant before and behind"),
+        pytest.param(flattened, "LceBconv2d", "put FakeQuant straight behind", marks=pytest.mark.slow),
+        pytest.param(input_not_quantised, "CONV_2D", "put FakeQuant before and behind", marks=pytest.mark.slow),
+    ],
+)
+def test_binary_nets_with_floats_are_refused(net, operator, remedy, capfd):
+    inputs = tf.keras.Input(SHAPE)
+    model = tf.keras.Model(inputs, net(inputs))
+    with pytest.raises(ValueError, match=f"{operator} of layer 'guilty' works on float32; {remedy}"):
+        convert_binary(model)
+    said = capfd.readouterr()
+    assert not said.out and not said.err
+
+
+def test_what_is_no_net_is_refused():
+    with pytest.raises(TypeError, match="binary net must be a tf.keras.Model .* got list"):
+        convert_binary([])
+    inputs = tf.keras.Input(SHAPE)
+    maps = tf.keras.Model(inputs, layers.Conv2D(3, 3)(inputs))
+    with pytest.raises(ValueError, match=r"to logits \[n, classes\], got .* -> \[None, 10, 10, 3\]"):
+        convert_binary(maps)
+    floats = tf.keras.Model(inputs, layers.Dense(4)(layers.Flatten()(inputs)))
+    with pytest.raises(ValueError, match="int8 net has no fake quantisation"):
+        convert_int8(floats, INPUT_RANGE)
+    mixed = tf.keras.Model(inputs, head(binary_block(image_stem(inputs))))
+    with pytest.raises(ValueError, match="int8 net is not all integer: .* binary layers belong into the binary net"):
+        convert_int8(mixed, INPUT_RANGE)
+
+
+def test_nets_that_differ_in_range_are_refused(pair, parts):
+    inputs = tf.keras.Input(SHAPE)
+    other = tf.keras.Model(inputs, head(Int8Conv2D(4, 3)(FakeQuant(0.0, 1.0, fixed=True)(inputs))))
+    from bcnet_keras.convert import Gate
+
+    with pytest.raises(ValueError, match="nets differ in input quantisation"):
+        merge(parts[0], convert_int8(other, INPUT_RANGE), Gate.create(4, "entropy", 0.5))
