@@ -42,10 +42,10 @@ class Node:
     name: str
     inputs: list
     output: Tensor
-    options: dict = field(default_factory=dict)
+    options: dict | bytes = field(default_factory=dict)  # bytes: as a flatbuffer holds them
 
     def option_bytes(self):
-        return kernels.encode_options(self.options) if self.options else b""
+        return self.options if isinstance(self.options, bytes) else kernels.encode_options(self.options)
 
 
 def model(nodes):

@@ -42,7 +42,7 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   if (logits.rank() != 2 || logits.dims()[0] != 1 || ElementCount(logits.dims(), 2) == 0) {
     return Refuse(kName, node, "the logits must have the shape [1, classes]");
   }
-  if (escalate->type != kTfLiteBool || ElementCount(escalate.dims(), escalate.rank()) != 1) {
+  if (escalate->type != kTfLiteBool || escalate->bytes != sizeof(bool)) {
     return Refuse(kName, node, "the output must be one bool");
   }
   const int32_t classes = logits.dims()[1];

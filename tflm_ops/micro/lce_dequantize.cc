@@ -35,7 +35,8 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   }
   const int last = output.rank() - 1;
   if (last < 0 || ElementCount(output.dims(), last + 1) == 0) {
-    return Refuse(kName, node, "the output's dimensions must be positive and its size below 2 GiB");
+    return Refuse(kName, node,
+                  "the output's dimensions must be 1 to 8, positive, and its size below 2 GiB");
   }
   const int32_t channels = output.dims()[last];
   bool fits = input.rank() == output.rank() && input.dims()[last] == BitpackedWords(channels);

@@ -33,7 +33,8 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   if (output->type != kTfLiteInt32) return Refuse(kName, node, "the output must be int32");
   const int last = input.rank() - 1;
   if (last < 0 || ElementCount(input.dims(), last + 1) == 0) {
-    return Refuse(kName, node, "the input's dimensions must be positive and its size below 2 GiB");
+    return Refuse(kName, node,
+                  "the input's dimensions must be 1 to 8, positive, and its size below 2 GiB");
   }
   const int32_t channels = input.dims()[last];
   bool fits = output.rank() == input.rank() && output.dims()[last] == BitpackedWords(channels);

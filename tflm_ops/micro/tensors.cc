@@ -6,7 +6,11 @@
 namespace bcnet {
 
 TempTensor::TempTensor(TfLiteContext* context, TfLiteTensor* tensor, bool compressed)
-    : context_(context), tensor_(tensor), compressed_(compressed) {}
+    : context_(context), tensor_(tensor), compressed_(compressed) {
+  if (tensor == nullptr || tensor->dims == nullptr || tensor->dims->size > kMaxRank) return;
+  rank_ = tensor->dims->size;
+  for (int i = 0; i < rank_; ++i) dims_[i] = tensor->dims->data[i];
+}
 
 TempTensor TempTensor::Input(TfLiteContext* context, const TfLiteNode* node, int index) {
   tflite::MicroContext* micro_context = tflite::GetMicroContext(context);

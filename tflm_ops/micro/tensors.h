@@ -26,8 +26,10 @@ class TempTensor {
   explicit operator bool() const { return tensor_ != nullptr; }
   const TfLiteTensor* operator->() const { return tensor_; }
 
-  int rank() const { return tensor_->dims->size; }
-  const int32_t* dims() const { return tensor_->dims->data; }
+  // The shape; a rank of more than kMaxRank is given as 0, as that of a scalar is.
+  static constexpr int kMaxRank = 8;
+  int rank() const { return rank_; }
+  const int32_t* dims() const { return dims_; }
 
   // Part of the flatbuffer, so that its values are known now, and stored as they are.
   bool IsConstant() const;
@@ -47,6 +49,8 @@ class TempTensor {
   TfLiteContext* context_;
   TfLiteTensor* tensor_;
   bool compressed_;
+  int rank_ = 0;
+  int32_t dims_[kMaxRank];
 };
 
 // Reports that the operator `name` cannot run and why; returns kTfLiteError. The node is named by

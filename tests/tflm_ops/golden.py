@@ -1,0 +1,58 @@
+"""Test cases as the files that tflm_ops/tests/kernel_test.cc reads, with the outputs of Larq Compute Engine."""
+
+import struct
+
+import numpy as np
+from lce_graphs import run_lce
+
+_OPERATORS = {"LceQuantize": 1, "LceDequantize": 2, "LceBMaxPool2d": 3, "LceBconv2d": 4, "BcnetGate": 5}
+_TYPES = {"float32": 0, "int8": 1, "bool": 2}
+_CONVOLUTION_TYPES = {"float32": 0, "int8": 1, "int32": 2}
+
+
+def _bits(x):
+    return struct.unpack("<i", struct.pack("<f", x))[0]
+
+
+def _case(name, numbers, *blocks):
+    blocks = [np.array(numbers, "<i4").tobytes(), *(b if isinstance(b, bytes) else _bytes(b) for b in blocks)]
+    body = b"".join(struct.pack("<I", len(b)) + b + bytes(-len(b) % 4) for b in blocks)
+    return struct.pack("<III", 0x45534143, _OPERATORS[name], len(blocks)) + body
+
+
+def _bytes(array):
+    return b"" if array is None else np.ascontiguousarray(array).tobytes()
+
+
+def _record(node, expected):
+    x, out = node.inputs[0], node.output
+    name = node.name
+    if name == "LceQuantize":
+        rows = int(np.prod(x.shape[:-1]))
+        return _case(name, [_TYPES[x.dtype], rows, x.shape[-1], x.zero_point], x.value, expected)
+    if name == "LceDequantize":
+        rows = int(np.prod(out.shape[:-1]))
+        numbers = [_TYPES[out.dtype], rows, out.shape[-1], out.zero_point, _bits(out.scale or 1.0)]
+        return _case(name, numbers, x.value, expected)
+    if name == "LceBMaxPool2d":
+        return _case(name, [*x.shape, *out.shape], node.option_bytes(), x.value, expected)
+    filters, *vectors = node.inputs[1:]
+    numbers = [*x.shape, *filters.shape, *out.shape, _CONVOLUTION_TYPES[out.dtype]]
+    numbers += [out.zero_point, _bits(out.scale or 1.0)]
+    values = [None if t is None else t.value for t in vectors]
+    return _case(name, numbers, node.option_bytes(), x.value, filters.value, *values, expected)
+
+
+def records(nodes):
+    """The cases of operators that Larq Compute Engine has, as bytes."""
+    result = []
+    for start in range(0, len(nodes), 100):
+        chunk = nodes[start : start + 100]
+        result += [_record(node, expected) for node, expected in zip(chunk, run_lce(chunk), strict=True)]
+    return b"".join(result)
+
+
+def gate_record(logits, scale, options, confidence):
+    """A case of the gate, whose confidence was computed elsewhere."""
+    numbers = [_TYPES[logits.dtype.name], len(logits), _bits(scale), int(logits.argmax()), _bits(confidence)]
+    return _case("BcnetGate", numbers, options, logits)

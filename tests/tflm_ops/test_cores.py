@@ -1,0 +1,95 @@
+"""The kernels on Cortex-M cores under QEMU, and on the host under sanitizers, against Larq Compute Engine's outputs."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import cases
+import golden
+import numpy as np
+import pytest
+from test_kernels_numpy import MEASURES, confidence
+
+from bcnet_keras.runtime import kernels
+
+SOURCES = Path(__file__).parents[2] / "tflm_ops"
+# QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
+BOARDS = {
+    "cortex-m0plus": "mps2-an385",
+    "cortex-m3": "mps2-an385",
+    "cortex-m4": "mps2-an386",
+    "cortex-m7": "mps2-an500",
+    "cortex-m33": "mps2-an505",
+    "cortex-m55": "mps3-an547",
+}
+TYPES = ("float32", "int8", "bool")
+
+
+def operators(convolutions, others, seed):
+    rng = np.random.default_rng(seed)
+    nodes = cases.bconv2d_grid(convolutions, seed)
+    nodes += [f(rng, dtype) for _ in range(others) for f in (cases.quantize, cases.dequantize) for dtype in TYPES]
+    return nodes + [cases.bmaxpool2d(rng) for _ in range(3 * others)]
+
+
+def gates(count, seed):
+    rng = np.random.default_rng(seed)
+    result = []
+    for i in range(count):
+        classes, measure = int(rng.integers(2, 40)), MEASURES[i % 4]
+        int8 = bool(i // 4 % 2)
+        scale = float(np.float32(rng.uniform(0.01, 0.2)))
+        logits = rng.integers(-128, 128, classes).astype(np.int8) if int8 else rng.normal(0, 3, classes).astype("f4")
+        weights, bias = rng.normal(size=classes + 3).astype("f4"), float(np.float32(rng.normal()))
+        options = {"measure": measure, "threshold": rng.random(classes if i % 3 else 1)}
+        if measure == "learned":
+            options |= {"weights": weights, "bias": bias}
+        expected = confidence(logits * scale if int8 else logits.astype(float), measure, weights.astype(float), bias)
+        result.append(golden.gate_record(logits, scale, kernels.encode_options(options), expected))
+    return b"".join(result)
+
+
+def build(preset, folder):
+    """Builds the test program in a folder of its own."""
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    for command in (
+        ["cmake", "--preset", preset, "-B", str(folder), "-DTFLM_DIR=none"],
+        ["cmake", "--build", str(folder), "--parallel", "2"],
+    ):
+        run = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+    return folder / "kernel_test"
+
+
+def check(run, count):
+    said = b"".join((run.stdout, run.stderr)).decode()  # QEMU writes what the core says to its standard error
+    assert run.returncode == 0 and f"{count} cases, 0 failed" in said, said[-4000:]
+
+
+@pytest.fixture(scope="module")
+def small_grid(tmp_path_factory):
+    path = tmp_path_factory.mktemp("golden") / "cases"
+    data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12)
+    path.write_bytes(data)
+    return path, 240 + 5 * 9 + 24
+
+
+@pytest.mark.parametrize("core", BOARDS)
+def test_kernels_on_a_core(core, small_grid, tmp_path):
+    for program in ("arm-none-eabi-g++", "qemu-system-arm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    path, count = small_grid
+    elf = build(core, tmp_path)
+    command = ["qemu-system-arm", "-M", BOARDS[core], "-nographic", "-monitor", "none", "-serial", "null"]
+    command += ["-semihosting-config", f"enable=on,target=native,arg=kernel_test,arg={path}", "-kernel", str(elf)]
+    check(subprocess.run(command, capture_output=True, timeout=300), count)
+
+
+def test_whole_grid_under_sanitizers(tmp_path):
+    if shutil.which("clang++") is None:
+        pytest.skip("clang++ is not installed")
+    program = build("host-sanitized", tmp_path)
+    data = golden.records(operators(4800, 60, seed=0)) + gates(200, seed=13)
+    check(subprocess.run([program], input=data, capture_output=True, timeout=300), 4800 + 60 * 9 + 200)

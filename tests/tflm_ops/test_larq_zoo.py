@@ -1,0 +1,90 @@
+"""Architectures of larq-zoo, converted by Larq Compute Engine, in TensorFlow Lite Micro.
+
+Whole nets of floats differ in the last bits of their float operators, which a sign then makes large. So each binary
+operator is compared on its own: on the inputs that it had in TensorFlow Lite Micro.
+"""
+
+import importlib
+
+import numpy as np
+import pytest
+from lce_graphs import Node, Tensor, run_lce
+from micro import needs_tflm
+
+from bcnet_keras.convert import flatbuffer
+from bcnet_keras.quiet import quiet
+from bcnet_keras.runtime import plugin
+
+ARCHITECTURES = {
+    "QuickNet": ("sota", 32),
+    "BinaryDenseNet28": ("literature", 32),
+    "BinaryAlexNet": ("literature", 64),
+    "RealToBinaryNet": ("literature", 32),
+    "XNORNet": ("literature", 227),  # the smallest that its valid convolutions allow
+}
+
+
+def convert(name, folder, size):
+    import larq_compute_engine as lce
+    import tensorflow as tf
+
+    architectures = importlib.import_module(f"larq_zoo.{folder}")
+    tf.keras.utils.set_random_seed(0)
+    with quiet():
+        net = getattr(architectures, name)(input_shape=(size, size, 3), num_classes=10, weights=None)
+        for layer in net.layers:  # batch normalisation as training leaves it, so that activations of both signs occur
+            if isinstance(layer, tf.keras.layers.BatchNormalization):
+                random = np.random.default_rng(len(layer.name))
+                values = [w + 0.3 * random.normal(size=w.shape) for w in layer.get_weights()]
+                layer.set_weights([*values[:-1], np.abs(values[-1]) + 0.5])
+        return lce.convert_keras_model(net)
+
+
+def binary_operators(data, image):
+    """Each binary operator with its inputs and its output in TensorFlow Lite Micro."""
+    from tflite_micro import runtime
+
+    plugin.load()
+    model = flatbuffer.read(data)
+    graph = model.subgraphs[0]
+    with quiet():
+        interpreter = runtime.Interpreter.from_bytes(
+            flatbuffer.write(model),
+            custom_op_registerers=[plugin.REGISTERER],
+            arena_size=256 << 20,
+            intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
+        )
+        interpreter.set_input(image, 0)
+        interpreter.invoke()
+
+    def tensor(index):
+        t = graph.tensors[index]
+        constant = flatbuffer.constant(model, t)
+        value = interpreter.GetTensor(index, 0)["tensor_data"] if constant is None else constant
+        scale, zero_point = flatbuffer.quantization(t) or (None, 0)
+        value = value.reshape(flatbuffer.shape(t))
+        return Tensor.of(value, scale=scale, zero_point=zero_point, constant=constant is not None)
+
+    for operator in graph.operators:
+        name = flatbuffer.op_name(model, operator)
+        if name.startswith("Lce"):
+            inputs = [None if index < 0 else tensor(index) for index in operator.inputs]
+            options = b"" if operator.customOptions is None else operator.customOptions.tobytes()
+            yield Node(name, inputs, tensor(operator.outputs[0]), options)
+
+
+@needs_tflm
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_binary_operator_equals_lce(name):
+    pytest.importorskip("larq_zoo")
+    data = convert(name, *ARCHITECTURES[name])
+    shape = flatbuffer.shape(flatbuffer.read(data).subgraphs[0].tensors[0])
+    image = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    nodes = list(binary_operators(data, image))
+    assert {"LceQuantize", "LceBconv2d"} <= {node.name for node in nodes}
+    for node in nodes:
+        (expected,) = run_lce([node])
+        actual = node.output.value
+        np.testing.assert_array_equal(actual.view(np.uint32) if actual.dtype == np.int32 else actual, expected)
+        assert len(np.unique(actual)) > 1  # not all of one value, which would compare little

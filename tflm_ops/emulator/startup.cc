@@ -1,0 +1,39 @@
+// What runs before main, and what runs when the core meets a fault.
+#include <cstdint>
+
+#include "tflm_ops/emulator/semihosting.h"
+
+extern "C" {
+
+extern uint32_t stack_top[], data_start[], data_end[], data_load[], bss_start[], bss_end[];
+
+int main();
+
+[[noreturn]] void Reset() {
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+  // Floating-point and vector instructions are off after reset: CPACR, coprocessors 10 and 11.
+  *reinterpret_cast<volatile uint32_t*>(0xE000ED88) |= 0xFu << 20;
+  __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+  for (uint32_t *to = data_start, *from = data_load; to < data_end;) *to++ = *from++;
+  for (uint32_t* to = bss_start; to < bss_end;) *to++ = 0;
+  emulator::Exit(main());
+}
+
+[[noreturn]] void Fault() {
+  emulator::Write("the core met a fault\n");
+  emulator::Exit(70);
+}
+
+__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
+    stack_top,
+    reinterpret_cast<const void*>(Reset),
+    reinterpret_cast<const void*>(Fault),  // NMI
+    reinterpret_cast<const void*>(Fault),  // HardFault
+    reinterpret_cast<const void*>(Fault),  // MemManage
+    reinterpret_cast<const void*>(Fault),  // BusFault
+    reinterpret_cast<const void*>(Fault),  // UsageFault
+    reinterpret_cast<const void*>(Fault),  // SecureFault
+};
+
+}  // extern "C"
