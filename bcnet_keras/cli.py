@@ -1,0 +1,320 @@
+"""The `bcnet` command: `bcnet demo | train | calibrate | convert | run`; `bcnet COMMAND --help` lists its flags."""
+
+import contextlib
+import dataclasses
+import json
+import logging as python_logging
+import pathlib
+import sys
+import zipfile
+
+import numpy as np
+from absl import app, flags, logging
+
+USAGE = """Trains, converts and runs cooperating binary and int8 nets.
+
+usage: bcnet COMMAND [flags]
+
+  demo       train a pair on 1,797 real images of digits and report what cooperation buys; minutes on two cores
+  train      the same on a data set or on a folder of your own images
+  calibrate  pick another threshold for a finished run, by budget or by accuracy
+  convert    turn a saved pair into a .tflite file
+  run        run a .tflite file on images
+
+bcnet COMMAND --help lists the flags of a command.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: `define` declares its flags, `run` takes their values and the positional arguments."""
+
+    define: object
+    run: object
+    usage: str
+
+
+def _define_run_flags(values, dataset, name):
+    from bcnet_keras.cost import CORES
+    from bcnet_keras.datasets import NAMES
+
+    string, integer, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
+    if dataset is None:
+        string("dataset", "digits", f"Data set: {', '.join(NAMES)}.", flag_values=values)
+        string(
+            "data_dir",
+            None,
+            "Folder that holds the data sets. By default $BCNET_DATA_DIR, or ~/datasets.",
+            flag_values=values,
+        )
+    string("name", name, "Name of the run. By default that of the data set and the seed.", flag_values=values)
+    string("runs_dir", "runs", "Folder in which the run gets its folder.", flag_values=values)
+    integer("seed", 0, "Seed of splits, weights and the order of training.", flag_values=values, lower_bound=0)
+    flags.DEFINE_list(
+        "epochs",
+        None,
+        "Epochs of the float net, the binary net, the boosted and the cooperative stage: four numbers. "
+        "By default the data set's own.",
+        flag_values=values,
+    )
+    integer("batch_size", None, "Batch size. By default the data set's own.", flag_values=values, lower_bound=1)
+    flags.DEFINE_enum(
+        "measure",
+        "score_margin",
+        ["score_margin", "max_probability", "entropy", "learned"],
+        "Confidence measure of the binary net's answer.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool("per_class", False, "One threshold a class instead of one for all.", flag_values=values)
+    flags.DEFINE_enum("core", "cortex-m4", list(CORES), "Core whose instructions are the cost.", flag_values=values)
+    number(
+        "max_cost",
+        0.5,
+        "Budget at which thresholds are picked on validation data, as a part of the int8 net's instructions.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    number(
+        "cost_weight",
+        0.1,
+        "Price of running the int8 net on every sample in the cooperative stage, in nats.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+
+
+def _train(values, arguments):
+    from bcnet_keras.experiment import Settings
+
+    _expect(arguments, 0)
+    dataset = values.dataset if "dataset" in values else "digits"
+    epochs = values.epochs
+    if epochs is not None:
+        if len(epochs) != 4 or not all(count.strip().isdigit() and int(count) > 0 for count in epochs):
+            raise ValueError(f"--epochs takes four numbers above 0, such as 20,40,14,6; got {','.join(epochs)!r}.")
+        epochs = tuple(int(count) for count in epochs)
+    settings = Settings(
+        dataset=dataset,
+        data_dir=values.data_dir if "data_dir" in values else None,
+        epochs=epochs,
+        **{
+            name: values[name].value
+            for name in ("seed", "batch_size", "measure", "per_class", "core", "max_cost", "cost_weight")
+        },
+    )
+    name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
+    _finish(settings, pathlib.Path(values.runs_dir) / name)
+
+
+def _finish(settings, folder):
+    """Runs (or goes on with) a run and prints its table."""
+    from bcnet_keras.experiment import run
+    from bcnet_keras.report import table, text_table
+
+    results = run(settings, folder, verbose="auto" if sys.stdout.isatty() else 2)
+    print(f"\n{text_table(table(results))}\n")
+    print(f"The cooperative pair: {folder / 'pair.tflite'}")
+    print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
+    print(f"Report: {folder / 'report.html'}")
+
+
+def _define_calibrate_flags(values):
+    number = flags.DEFINE_float
+    number(
+        "max_cost", None, "Most accurate threshold within this part of the int8 net's instructions.", flag_values=values
+    )
+    number("min_accuracy", None, "Cheapest threshold that reaches this accuracy, 0 to 1.", flag_values=values)
+
+
+def _calibrate(values, arguments):
+    from bcnet_keras.experiment import Settings
+
+    (folder,) = _expect(arguments, 1, "the folder of a run")
+    place = pathlib.Path(folder) / "settings.json"
+    if not place.exists():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json.")
+    if (values.max_cost is None) == (values.min_accuracy is None):
+        raise ValueError("give either --max_cost or --min_accuracy.")
+    settings = json.loads(place.read_text())
+    settings |= {"max_cost": values.max_cost, "min_accuracy": values.min_accuracy}
+    settings["epochs"] = settings["epochs"] and tuple(settings["epochs"])
+    _finish(Settings(**settings), pathlib.Path(folder))
+
+
+def _define_convert_flags(values):
+    flags.DEFINE_string("output", None, "File to write. By default the input with .tflite.", flag_values=values)
+    flags.DEFINE_enum(
+        "gate",
+        "custom",
+        ["custom", "builtin"],
+        "Gate as one custom operator, or in builtin operators.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "threshold", None, "Threshold in [0, 1] instead of the pair's own; one, or one a class.", flag_values=values
+    )
+
+
+def _convert(values, arguments):
+    (source,) = _expect(arguments, 1, "a saved pair (.keras file or SavedModel folder) or a converted one (.tflite)")
+    from bcnet_keras.convert import convert, replace_gate, set_threshold
+    from bcnet_keras.files import write_atomic
+
+    threshold = None if values.threshold is None else [_number(value, "--threshold") for value in values.threshold]
+    if threshold is not None and len(threshold) == 1:
+        (threshold,) = threshold
+    source = pathlib.Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source}.")
+    if source.suffix == ".tflite":
+        converted = replace_gate(source.read_bytes(), values.gate)
+        if threshold is not None:
+            converted = set_threshold(converted, threshold)
+    else:
+        converted = convert(_load_pair(source), gate=values.gate, threshold=threshold)
+    output = pathlib.Path(values.output or source.with_suffix(".tflite"))
+    write_atomic(output, converted)
+    print(f"{output}: {len(converted):,} bytes")
+
+
+def _load_pair(source):
+    import tensorflow as tf
+
+    from bcnet_keras.model import BCNet
+
+    try:
+        pair = tf.keras.models.load_model(source)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{source} is not a saved pair: {reason}") from None
+    if not isinstance(pair, BCNet):
+        raise ValueError(f"{source} holds a {type(pair).__name__}, expected a BCNet saved by pair.save.")
+    return pair
+
+
+def _define_interpret_flags(values):
+    flags.DEFINE_string(
+        "input", None, "Images as the data set gives them: .npy, [n, h, w, c] or [n, h, w].", flag_values=values
+    )
+    flags.DEFINE_string(
+        "labels", None, "Class numbers [n]: .npy. With them the accuracy is printed.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "runtime",
+        "tflite",
+        ["tflite", "tflm"],
+        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
+
+
+def _interpret(values, arguments):
+    (source,) = _expect(arguments, 1, "a .tflite file")
+    if values.input is None:
+        raise ValueError("--input is missing: give the images as a .npy file.")
+    images = _array(values.input, "images")
+    labels = None if values.labels is None else _array(values.labels, "labels")
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
+        raise ValueError(
+            f"{values.labels}: labels must be whole numbers of shape {images.shape[:1]}, "
+            f"got {labels.dtype} {labels.shape}."
+        )
+    if values.runtime == "tflm":
+        from bcnet_keras.runtime.tflm import Interpreter
+    else:
+        from bcnet_keras.runtime.tflite import Interpreter
+    prediction = Interpreter(source).predict(images, verbose=int(sys.stderr.isatty()))
+    if values.output is not None:
+        from bcnet_keras.files import replace_when_done
+
+        outputs = {"logits": prediction.logits, "predicted": prediction.predicted}
+        if prediction.escalated is not None:
+            outputs["escalated"] = prediction.escalated
+        with replace_when_done(pathlib.Path(values.output)) as path, open(path, "wb") as file:
+            np.savez(file, **outputs)
+    print(f"{len(images)} images", end="")
+    if prediction.escalated is not None:
+        print(f", {100 * np.mean(prediction.escalated):.1f} % escalated", end="")
+    if labels is not None:
+        print(f", accuracy {np.mean(prediction.predicted == labels):.4f}", end="")
+    print()
+
+
+def _array(path, what):
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path} with {what}.") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is not a .npy file of {what}.") from None
+    if not isinstance(array, np.ndarray) or array.ndim == 0:
+        raise ValueError(f"{path} must hold one array of {what}; save it by numpy.save.")
+    return array
+
+
+def _number(text, flag):
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{flag} takes numbers, got {text!r}.") from None
+
+
+def _expect(arguments, number, what=""):
+    if len(arguments) != number:
+        expected = what if number else "no arguments besides flags"
+        raise ValueError(f"expected {expected}, got {' '.join(arguments) or 'nothing'}.")
+    return arguments
+
+
+COMMANDS = {
+    "demo": Command(lambda values: _define_run_flags(values, "digits", "demo"), _train, "bcnet demo [flags]"),
+    "train": Command(lambda values: _define_run_flags(values, None, None), _train, "bcnet train [flags]"),
+    "calibrate": Command(
+        _define_calibrate_flags, _calibrate, "bcnet calibrate FOLDER (--max_cost=C | --min_accuracy=A)"
+    ),
+    "convert": Command(_define_convert_flags, _convert, "bcnet convert PAIR.keras [flags]"),
+    "run": Command(_define_interpret_flags, _interpret, "bcnet run FILE.tflite --input=IMAGES.npy [flags]"),
+}
+
+
+def main():
+    """Entry point of the `bcnet` command. Exit status 0; 1 after an error; 2 for a wrong command line."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("help", "--help", "-h", "--helpfull"):
+        print(USAGE)
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"bcnet: unknown command {name!r}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    command, values = COMMANDS[name], flags.FlagValues()
+    command.define(values)
+    flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=values)
+    try:
+        _, *positional = values([f"bcnet {name}", *rest])
+    except flags.Error as error:
+        print(f"bcnet {name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    if values.help:
+        print(f"usage: {command.usage}\n\n{values.get_help()}")
+        sys.exit(0)
+    app.run(lambda _: _checked(name, command, values, positional), argv=[sys.argv[0]])
+
+
+def _checked(name, command, values, positional):
+    """Runs a command; what the user can mend ends in one line, without a traceback."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    for noisy in ("tensorflow", "absl"):
+        python_logging.getLogger(noisy).setLevel(python_logging.ERROR)
+    python_logging.getLogger("bcnet_keras").setLevel(python_logging.INFO)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            command.run(values, positional)
+            return 0
+        print(f"bcnet {name}: stopped; run the same command again to go on.", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"bcnet {name}: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,173 @@
+"""From a trained pair to a threshold: the accuracy-cost curve on validation data, and operating points on it.
+
+    curve = calibrate(pair, validation_data)
+    pair.threshold = curve.pick(max_cost=0.5)        # most accurate at no more than half the int8 net's instructions
+    pair.threshold = curve.pick(min_accuracy=0.93)   # cheapest that reaches 93 %
+
+Use data that training has not seen: a net is surer of the samples it was trained on.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """One setting of a pair's gate and what it does on the data that it was measured on.
+
+    threshold: float, or tuple of floats with one a class. accuracy, escalation_rate: 0 to 1.
+    cost: expected instructions of the pair over those of the int8 net alone.
+    """
+
+    threshold: float | tuple
+    accuracy: float
+    escalation_rate: float
+    cost: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyCostCurve:
+    """What a pair can do: operating points from "never escalate" to "always escalate", by rising cost.
+
+    int8_accuracy: accuracy of the int8 net alone on the same data, at cost 1.
+    """
+
+    points: tuple
+    int8_accuracy: float
+    core: str
+
+    def pick(self, max_cost=None, min_accuracy=None):
+        """The most accurate point with `cost <= max_cost`, or the cheapest with `accuracy >= min_accuracy`.
+
+        Exactly one of the two must be given. Raises ValueError that names what can be had where no point fits.
+        """
+        if (max_cost is None) == (min_accuracy is None):
+            raise ValueError("pick: give either max_cost or min_accuracy.")
+        if max_cost is not None:
+            fitting = [point for point in self.points if point.cost <= max_cost]
+            if not fitting:
+                raise ValueError(
+                    f"no threshold costs {max_cost} or less; the binary net alone costs {self.points[0].cost:.3f}."
+                )
+            return max(fitting, key=lambda point: (point.accuracy, -point.cost))
+        fitting = [point for point in self.points if point.accuracy >= min_accuracy]
+        if not fitting:
+            best = max(point.accuracy for point in self.points)
+            raise ValueError(f"no threshold reaches an accuracy of {min_accuracy}; the best is {best:.4f}.")
+        return min(fitting, key=lambda point: (point.cost, -point.accuracy))
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a pair says to labelled data: numpy arrays with one row a sample.
+
+    labels int64 [n]; predicted classes int64 [n] of the binary net, the int8 net and the combination; confidence of
+    the binary net float32 [n] in [0, 1].
+    """
+
+    labels: np.ndarray
+    binary: np.ndarray
+    int8: np.ndarray
+    combined: np.ndarray
+    confidence: np.ndarray
+
+
+def answers(pair, data, batch_size=256):
+    """`Answers` of `pair` to `data`: a batched `tf.data.Dataset` of (images, labels), or a tuple of two arrays.
+
+    Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set.
+    """
+    if not isinstance(data, tf.data.Dataset):
+        data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
+    rows = []
+
+    @tf.function(reduce_retracing=True)
+    def answer(images):
+        outputs = pair(images, training=False)
+        binary_logits, int8_logits = outputs["binary_logits"], outputs["int8_logits"]
+        logits = (binary_logits, int8_logits, pair.combined(binary_logits, int8_logits))
+        return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits)
+
+    for images, labels, *_ in data:
+        labels = labels.numpy()
+        labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[-1] > 1 else labels.reshape(-1)
+        rows.append((labels, *(each.numpy() for each in answer(images))))
+    if not rows:
+        raise ValueError("the data is empty; at least one labelled sample is needed.")
+    return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def calibrate(pair, data, core="cortex-m4", pair_cost=None):
+    """The accuracy-cost curve of `pair` on validation data.
+
+    Arguments:
+      data: as for `answers`.
+      core: the core whose instructions count, see `bcnet_keras.cost`.
+      pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's; by default counted
+        from the pair's converted nets.
+
+    With one threshold for all, every threshold that separates samples is on the curve. With one a class, for a series
+    of prices each class takes the threshold that is best at that price.
+    """
+    if pair_cost is None:
+        from bcnet_keras.cost import pair_cost as count
+
+        pair_cost = count(pair, core)
+    return curve(answers(pair, data), pair_cost, core, classes=pair.classes if pair.gate.per_class else None)
+
+
+def curve(given, pair_cost, core="cortex-m4", classes=None):
+    """`AccuracyCostCurve` from `Answers`; one threshold a class when `classes` is given. Numpy alone."""
+    candidates = _common_thresholds(given) if classes is None else _class_thresholds(given, classes)
+    points = {}
+    for threshold in candidates:
+        point = operating_point(given, threshold, pair_cost)
+        points.setdefault(point.escalation_rate, point)
+        if point.accuracy > points[point.escalation_rate].accuracy:
+            points[point.escalation_rate] = point
+    ordered = tuple(points[rate] for rate in sorted(points))
+    return AccuracyCostCurve(ordered, float(np.mean(given.int8 == given.labels)), core)
+
+
+def operating_point(given, threshold, pair_cost):
+    """What `threshold` (a number, or one a class) does on `Answers`."""
+    values = np.asarray(threshold, np.float32)
+    escalated = ~(given.confidence >= (values[given.binary] if values.ndim else values))
+    predicted = np.where(escalated, given.combined, given.binary)
+    rate = float(np.mean(escalated))
+    accepted_cost, escalated_cost = pair_cost
+    return OperatingPoint(
+        threshold=tuple(values.tolist()) if values.ndim else float(values),
+        accuracy=float(np.mean(predicted == given.labels)),
+        escalation_rate=rate,
+        cost=float((1 - rate) * accepted_cost + rate * escalated_cost),
+    )
+
+
+def _separating(confidence):
+    """Thresholds between neighbouring values of `confidence`, and the ends 0 (none escalates) and 1."""
+    values = np.unique(confidence)
+    # At most 1,000: more resolution than any validation set supports.
+    values = values[np.unique(np.linspace(0, len(values) - 1, 1000).astype(int))]
+    return np.concatenate([[0.0], (values[:-1] + values[1:]) / 2, [1.0]])
+
+
+def _common_thresholds(given):
+    return _separating(given.confidence)
+
+
+def _class_thresholds(given, classes):
+    gain = (given.combined == given.labels).astype(np.float64) - (given.binary == given.labels)
+    best = {}
+    for price in np.concatenate([[-1.0, -0.02, 0.0], np.geomspace(0.005, 1.0, 60)]):
+        thresholds = np.zeros(classes, np.float32)
+        for label in range(classes):
+            mine = given.binary == label
+            if mine.any():
+                candidates = _separating(given.confidence[mine])
+                escalated = given.confidence[mine][np.newaxis] < candidates[:, np.newaxis]
+                thresholds[label] = candidates[np.argmax(escalated @ (gain[mine] - price))]
+        best[thresholds.tobytes()] = thresholds
+    return [*best.values(), np.zeros(classes, np.float32), np.ones(classes, np.float32)]

@@ -1,0 +1,441 @@
+"""Keras layers for nets that run on integers and bits: binary, int8, and the gate between them.
+
+A binary net is built from `BinaryConv2D` and `BinaryDense`, each followed by batch normalisation; an int8 net from
+`Int8Conv2D`, `Int8DepthwiseConv2D` and `Int8Dense`; `FakeQuant` marks every place where a real number becomes an 8-bit
+code. Nets built so convert without a float operation left:
+
+    x = inputs = tf.keras.Input((32, 32, 3))            # pixels in [-1, 127/128]
+    x = ThermometerEncoding(planes=10)(x)               # 30 planes, so that the first layer can be binary
+    x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3, strides=2)(x))
+    x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3)(x))
+    x = FakeQuant()(x)
+    x = FakeQuant()(tf.keras.layers.GlobalAveragePooling2D()(x))
+    logits = FakeQuant()(Int8Dense(10)(x))
+
+All layers take NHWC float32 tensors.
+"""
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+# A uint8 pixel p becomes (p - 128) / 128: the int8 code is p - 128, the scale 1/128, the zero point 0.
+INPUT_RANGE = (-1.0, 127 / 128)
+
+_register = tf.keras.utils.register_keras_serializable(package="bcnet_keras")
+
+
+def _without(config, *keys):
+    """`config` less the arguments that a layer fixes for itself."""
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def _over_replicas(value, reduce):
+    """`reduce(value)` over all replicas of the current `tf.distribute` strategy; `value` is a scalar."""
+    context = tf.distribute.get_replica_context()
+    if context is not None and context.num_replicas_in_sync > 1:
+        value = reduce(context.all_gather(value[tf.newaxis], axis=0))
+    return value
+
+
+def batch_norm(**kwargs):
+    """`tf.keras.layers.BatchNormalization` as binary nets need it.
+
+    Signs are sensitive to the statistics, so these average over some hundred batches (a momentum of 0.9 cost a binary
+    net three points of accuracy), and over the global batch under a `tf.distribute` strategy.
+    """
+    return tf.keras.layers.BatchNormalization(momentum=0.99, synchronized=True, **kwargs)
+
+
+@_register
+class FakeQuant(tf.keras.layers.Layer):
+    """Rounds to one of 256 levels in the forward pass and lets gradients through inside the range.
+
+    The range follows the batches of training by an exponential moving average (over the global batch under a
+    `tf.distribute` strategy) and is frozen at inference. With `fixed=True` it stays as given. Called on a list of
+    tensors it gives a list, rounded with one common range, as `Concatenate` needs it.
+
+    Arguments:
+      minimum, maximum: start of the range; `minimum <= 0 <= maximum`, not both 0.
+      fixed: keep the range as given.
+      symmetric: keep `minimum = -maximum`, so that the zero point is 0.
+      momentum: weight of the old range in the moving average, in [0, 1).
+    """
+
+    def __init__(self, minimum=-3.0, maximum=3.0, fixed=False, symmetric=False, momentum=0.9, **kwargs):
+        super().__init__(**kwargs)
+        if not (minimum <= 0 <= maximum and minimum < maximum):
+            raise ValueError(f"FakeQuant: the range must contain 0 and not be empty, got [{minimum}, {maximum}].")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"FakeQuant: momentum must be in [0, 1), got {momentum}.")
+        self.initial_range = (float(minimum), float(maximum))
+        self.fixed, self.symmetric, self.momentum = fixed, symmetric, momentum
+
+    def build(self, input_shape):
+        if not self.fixed:
+            self.minimum, self.maximum = (
+                self.add_weight(
+                    name=name,
+                    shape=(),
+                    initializer=tf.keras.initializers.Constant(value),
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.MEAN,
+                )
+                for name, value in zip(("minimum", "maximum"), self.initial_range, strict=True)
+            )
+        super().build(input_shape)
+
+    @property
+    def range(self):
+        """(minimum, maximum) as floats, as they are now."""
+        if self.fixed or not self.built:
+            return self.initial_range
+        return float(self.minimum), float(self.maximum)
+
+    @range.setter
+    def range(self, value):
+        minimum, maximum = value
+        self.minimum.assign(minimum)
+        self.maximum.assign(maximum)
+
+    def call(self, inputs, training=None):
+        if self.fixed:
+            low, high = self.initial_range
+            return tf.nest.map_structure(
+                lambda tensor: tf.quantization.fake_quant_with_min_max_args(tensor, low, high), inputs
+            )
+        if training:
+            self._follow(tf.nest.flatten(inputs))
+        return tf.nest.map_structure(
+            lambda tensor: tf.quantization.fake_quant_with_min_max_vars(tensor, self.minimum, self.maximum), inputs
+        )
+
+    def _follow(self, tensors):
+        # The quantised range always contains 0, so that padding is exact.
+        low = tf.reduce_min([0.0, *(tf.reduce_min(tensor) for tensor in tensors)])
+        high = tf.reduce_max([0.0, *(tf.reduce_max(tensor) for tensor in tensors)])
+        low, high = _over_replicas(low, tf.reduce_min), _over_replicas(high, tf.reduce_max)
+        if self.symmetric:
+            high = tf.maximum(high, -low)
+            low = -high
+        self.minimum.assign(self.momentum * self.minimum + (1 - self.momentum) * low)
+        self.maximum.assign(self.momentum * self.maximum + (1 - self.momentum) * high)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "minimum": self.initial_range[0],
+            "maximum": self.initial_range[1],
+            "fixed": self.fixed,
+            "symmetric": self.symmetric,
+            "momentum": self.momentum,
+        }
+
+
+@_register
+class BinaryConv2D(lq.layers.QuantConv2D):
+    """Convolution of the signs of its input with the signs of its weights: +1 or -1, where sign(0) = +1.
+
+    Output: whole numbers in [-N, N] with N = kernel height x kernel width x input channels / groups. Put
+    `BatchNormalization` straight behind it (it becomes a threshold on the device) and pooling behind that. Padding is
+    with +1. The latent weights stay in [-1, 1].
+
+    Arguments are those of `tf.keras.layers.Conv2D` less bias and activation, and Larq's `input_quantizer` and
+    `kernel_quantizer`.
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="same",
+        input_quantizer="approx_sign",
+        kernel_quantizer="ste_sign",
+        kernel_constraint="weight_clip",
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            pad_values=1.0,
+            use_bias=False,
+            input_quantizer=input_quantizer,
+            kernel_quantizer=kernel_quantizer,
+            kernel_constraint=kernel_constraint,
+            **kwargs,
+        )
+
+    def get_config(self):
+        return _without(super().get_config(), "pad_values", "use_bias", "activation")
+
+
+@_register
+class BinaryDense(lq.layers.QuantConv2D):
+    """Fully connected layer on signs; on the device a binary convolution with one output position.
+
+    Input [n, features] gives [n, units]; a feature map [n, h, w, c] is connected as a whole and gives
+    [n, 1, 1, units], so that `BinaryDense` layers follow each other without a reshape (close with
+    `GlobalAveragePooling2D`). Larq's `input_quantizer` and `kernel_quantizer` as in `BinaryConv2D`.
+    """
+
+    def __init__(
+        self,
+        units,
+        input_quantizer="approx_sign",
+        kernel_quantizer="ste_sign",
+        kernel_constraint="weight_clip",
+        **kwargs,
+    ):
+        super().__init__(
+            units,
+            kernel_size=1,
+            padding="valid",
+            use_bias=False,
+            input_quantizer=input_quantizer,
+            kernel_quantizer=kernel_quantizer,
+            kernel_constraint=kernel_constraint,
+            **kwargs,
+        )
+
+    def build(self, input_shape):
+        shape = tf.TensorShape(input_shape).as_list()
+        if len(shape) not in (2, 4) or None in shape[1:]:
+            raise ValueError(f"BinaryDense: input must be [n, features] or [n, h, w, c] of known size, got {shape}.")
+        rank = len(shape)
+        if rank == 2:
+            shape = [shape[0], 1, 1, shape[1]]
+        self.kernel_size = (shape[1], shape[2])
+        super().build(shape)
+        self.input_spec = tf.keras.layers.InputSpec(ndim=rank)
+
+    def call(self, inputs):
+        if inputs.shape.rank == 4:
+            return super().call(inputs)
+        outputs = super().call(inputs[:, tf.newaxis, tf.newaxis, :])
+        # The mean over one position is the value itself, and unlike a reshape it stays int8 on the device.
+        return tf.reduce_mean(outputs, axis=[1, 2])
+
+    def compute_output_shape(self, input_shape):
+        shape = tf.TensorShape(input_shape).as_list()
+        return tf.TensorShape([shape[0], *([1, 1] if len(shape) == 4 else []), self.filters])
+
+    def get_config(self):
+        fixed = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "pad_values")
+        config = _without(super().get_config(), *fixed, "use_bias", "activation")
+        return {**config, "units": self.filters}
+
+
+@_register
+class ThermometerEncoding(tf.keras.layers.Layer):
+    """Compares each channel with `planes` evenly spaced levels, so that a binary layer can read real-valued input.
+
+    Output channel `c * planes + p` is `x_c - level_p` in 8-bit codes; its sign is the thermometer digit, which the
+    binary layer that follows takes. Levels lie on the input's 8-bit grid, so the digits on the device are exact.
+
+    Arguments:
+      planes: levels a channel, 1 to 255.
+      input_range: (lowest, highest) value of the input; 0 must be inside. The default is that of `bcnet_keras` nets.
+    """
+
+    def __init__(self, planes=8, input_range=INPUT_RANGE, **kwargs):
+        super().__init__(**kwargs)
+        if not (isinstance(planes, int) and 1 <= planes <= 255):
+            raise ValueError(f"ThermometerEncoding: planes must be a whole number from 1 to 255, got {planes}.")
+        if not input_range[0] <= 0 <= input_range[1] or input_range[0] >= input_range[1]:
+            raise ValueError(f"ThermometerEncoding: input_range must contain 0, got {tuple(input_range)}.")
+        self.planes, self.input_range = planes, tuple(float(value) for value in input_range)
+
+    @property
+    def levels(self):
+        """float32 [planes]: the levels, in the input's unit."""
+        low, high = self.input_range
+        step = (high - low) / 255
+        codes = np.round(np.linspace(0, 255, self.planes + 2)[1:-1]) + np.round(low / step)
+        return (codes * step).astype(np.float32)
+
+    def call(self, inputs):
+        channels = inputs.shape[-1]
+        # One 1x1 convolution does it: a copy of channel c for each level, minus the level.
+        kernel = np.repeat(np.eye(channels, dtype=np.float32), self.planes, axis=1)[np.newaxis, np.newaxis]
+        kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            kernel, [-1.0] * (channels * self.planes), [1.0] * (channels * self.planes), narrow_range=True
+        )
+        planes = tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, 1, "VALID"), -np.tile(self.levels, channels))
+        # Saturating at the input's own range keeps the step, so no difference is rounded to another sign.
+        return tf.quantization.fake_quant_with_min_max_args(planes, *self.input_range)
+
+    def compute_output_shape(self, input_shape):
+        shape = tf.TensorShape(input_shape).as_list()
+        return tf.TensorShape([*shape[:-1], shape[-1] * self.planes])
+
+    def get_config(self):
+        return {**super().get_config(), "planes": self.planes, "input_range": self.input_range}
+
+
+def _int8_kernel(kernel):
+    """Symmetric 8-bit rounding of a kernel, with a scale for each output channel (the last axis)."""
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))) + 1e-8
+    return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -largest, largest, narrow_range=True)
+
+
+def _int8_kernel_one_scale(kernel):
+    """Symmetric 8-bit rounding of a kernel with one scale, as int8 fully connected and depthwise layers have it."""
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(kernel))) + 1e-8
+    return tf.quantization.fake_quant_with_min_max_vars(kernel, -largest, largest, narrow_range=True)
+
+
+@_register
+class Int8Conv2D(lq.layers.QuantConv2D):
+    """`tf.keras.layers.Conv2D` with an int8 kernel, one scale an output channel. Put `FakeQuant` behind its activation.
+
+    Since every output channel has its own scale, batch normalisation behind it folds into the kernel exactly.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, kernel_quantizer=_int8_kernel, **kwargs)
+
+    def get_config(self):
+        return _without(super().get_config(), "input_quantizer", "kernel_quantizer", "pad_values")
+
+
+@_register
+class Int8DepthwiseConv2D(lq.layers.QuantDepthwiseConv2D):
+    """`tf.keras.layers.DepthwiseConv2D` with an int8 kernel of one scale. Put `FakeQuant` behind its activation."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, depthwise_quantizer=_int8_kernel, **kwargs)
+
+    def get_config(self):
+        return _without(super().get_config(), "input_quantizer", "depthwise_quantizer", "pad_values")
+
+
+@_register
+class Int8Dense(lq.layers.QuantDense):
+    """`tf.keras.layers.Dense` with an int8 kernel of one scale. Put `FakeQuant` before and behind it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, kernel_quantizer=_int8_kernel_one_scale, **kwargs)
+
+    def get_config(self):
+        return _without(super().get_config(), "input_quantizer", "kernel_quantizer")
+
+
+def score_margin(probabilities):
+    """Highest minus second highest probability; [n, classes] -> [n] in [0, 1]."""
+    top = tf.math.top_k(probabilities, k=2).values
+    return top[:, 0] - top[:, 1]
+
+
+def max_probability(probabilities):
+    """Highest probability; [n, classes] -> [n] in [1/classes, 1]."""
+    return tf.reduce_max(probabilities, axis=-1)
+
+
+def entropy(probabilities):
+    """1 - H(p) / log(classes), so that 1 is certain and 0 is uniform; [n, classes] -> [n]."""
+    logs = tf.math.log(tf.maximum(probabilities, 1e-12))
+    return 1 + tf.reduce_sum(probabilities * logs, axis=-1) / np.log(probabilities.shape[-1])
+
+
+MEASURES = {"score_margin": score_margin, "max_probability": max_probability, "entropy": entropy}
+
+
+class _UnitInterval(tf.keras.constraints.Constraint):
+    def __call__(self, value):
+        return tf.clip_by_value(value, 0.0, 1.0)
+
+
+@_register
+class ConfidenceGate(tf.keras.layers.Layer):
+    """Says for which samples the binary net's answer is not trusted: where its confidence is below the threshold.
+
+    Call on logits [n, classes]; gives bool [n], true = escalate to the int8 net.
+
+    Arguments:
+      measure: `"score_margin"`, `"max_probability"`, `"entropy"`, or `"learned"`: a logistic function of the class
+        probabilities and of the three other measures, whose weights train with the cooperative stage.
+      per_class: one threshold for each class that the binary net predicts, instead of one for all.
+      threshold: start value in [0, 1], or None for "not set": then every sample escalates.
+    """
+
+    def __init__(self, measure="score_margin", per_class=False, threshold=None, **kwargs):
+        super().__init__(**kwargs)
+        if measure not in (*MEASURES, "learned"):
+            raise ValueError(f"ConfidenceGate: measure must be one of {[*MEASURES, 'learned']}, got {measure!r}.")
+        self.measure, self.per_class = measure, per_class
+        self.initial_threshold = None if threshold is None else self._checked(threshold)
+
+    @staticmethod
+    def _checked(threshold):
+        values = np.asarray(threshold, np.float32)
+        if not np.all((values >= 0) & (values <= 1)):
+            raise ValueError(f"threshold must be in [0, 1], got {threshold}.")
+        return values
+
+    def build(self, input_shape):
+        classes = int(input_shape[-1])
+        if classes < 2:
+            raise ValueError(f"ConfidenceGate: needs logits of at least 2 classes, got {classes}.")
+        self._threshold = self.add_weight(
+            name="threshold",
+            shape=(classes,) if self.per_class else (),
+            initializer=tf.keras.initializers.Constant(np.nan),
+            constraint=_UnitInterval(),
+        )
+        if self.measure == "learned":
+            # Starts as a function that rises with the score margin: 0.5 at a margin of 0.5.
+            start = np.zeros(classes + 3, np.float32)
+            start[classes] = 4.0
+            self.weights_vector = self.add_weight(
+                name="weights_vector", shape=(classes + 3,), initializer=tf.keras.initializers.Constant(start)
+            )
+            self.bias = self.add_weight(name="bias", shape=(), initializer=tf.keras.initializers.Constant(-2.0))
+        super().build(input_shape)
+        if self.initial_threshold is not None:
+            self.threshold = self.initial_threshold
+
+    @property
+    def threshold(self):
+        """float32 numpy array, [] or [classes]; NaN where not set."""
+        return self._threshold.numpy()
+
+    @threshold.setter
+    def threshold(self, value):
+        values = self._checked(value)
+        if values.shape not in ((), tuple(self._threshold.shape)):
+            raise ValueError(f"threshold must have shape {tuple(self._threshold.shape)} or (), got {values.shape}.")
+        self._threshold.assign(np.broadcast_to(values, self._threshold.shape))
+
+    def confidence(self, logits):
+        """float32 [n] in [0, 1]; higher is surer."""
+        probabilities = tf.nn.softmax(logits)
+        if self.measure != "learned":
+            return MEASURES[self.measure](probabilities)
+        measures = tf.stack([measure(probabilities) for measure in MEASURES.values()], axis=-1)
+        features = tf.concat([probabilities, measures], axis=-1)
+        return tf.sigmoid(tf.linalg.matvec(features, self.weights_vector) + self.bias)
+
+    def threshold_of(self, logits):
+        """float32 [n]: the threshold that holds for each sample."""
+        if self.per_class:
+            return tf.gather(self._threshold, tf.argmax(logits, axis=-1))
+        return tf.broadcast_to(self._threshold, tf.shape(logits)[:1])
+
+    def call(self, logits):
+        return tf.logical_not(self.confidence(logits) >= self.threshold_of(logits))
+
+    def compute_output_shape(self, input_shape):
+        return tf.TensorShape(input_shape[:1])
+
+    def get_config(self):
+        start = self.initial_threshold
+        return {
+            **super().get_config(),
+            "measure": self.measure,
+            "per_class": self.per_class,
+            "threshold": None if start is None else start.tolist(),
+        }

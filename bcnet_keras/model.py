@@ -1,0 +1,329 @@
+"""`BCNet`: a binary net and an int8 net that answer together.
+
+With b(x) and q(x) the logits of the two nets, m(x) the confidence of b(x), t a threshold and a the boost,
+
+    F(x) = b(x)              where m(x) >= t   (accepted: the int8 net does not run on the device)
+    F(x) = a * b(x) + q(x)   elsewhere         (escalated: the first answer is kept and boosted, not thrown away)
+
+`combine="swap"` gives q(x) alone on escalation, as CoopNet does (Mocerino and Calimera, arXiv 1911.08606). The idea of
+training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 68(1), 2021); its loss and its
+confidence rule are not public, and those here are our own.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
+from bcnet_keras.twins import binary_twin, int8_twin
+
+STAGES = ("binary", "int8", "boosted", "cooperative")
+
+
+@tf.keras.utils.register_keras_serializable(package="bcnet_keras")
+class BCNet(tf.keras.Model):
+    """A cooperative pair of nets, trained and evaluated by `fit` and `evaluate` like any Keras model.
+
+    Called on images float32 [n, h, w, c] in `input_range` it gives a dict: `logits` [n, classes] (the pair's answer),
+    `escalated` bool [n], `binary_logits` and `int8_logits` [n, classes].
+
+    Arguments:
+      binary, int8: Keras models with the same image input and as many logits; see `bcnet_keras.layers`, `binary_twin`,
+        `int8_twin`. `int8` may also be a net quantised by `tfmot.quantization.keras.quantize_model`.
+      measure: confidence measure, as in `ConfidenceGate`.
+      per_class: one threshold a class instead of one for all.
+      combine: what an escalated sample's logits are: `"sum"` (boost * binary + int8) or `"swap"` (int8).
+      boost: start value of the factor on the binary logits, at least 0; trains in the cooperative stage.
+      class_names: names of the classes, kept in the converted file.
+      raw_range: (lowest, highest) value in the data as it comes, e.g. (0, 255) for images; kept in the converted file.
+      input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.
+
+    Raises ValueError where the two nets do not fit together.
+    """
+
+    def __init__(
+        self,
+        binary,
+        int8,
+        measure="score_margin",
+        per_class=False,
+        combine="sum",
+        boost=1.0,
+        class_names=None,
+        raw_range=(0, 255),
+        input_range=INPUT_RANGE,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.classes = _common_classes(binary, int8)
+        if combine not in ("sum", "swap"):
+            raise ValueError(f"combine must be 'sum' or 'swap', got {combine!r}.")
+        if not boost >= 0:
+            raise ValueError(f"boost must be at least 0, got {boost}.")
+        if class_names is not None and len(class_names) != self.classes:
+            raise ValueError(f"{len(class_names)} class names were given for {self.classes} logits.")
+        for name, (low, high) in (("raw_range", raw_range), ("input_range", input_range)):
+            if not low < high:
+                raise ValueError(f"{name} must be (lowest, highest), got {(low, high)}.")
+        self.binary, self.int8, self.combine = binary, int8, combine
+        self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
+        self.raw_range = tuple(float(value) for value in raw_range)
+        self.input_range = tuple(float(value) for value in input_range)
+        self.gate = ConfidenceGate(measure, per_class, name="gate")
+        self.gate.build((None, self.classes))
+        self.output_quant = FakeQuant(-8.0, 8.0, symmetric=True, name="output_quant")
+        self.output_quant.build((None, self.classes))
+        self.boost = self.add_weight(
+            name="boost",
+            shape=(),
+            initializer=tf.keras.initializers.Constant(boost),
+            constraint=tf.keras.constraints.NonNeg(),
+        )
+        self.temperature = self.add_weight(
+            name="temperature", shape=(), initializer=tf.keras.initializers.Constant(0.1), trainable=False
+        )
+        self.build((None, *binary.input_shape[1:]))
+
+    @classmethod
+    def from_keras(cls, model, width=1.0, stem="thermometer", planes=8, input_range=INPUT_RANGE, **kwargs):
+        """The pair made of a float Keras CNN's int8 twin (with its weights) and its binary twin (untrained).
+
+        `width`, `stem` and `planes` shape the binary twin, see `binary_twin`; `kwargs` go to `BCNet`.
+        Raises ValueError that names each layer that cannot be turned.
+        """
+        binary = binary_twin(model, width, stem, planes, input_range)
+        return cls(binary, int8_twin(model, input_range), input_range=input_range, **kwargs)
+
+    @property
+    def threshold(self):
+        """The gate's threshold: float32 numpy array, [] or [classes], NaN where not set.
+
+        Takes a number in [0, 1], one a class, or an `OperatingPoint`.
+        """
+        return self.gate.threshold
+
+    @threshold.setter
+    def threshold(self, value):
+        self.gate.threshold = getattr(value, "threshold", value)
+
+    def preprocess(self, raw):
+        """Data as it comes (values in `raw_range`) -> float32 in `input_range`; works on arrays and tensors."""
+        return rescale(raw, self.raw_range, self.input_range)
+
+    def combined(self, binary_logits, int8_logits):
+        """Logits of an escalated sample; all [n, classes]."""
+        return int8_logits if self.combine == "swap" else self.boost * binary_logits + int8_logits
+
+    def call(self, inputs, training=None):
+        binary_logits = self.binary(inputs, training=training)
+        int8_logits = self.int8(inputs, training=training)
+        escalated = self.gate(binary_logits)
+        logits = tf.where(escalated[:, tf.newaxis], self.combined(binary_logits, int8_logits), binary_logits)
+        return {
+            "logits": self.output_quant(logits, training=training),
+            "escalated": escalated,
+            "binary_logits": binary_logits,
+            "int8_logits": int8_logits,
+        }
+
+    def compile(
+        self,
+        optimizer="adam",
+        stage="cooperative",
+        teacher=None,
+        distillation=0.5,
+        teacher_temperature=2.0,
+        focus=0.0,
+        cost_weight=0.1,
+        int8_share=1.0,
+        **kwargs,
+    ):
+        """Sets what `fit` trains.
+
+        Arguments:
+          stage: `"binary"`: the binary net alone; `"int8"`: the int8 net alone; `"boosted"`: the int8 net on what the
+            frozen binary net leaves, by cross-entropy of boost * b + q; `"cooperative"`: both nets, boost and gate, by
+            g * CE(b) + (1 - g) * CE(boost * b + q) + cost_weight * int8_share * (1 - g), where
+            g = sigmoid((m - t) / temperature) is the probability of acceptance.
+          teacher: Keras model that maps the same images to logits; the binary net then also follows its answers.
+          distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
+          focus: in [0, 1]; how much the boosted stage turns to samples that the binary net gets wrong. A sample's
+            weight is 1 - focus * p_b(label), rescaled to mean 1 over the batch.
+          cost_weight: price of running the int8 net on every sample, in nats of cross-entropy.
+          int8_share: the int8 net's part of the cost of running both nets, in (0, 1].
+        """
+        if stage not in STAGES:
+            raise ValueError(f"stage must be one of {STAGES}, got {stage!r}.")
+        super().compile(optimizer=optimizer, **kwargs)
+        self.stage = stage
+        self._settings = dict(
+            distillation=distillation,
+            teacher_temperature=teacher_temperature,
+            focus=focus,
+            cost=cost_weight * int8_share,
+        )
+        # In a closure, so that the teacher is not saved as a part of the pair.
+        self._teach = None if teacher is None else lambda images: teacher(images, training=False)
+        self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", "accuracy", "escalation_rate")}
+
+    @property
+    def metrics(self):
+        means = getattr(self, "_means", {})
+        return [mean for name, mean in means.items() if name != "escalation_rate" or self.stage == "cooperative"]
+
+    @property
+    def stage_variables(self):
+        """The variables that the compiled stage trains."""
+        if self.stage == "binary":
+            return self.binary.trainable_variables
+        if self.stage in ("int8", "boosted"):
+            return self.int8.trainable_variables
+        return self.trainable_variables
+
+    def _stage_losses(self, images, targets, training):
+        """Cross-entropy (and price) a sample [n], logits [n, classes] of the stage's answer, escalation [n] or None."""
+        settings = self._settings
+        if self.stage == "binary":
+            logits = self.binary(images, training=training)
+            losses = _cross_entropy(targets, logits)
+            if training and self._teach is not None:
+                losses += settings["distillation"] * (self._distillation(images, logits) - losses)
+            return losses, logits, None
+        if self.stage == "int8":
+            logits = self.int8(images, training=training)
+            return _cross_entropy(targets, logits), logits, None
+        if self.stage == "boosted":
+            binary_logits = tf.stop_gradient(self.binary(images, training=False))
+            logits = self.combined(binary_logits, self.int8(images, training=training))
+            losses = _cross_entropy(targets, self.output_quant(logits, training=training))
+            if training and settings["focus"]:
+                weights = 1 - settings["focus"] * tf.reduce_sum(targets * tf.nn.softmax(binary_logits), axis=-1)
+                losses *= weights / _replica_mean(weights)
+            return losses, logits, None
+        outputs = self(images, training=training)
+        binary_logits = outputs["binary_logits"]
+        combined = self.combined(binary_logits, outputs["int8_logits"])
+        margin = self.gate.confidence(binary_logits) - self.gate.threshold_of(binary_logits)
+        accept = tf.sigmoid(margin / self.temperature)
+        losses = accept * _cross_entropy(targets, binary_logits)
+        losses += (1 - accept) * (_cross_entropy(targets, combined) + settings["cost"])
+        return losses, outputs["logits"], tf.cast(outputs["escalated"], tf.float32)
+
+    def _distillation(self, images, logits):
+        heat = self._settings["teacher_temperature"]
+        soft = tf.nn.softmax(tf.stop_gradient(self._teach(images)) / heat)
+        # Hinton et al., arXiv 1503.02531: the factor keeps the gradients' size as the temperature grows.
+        return heat**2 * (_cross_entropy(soft, logits / heat) - _cross_entropy(soft, tf.math.log(soft + 1e-9)))
+
+    def _one_hot(self, labels):
+        if labels.shape.rank == 2 and labels.shape[-1] == self.classes and self.classes > 1:
+            return tf.cast(labels, tf.float32)
+        labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
+        message = f"labels must be whole numbers from 0 to {self.classes - 1}"
+        tf.debugging.assert_non_negative(labels, message=message)
+        tf.debugging.assert_less(labels, tf.constant(self.classes, tf.int64), message=message)
+        return tf.one_hot(labels, self.classes)
+
+    def _forward(self, data, training):
+        """Loss of this replica (its samples over the global batch's number), having updated the metrics."""
+        images, labels, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        tf.debugging.assert_all_finite(images, "images hold NaN or infinite values")
+        losses, logits, escalated = self._stage_losses(images, self._one_hot(labels), training)
+        right = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(self._one_hot(labels), axis=-1), tf.float32)
+        self._means["accuracy"].update_state(right)
+        if escalated is not None:
+            self._means["escalation_rate"].update_state(escalated)
+        if sample_weight is not None:
+            losses *= tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
+        self._means["loss"].update_state(losses)
+        context = tf.distribute.get_replica_context()
+        number = tf.cast(tf.shape(losses)[0], tf.float32)
+        replicas = context.num_replicas_in_sync
+        if replicas > 1:
+            number = context.all_reduce(tf.distribute.ReduceOp.SUM, number)
+        penalties = tf.add_n(self.losses) / replicas if self.losses else 0.0
+        return tf.reduce_sum(losses) / number + penalties
+
+    def fit(self, *args, **kwargs):
+        if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
+            raise ValueError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
+        return super().fit(*args, **kwargs)
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = self._forward(data, training=True)
+        self.optimizer.minimize(loss, self.stage_variables, tape=tape)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data):
+        self._forward(data, training=False)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def get_config(self):
+        # As text, because SavedModel and `.keras` each rewrite nested configurations in their own way.
+        return {
+            "name": self.name,
+            "binary": self.binary.to_json(),
+            "int8": self.int8.to_json(),
+            "measure": self.gate.measure,
+            "per_class": self.gate.per_class,
+            "combine": self.combine,
+            "class_names": self.class_names,
+            "raw_range": self.raw_range,
+            "input_range": self.input_range,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        objects = dict(custom_objects or {})
+        if '"QuantizeWrapper' in config["int8"]:  # made by tfmot, which registers nothing
+            import tensorflow_model_optimization as tfmot
+
+            with tfmot.quantization.keras.quantize_scope():
+                objects |= tf.keras.saving.get_custom_objects()
+        nets = {part: tf.keras.models.model_from_json(config[part], objects) for part in ("binary", "int8")}
+        return cls(**{**config, **nets})
+
+    def get_compile_config(self):
+        # A stage belongs to a training run, not to the saved pair.
+        return None
+
+
+def rescale(raw, raw_range, input_range=INPUT_RANGE):
+    """Maps values linearly from `raw_range` to `input_range`, as float32."""
+    low, high = raw_range
+    to_low, to_high = input_range
+    scale = (to_high - to_low) / (high - low)
+    return tf.cast(raw, tf.float32) * scale + (to_low - low * scale)
+
+
+def _common_classes(binary, int8):
+    """The number of classes of both nets, having checked that they fit together."""
+    for name, net in (("binary", binary), ("int8", int8)):
+        if not isinstance(net, tf.keras.Model) or not net.built:
+            raise ValueError(f"the {name} net must be a built tf.keras.Model, got {type(net).__name__}.")
+        if len(net.inputs or []) != 1 or len(net.outputs or []) != 1:
+            raise ValueError(f"the {name} net must be a functional or sequential model with one input and one output.")
+        if len(net.output_shape) != 2 or net.output_shape[-1] is None or net.output_shape[-1] < 2:
+            raise ValueError(f"the {name} net must end in at least 2 logits, its output shape is {net.output_shape}.")
+    if binary.input_shape[1:] != int8.input_shape[1:]:
+        raise ValueError(
+            f"both nets must read the same images; binary reads {binary.input_shape[1:]}, int8 {int8.input_shape[1:]}."
+        )
+    if binary.output_shape[-1] != int8.output_shape[-1]:
+        raise ValueError(
+            f"both nets must give as many logits; binary gives {binary.output_shape[-1]}, int8 {int8.output_shape[-1]}."
+        )
+    return int(binary.output_shape[-1])
+
+
+def _cross_entropy(targets, logits):
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def _replica_mean(values):
+    """Mean over the global batch."""
+    context = tf.distribute.get_replica_context()
+    total, number = tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
+    if context.num_replicas_in_sync > 1:
+        total, number = context.all_reduce(tf.distribute.ReduceOp.SUM, [total, number])
+    return total / number

@@ -1,0 +1,97 @@
+"""Named networks: float CNNs whose int8 twins are today's standard on microcontrollers, and binary nets beside them.
+
+    float_net, binary_net = NETWORKS["fashion_mnist"](input_shape=(28, 28, 1), classes=10)
+    pair = BCNet(binary_net, int8_twin(float_net))
+
+All map images in `INPUT_RANGE` to logits.
+"""
+
+import tensorflow as tf
+
+from bcnet_keras.layers import (
+    INPUT_RANGE,
+    BinaryConv2D,
+    FakeQuant,
+    Int8Conv2D,
+    Int8Dense,
+    ThermometerEncoding,
+    batch_norm,
+)
+
+_keras = tf.keras.layers
+
+
+def _convolution(tensor, filters, kernel_size=3, strides=1, relu=True):
+    tensor = _keras.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False)(tensor)
+    tensor = batch_norm()(tensor)
+    return _keras.ReLU()(tensor) if relu else tensor
+
+
+def resnet8(input_shape, classes, filters=16):
+    """Float ResNet-8: the image classification net of MLPerf Tiny (Banbury et al., arXiv 2106.07597) at 32x32x3.
+
+    Three stages of one residual block with `filters`, 2 x and 4 x `filters`; strides 1, 2, 2.
+    """
+    inputs = tf.keras.Input(input_shape)
+    tensor = _convolution(inputs, filters)
+    for width, strides in ((filters, 1), (2 * filters, 2), (4 * filters, 2)):
+        branch = _convolution(tensor, width, strides=strides)
+        branch = _convolution(branch, width, relu=False)
+        if strides > 1:
+            tensor = _keras.Conv2D(width, 1, strides, padding="same")(tensor)
+        tensor = _keras.ReLU()(_keras.Add()([tensor, branch]))
+    tensor = _keras.GlobalAveragePooling2D()(tensor)
+    return tf.keras.Model(inputs, _keras.Dense(classes)(tensor), name="resnet8")
+
+
+def ds_cnn(input_shape, classes, filters=64):
+    """Float DS-CNN: the keyword spotting net of MLPerf Tiny (Zhang et al., arXiv 1711.07128) at 49x10x1."""
+    inputs = tf.keras.Input(input_shape)
+    tensor = _convolution(inputs, filters, kernel_size=(10, 4), strides=2)
+    tensor = _keras.Dropout(0.2)(tensor)
+    for _ in range(4):
+        tensor = _keras.DepthwiseConv2D(3, padding="same", use_bias=False)(tensor)
+        tensor = _keras.ReLU()(batch_norm()(tensor))
+        tensor = _convolution(tensor, filters, kernel_size=1)
+    tensor = _keras.Dropout(0.4)(tensor)
+    tensor = _keras.GlobalAveragePooling2D()(tensor)
+    return tf.keras.Model(inputs, _keras.Dense(classes)(tensor), name="ds_cnn")
+
+
+def binary_cnn(input_shape, classes, blocks, planes=None):
+    """Binary CNN of 3x3 convolutions with an int8 classifier on the average map.
+
+    Arguments:
+      blocks: (filters, strides) of each convolution; filters best in multiples of 32.
+      planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
+    """
+    inputs = tf.keras.Input(input_shape)
+    tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
+    if planes is None:
+        (filters, strides), *blocks = blocks
+        tensor = batch_norm()(Int8Conv2D(filters, 3, strides, padding="same", use_bias=False)(tensor))
+        tensor = FakeQuant()(tensor)
+    else:
+        tensor = ThermometerEncoding(planes)(tensor)
+    for filters, strides in blocks:
+        tensor = batch_norm()(BinaryConv2D(filters, 3, strides)(tensor))
+    tensor = FakeQuant()(tensor)
+    tensor = FakeQuant()(_keras.GlobalAveragePooling2D()(tensor))
+    logits = FakeQuant()(Int8Dense(classes)(tensor))
+    return tf.keras.Model(inputs, logits, name="binary_cnn")
+
+
+def _pair(float_net, float_settings, **binary_settings):
+    def build(input_shape, classes):
+        return float_net(input_shape, classes, **float_settings), binary_cnn(input_shape, classes, **binary_settings)
+
+    return build
+
+
+# Name of a data set -> function (input_shape, classes) -> (float net, binary net).
+NETWORKS = {
+    "digits": _pair(resnet8, {}, blocks=((32, 1), (64, 2)), planes=15),
+    "fashion_mnist": _pair(resnet8, {}, blocks=((64, 2), (128, 2), (128, 1), (256, 2))),
+    "speech_commands": _pair(ds_cnn, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1))),
+    "images": _pair(resnet8, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)), planes=10),
+}

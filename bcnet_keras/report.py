@@ -1,0 +1,183 @@
+"""Tables, plots and the page of a training run, all made from its record and its answers to the test set."""
+
+import base64
+import html
+import io
+
+import numpy as np
+
+from bcnet_keras.files import replace_when_done, write_atomic
+
+TITLES = {
+    "int8": "int8 net alone",
+    "binary": "binary net alone",
+    "coopnet": "CoopNet (trained apart, swap)",
+    "cascade": "cascade (trained apart, sum)",
+    "bcnet": "BC-Net (trained together)",
+}
+_COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
+_SHOWN = 24  # images of each kind on the page
+
+
+def table(results):
+    """The run's rows as cells: a list of lists of str, headings first."""
+    core = results["settings"]["core"]
+    whole = results["rows"]["int8"]["instructions"][core]
+    cells = [["", "test accuracy", "escalated", f"{core} instructions", "of int8", "flash"]]
+    for name, row in results["rows"].items():
+        instructions = row["instructions"][core]
+        cells.append(
+            [
+                TITLES[name],
+                f"{100 * row['accuracy']:.2f} %",
+                f"{100 * row['escalation_rate']:.1f} %",
+                f"{instructions / 1e6:.3f} M",
+                f"{instructions / whole:.3f}",
+                f"{row['flash_bytes'] / 1024:.1f} KiB",
+            ]
+        )
+    return cells
+
+
+def text_table(cells):
+    """Cells as aligned plain text; a Markdown table as well."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def plot_accuracy_cost(results, path):
+    """Writes the accuracy-cost curves of a run's pairs on the test set as a PNG to `path`."""
+    with replace_when_done(path) as temporary:
+        _accuracy_cost_figure(results).savefig(temporary, dpi=130)
+
+
+def write_report(results, answers, test, path):
+    """Writes one self-contained HTML page.
+
+    Arguments:
+      results: the record of `experiment.run`.
+      answers: `confidence.Answers` of the cooperative pair to the test set.
+      test: the test `Split`, images as the data set gives them.
+    """
+    cells = table(results)
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
+    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
+    settings, data, same = results["settings"], results["data"], results["agreement"]
+    core = settings["core"]
+    target = f"for an accuracy of at least {settings['min_accuracy']:g}"
+    if settings["max_cost"] is not None:
+        target = f"for at most {settings['max_cost']:g} of the int8 net's instructions"
+    counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    threshold = np.asarray(results["rows"]["bcnet"]["threshold"], np.float32)
+    margin = threshold[answers.binary] if threshold.ndim else threshold
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(settings["dataset"])}: cooperative pair</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
+table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }} tr:last-child {{ font-weight: bold }}
+</style></head><body>
+<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
+<p>Thresholds were picked on validation data, {target}; accuracy was
+measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
+counts under QEMU, not cycles.</p>
+<table><tr>{heading}</tr>{rows}</table>
+<h2>Accuracy and cost</h2>{_image(_accuracy_cost_figure(results))}
+<h2>When the binary net is right, and when not</h2>{_image(_confidence_figure(answers, margin, settings["measure"]))}
+<h2>Which images escalate</h2>
+<p>The {_SHOWN} test images of which the binary net is least sure (they escalate), and the {_SHOWN} of which it is
+surest. Below each: the pair's answer, with the right one where it differs.</p>
+{_image(_images_figure(answers, margin, test, data["classes"]))}
+<h2>How it was made</h2>
+<p>{html.escape(data["source"])}<br>Images: {counts}. Seed {settings["seed"]}. Epochs:
+{html.escape(", ".join(f"{name} {count}" for name, count in results["epochs"].items()))}.<br>
+Flatbuffer and Keras agree on {same["images"]} test images: class of the binary net {100 * same["binary"]:.1f} %,
+of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
+{100 * same["escalation"]:.1f} %.<br>
+<code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
+{html.escape(results["machine"])}, {results["seconds"]:g} s.</p>
+</body></html>
+"""
+    write_atomic(path, page)
+
+
+def _figure(width, height, rows=1, columns=1):
+    from matplotlib.figure import Figure  # without pyplot, which would look for a display
+
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _image(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="">'
+
+
+def _accuracy_cost_figure(results):
+    figure, ((axes,),) = _figure(8, 4.5)
+    core = results["settings"]["core"]
+    whole = results["rows"]["int8"]["instructions"][core]
+    for name, points in results["curves"].items():
+        points = np.asarray(points)
+        axes.plot(points[:, 0], 100 * points[:, 1], color=_COLOURS[name], lw=2 if name == "bcnet" else 1.2)
+    for name, row in results["rows"].items():
+        marker = "s" if name in ("int8", "binary") else "o"
+        cost = row["instructions"][core] / whole
+        axes.plot(cost, 100 * row["accuracy"], marker, color=_COLOURS[name], label=TITLES[name], ms=8, mec="white")
+    axes.axhline(100 * results["rows"]["int8"]["accuracy"], color=_COLOURS["int8"], lw=0.8, ls=":")
+    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"{results['settings']['dataset']}: curves over the threshold, points picked on validation data")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _confidence_figure(answers, threshold, measure):
+    figure, ((axes,),) = _figure(8, 3.5)
+    right = answers.binary == answers.labels
+    bins = np.linspace(0, 1, 41)
+    parts = [answers.confidence[right], answers.confidence[~right]]
+    axes.hist(parts, bins, stacked=True, color=["#1b7a4b", "#b03a2e"], label=["binary net right", "wrong"])
+    if np.ndim(threshold) == 0:
+        axes.axvline(float(threshold), color="black", lw=1.5, label=f"threshold {float(threshold):.2f}")
+    axes.set_yscale("log")
+    axes.set_xlabel(f"{measure.replace('_', ' ')} of the binary net")
+    axes.set_ylabel("test images")
+    axes.legend()
+    return figure
+
+
+def _images_figure(answers, threshold, test, classes):
+    escalated = ~(answers.confidence >= threshold)
+    predicted = np.where(escalated, answers.combined, answers.binary)
+    order = np.argsort(answers.confidence, kind="stable")
+    columns = 12
+    figure, grid = _figure(11, 6.2, 2 * _SHOWN // columns, columns)
+    shown = np.concatenate([order[:_SHOWN], order[::-1][:_SHOWN]])
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, index in zip(grid.flat, shown, strict=False):
+        image = test.images[index]
+        low, high = float(np.min(image)), float(np.max(image))
+        image = (image.astype(np.float32) - low) / max(high - low, 1e-9)
+        axes.imshow(image[..., 0] if image.shape[-1] != 3 else image, cmap="gray", interpolation="nearest")
+        name = classes[predicted[index]]
+        if predicted[index] != test.labels[index]:
+            name = f"{name} ({classes[test.labels[index]]})"
+        axes.text(
+            0.5,
+            -0.06,
+            name,
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            fontsize=7,
+            color="#b03a2e" if predicted[index] != test.labels[index] else "black",
+        )
+    return figure

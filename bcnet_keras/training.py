@@ -1,0 +1,243 @@
+"""Training of a pair, stage by stage; each stage is a plain Keras `fit`.
+
+    train(pair, train_data, validation_data, epochs=20, checkpoint_dir="checkpoints")
+
+1. binary: the binary net alone, optionally with a float teacher.
+2. boosted: the int8 net on what the binary net leaves.
+3. cooperative: both nets, the boost and the threshold, under a price for each run of the int8 net.
+
+The baselines train by the stages `("binary", "int8")`, each net by itself: `coopnet(pair)` swaps the answer on
+escalation, `cascade(pair)` adds the two.
+"""
+
+import json
+import logging
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras.files import replace_when_done
+from bcnet_keras.model import STAGES, BCNet
+
+COOPERATIVE_STAGES = ("binary", "boosted", "cooperative")
+
+# The binary net's latent weights move by signs only and like a high rate; the cooperative stage only settles.
+LEARNING_RATES = {"binary": 3e-3, "int8": 1e-3, "boosted": 1e-3, "cooperative": 3e-4}
+FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.2, 0.02
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    pair,
+    train_data,
+    validation_data=None,
+    epochs=20,
+    stages=COOPERATIVE_STAGES,
+    learning_rates=None,
+    teacher=None,
+    cost_weight=0.1,
+    int8_share=None,
+    core="cortex-m4",
+    focus=0.0,
+    callbacks=(),
+    checkpoint_dir=None,
+    **fit_arguments,
+):
+    """Trains `pair` through `stages`, in this order.
+
+    Arguments:
+      train_data, validation_data: as `fit` takes them: batched `tf.data.Dataset` of (images, labels), or tuples of
+        arrays. Images are in `pair.input_range`; labels are class numbers or one-hot rows.
+      epochs: for each stage; a number, or a dict by stage.
+      stages: some of "binary", "int8", "boosted", "cooperative".
+      learning_rates: dict by stage that overrides `LEARNING_RATES`; the rate falls to 0 by half a cosine. Adam.
+      teacher: Keras model of float logits that the binary stage also follows.
+      cost_weight, focus: see `BCNet.compile`.
+      int8_share: the int8 net's part of the cost of both nets; by default counted for `core`, see `bcnet_keras.cost`.
+      callbacks: Keras callbacks, used in every stage.
+      checkpoint_dir: where finished stages and the epoch in progress are kept. Called again with the same folder, a
+        killed training goes on from its last finished epoch, and finished stages are loaded.
+      fit_arguments: anything else that `fit` takes, such as `class_weight`, `steps_per_epoch`, `batch_size`.
+
+    Returns a dict of stage -> history (dict of metric name -> list with one value an epoch).
+    Raises ValueError for unknown stages and for data that cannot be trained on.
+    """
+    unknown = sorted(set(stages) - set(STAGES))
+    if unknown or not stages:
+        raise ValueError(f"stages must be some of {STAGES}, got {tuple(stages)}.")
+    if not isinstance(epochs, dict):
+        epochs = dict.fromkeys(stages, epochs)
+    rates = {**LEARNING_RATES, **(learning_rates or {})}
+    histories = {}
+    for stage in stages:
+        kept = _Kept(checkpoint_dir, stage)
+        if kept.finished:
+            histories[stage] = kept.load(pair)
+            log.info("stage %s is finished already; loaded from %s", stage, kept.weights)
+            continue
+        settings = {"teacher": teacher if stage == "binary" else None, "focus": focus, "cost_weight": cost_weight}
+        extra = [_HalfCosine(rates[stage], epochs[stage])]
+        if stage == "cooperative":
+            if int8_share is None:
+                from bcnet_keras.cost import pair_cost
+
+                int8_share = 1 / pair_cost(pair, core)[1]
+            settings["int8_share"] = int8_share
+            if np.any(np.isnan(pair.threshold)):
+                pair.threshold = _start_threshold(pair, train_data)
+            extra.append(_Annealing(epochs[stage]))
+        with pair.distribute_strategy.scope():
+            pair.compile(tf.keras.optimizers.Adam(rates[stage], clipnorm=1.0), stage=stage, **settings)
+        log.info("stage %s: %d epochs", stage, epochs[stage])
+        histories[stage] = _fit(
+            pair, train_data, validation_data, epochs[stage], [*callbacks, *extra, *kept.callbacks], fit_arguments
+        )
+        kept.save(pair, histories[stage])
+    return histories
+
+
+def train_float(
+    model,
+    train_data,
+    validation_data=None,
+    epochs=20,
+    learning_rate=2e-3,
+    callbacks=(),
+    checkpoint_dir=None,
+    **fit_arguments,
+):
+    """Trains a float Keras classifier of logits, with the checkpoints of `train`; returns its history."""
+    kept = _Kept(checkpoint_dir, "float")
+    if kept.finished:
+        return kept.load(model)
+    with model.distribute_strategy.scope():
+        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(tf.keras.optimizers.Adam(learning_rate, clipnorm=1.0), loss, metrics=["accuracy"])
+    callbacks = [*callbacks, _HalfCosine(learning_rate, epochs), *kept.callbacks]
+    history = _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments)
+    kept.save(model, history)
+    return history
+
+
+def coopnet(pair, data):
+    """CoopNet of two nets that were trained apart: the int8 answer replaces the binary one on escalation.
+
+    `data`, batches of (images, ...), sets the 8-bit range of the answers.
+    """
+    return _baseline(pair, data, combine="swap")
+
+
+def cascade(pair, data):
+    """The untrained cascade of two nets that were trained apart: on escalation the logits are added.
+
+    `data`, batches of (images, ...), sets the 8-bit range of the answers.
+    """
+    return _baseline(pair, data, combine="sum")
+
+
+def _baseline(pair, data, combine):
+    # A learned measure comes of training together, which these two have not had.
+    measure = "score_margin" if pair.gate.measure == "learned" else pair.gate.measure
+    about = dict(class_names=pair.class_names, raw_range=pair.raw_range, input_range=pair.input_range)
+    baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, **about)
+    largest = 0.0
+    for images, *_ in data:
+        outputs = baseline(images, training=False)
+        answers = outputs["binary_logits"], baseline.combined(outputs["binary_logits"], outputs["int8_logits"])
+        largest = max(largest, *(float(tf.reduce_max(tf.abs(logits))) for logits in answers))
+    baseline.output_quant.range = (-largest, largest)
+    return baseline
+
+
+def _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments):
+    images_and_labels = {} if isinstance(train_data, tf.data.Dataset) else {"y": train_data[1]}
+    images = train_data if not images_and_labels else train_data[0]
+    if images_and_labels and len(images) == 0:
+        raise ValueError("the training data is empty; at least one labelled sample is needed.")
+    if isinstance(train_data, tf.data.Dataset) and train_data.cardinality() == 0:
+        raise ValueError("the training data is empty; at least one batch of (images, labels) is needed.")
+    try:
+        history = model.fit(
+            images,
+            **images_and_labels,
+            validation_data=validation_data,
+            epochs=epochs,
+            callbacks=callbacks,
+            **fit_arguments,
+        ).history
+    except tf.errors.InvalidArgumentError as error:
+        for known in ("labels must be", "images hold NaN"):
+            if known in error.message:
+                line = error.message[error.message.index(known) :].splitlines()[0].split(" : ")[0]
+                raise ValueError(f"cannot train: {line}.") from None
+        raise
+    if not all(np.all(np.isfinite(values)) for values in history.values()):
+        raise ValueError("training diverged: a loss is not finite. Lower the learning rate.")
+    return {name: [float(value) for value in values] for name, values in history.items()}
+
+
+def _start_threshold(pair, train_data):
+    """The median confidence over some batches, so that half of the samples escalate as the cooperative stage starts."""
+    if not isinstance(train_data, tf.data.Dataset):
+        train_data = tf.data.Dataset.from_tensor_slices(tuple(train_data)).batch(128)
+    images = train_data.map(lambda images, *rest: images).take(10)
+    confidence = [pair.gate.confidence(pair.binary(batch, training=False)).numpy() for batch in images]
+    return float(np.clip(np.median(np.concatenate(confidence)), 0.05, 0.95))
+
+
+class _HalfCosine(tf.keras.callbacks.Callback):
+    """Learning rate of epoch e: rate * (1 + cos(pi * e / epochs)) / 2. Depends on e alone, so that it can resume."""
+
+    def __init__(self, rate, epochs):
+        super().__init__()
+        self.rate, self.epochs = rate, epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = self.rate * (1 + np.cos(np.pi * epoch / self.epochs)) / 2
+
+
+class _Annealing(tf.keras.callbacks.Callback):
+    """Cools the gate's temperature geometrically from `FIRST_TEMPERATURE` to `LAST_TEMPERATURE`."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        done = epoch / max(1, self.epochs - 1)
+        self.model.temperature.assign(FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** done)
+
+
+class _Kept:
+    """What one stage keeps on disk: the epoch in progress, then its weights and history."""
+
+    def __init__(self, folder, stage):
+        self.folder = None if folder is None else pathlib.Path(folder)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.weights = self.folder / f"{stage}.weights.h5"
+            self.history = self.folder / f"{stage}.history.json"
+            self.backup = self.folder / f"{stage}_in_progress"
+
+    @property
+    def finished(self):
+        return self.folder is not None and self.weights.exists()
+
+    @property
+    def callbacks(self):
+        return [] if self.folder is None else [tf.keras.callbacks.BackupAndRestore(str(self.backup))]
+
+    def load(self, model):
+        model.load_weights(self.weights)
+        return json.loads(self.history.read_text())
+
+    def save(self, model, history):
+        if self.folder is None:
+            return
+        # The weights come last: where they are, the stage is finished.
+        with replace_when_done(self.history) as path:
+            path.write_text(json.dumps(history))
+        with replace_when_done(self.weights) as path:
+            model.save_weights(path)
