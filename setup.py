@@ -13,7 +13,8 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=[
         "tensorflow>=2.17,<2.20",
-        "tf-keras>=2.17,<2.20",
+        "tf-keras>=2.17,<2.20; python_version < '3.12'",
+        "tf-keras>=2.19,<2.20; python_version >= '3.12'",  # before, set_random_seed fails on Python 3.12
         "larq>=0.14",
         "larq-compute-engine>=0.16",
         "tensorflow-model-optimization>=0.8",

@@ -50,6 +50,7 @@ def test_tensorflow_may_come_first_when_the_environment_chooses_legacy_keras():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [
@@ -65,6 +66,7 @@ def test_keras_3_loaded_before_is_refused(before):
     )
 
 
+@pytest.mark.slow
 def test_refusal_leaves_the_environment_alone():
     code = (
         "import tensorflow, os\n"
@@ -90,6 +92,16 @@ def test_numpy_2_is_refused():
 def test_missing_tf_keras_is_named():
     error = error_of("import sys; sys.modules['tf_keras'] = None; import bcnet_keras")
     assert error.startswith("ImportError: bcnet_keras needs the legacy Keras, which is not installed; run: pip install")
+
+
+def test_every_public_name_resolves():
+    code = (
+        "import bcnet_keras as bc\n"
+        "for name in bc.__all__: assert name in dir(bc) and getattr(bc, name) is getattr(bc, name), name\n"
+        "print(bc.binary_twin.__module__, bc.set_threshold.__name__)"
+    )
+    result = python(code)
+    assert result.stdout == "bcnet_keras.twins set_threshold\n", result.stderr
 
 
 def test_unknown_name_is_an_attribute_error():
