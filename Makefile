@@ -1,6 +1,7 @@
 # Each target sets up what it needs and is safe to repeat.
 #   make demo    trains, calibrates and converts a pair on the digits images, into runs/demo
 #   make test    all tests
+#   make bench   code size of the TensorFlow Lite Micro operators, into tflm_ops/bench
 #   make lint    style of the Python and C++ sources
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
@@ -9,13 +10,16 @@ TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-ea
 	qemu-system-arm cmake g++ clang clang-format make git
 CPP_SOURCES = $(shell find tflm_ops -name build -prune -o \( -name '*.cc' -o -name '*.h' \) -print 2>/dev/null)
 
-.PHONY: demo test lint venv packages
+.PHONY: demo test bench lint venv packages
 
 demo: venv
 	.venv/bin/bcnet demo
 
 test: packages venv
 	.venv/bin/python -m pytest
+
+bench: packages venv
+	.venv/bin/python tflm_ops/bench/code_size.py cortex-m4
 
 lint: packages venv
 	.venv/bin/ruff check .

@@ -8,19 +8,18 @@ import importlib
 
 import numpy as np
 import pytest
-from lce_graphs import Node, Tensor, run_lce
+from lce_graphs import Node, Tensor, model, run_lce
 from micro import needs_tflm
 
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.quiet import quiet
-from bcnet_keras.runtime import plugin
+from bcnet_keras.runtime import plugin, tflm
 
 ARCHITECTURES = {
     "QuickNet": ("sota", 32),
     "BinaryDenseNet28": ("literature", 32),
     "BinaryAlexNet": ("literature", 64),
     "RealToBinaryNet": ("literature", 32),
-    "XNORNet": ("literature", 227),  # the smallest that its valid convolutions allow
 }
 
 
@@ -40,16 +39,35 @@ def convert(name, folder, size):
         return lce.convert_keras_model(net)
 
 
+def nodes_of(parsed, value_of):
+    """The binary operators of a flatbuffer; `value_of` gives the value of a tensor that is not constant."""
+    graph = parsed.subgraphs[0]
+
+    def tensor(index):
+        t = graph.tensors[index]
+        constant = flatbuffer.constant(parsed, t)
+        value = value_of(index, t) if constant is None else constant
+        scale, zero_point = flatbuffer.quantization(t) or (None, 0)
+        value = value.reshape(flatbuffer.shape(t))
+        return Tensor.of(value, scale=scale, zero_point=zero_point, constant=constant is not None)
+
+    for operator in graph.operators:
+        name = flatbuffer.op_name(parsed, operator)
+        if name.startswith("Lce"):
+            inputs = [None if index < 0 else tensor(index) for index in operator.inputs]
+            options = b"" if operator.customOptions is None else operator.customOptions.tobytes()
+            yield Node(name, inputs, tensor(operator.outputs[0]), options)
+
+
 def binary_operators(data, image):
     """Each binary operator with its inputs and its output in TensorFlow Lite Micro."""
     from tflite_micro import runtime
 
     plugin.load()
-    model = flatbuffer.read(data)
-    graph = model.subgraphs[0]
+    parsed = flatbuffer.read(data)
     with quiet():
         interpreter = runtime.Interpreter.from_bytes(
-            flatbuffer.write(model),
+            flatbuffer.write(parsed),
             custom_op_registerers=[plugin.REGISTERER],
             arena_size=256 << 20,
             intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
@@ -57,20 +75,7 @@ def binary_operators(data, image):
         interpreter.set_input(image, 0)
         interpreter.invoke()
 
-    def tensor(index):
-        t = graph.tensors[index]
-        constant = flatbuffer.constant(model, t)
-        value = interpreter.GetTensor(index, 0)["tensor_data"] if constant is None else constant
-        scale, zero_point = flatbuffer.quantization(t) or (None, 0)
-        value = value.reshape(flatbuffer.shape(t))
-        return Tensor.of(value, scale=scale, zero_point=zero_point, constant=constant is not None)
-
-    for operator in graph.operators:
-        name = flatbuffer.op_name(model, operator)
-        if name.startswith("Lce"):
-            inputs = [None if index < 0 else tensor(index) for index in operator.inputs]
-            options = b"" if operator.customOptions is None else operator.customOptions.tobytes()
-            yield Node(name, inputs, tensor(operator.outputs[0]), options)
+    return list(nodes_of(parsed, lambda index, _: interpreter.GetTensor(index, 0)["tensor_data"]))
 
 
 @needs_tflm
@@ -81,10 +86,32 @@ def test_every_binary_operator_equals_lce(name):
     data = convert(name, *ARCHITECTURES[name])
     shape = flatbuffer.shape(flatbuffer.read(data).subgraphs[0].tensors[0])
     image = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
-    nodes = list(binary_operators(data, image))
+    nodes = binary_operators(data, image)
     assert {"LceQuantize", "LceBconv2d"} <= {node.name for node in nodes}
     for node in nodes:
         (expected,) = run_lce([node])
         actual = node.output.value
         np.testing.assert_array_equal(actual.view(np.uint32) if actual.dtype == np.int32 else actual, expected)
         assert len(np.unique(actual)) > 1  # not all of one value, which would compare little
+
+
+@needs_tflm
+@pytest.mark.slow
+def test_every_binary_operator_of_xnornet_equals_lce():
+    """TensorFlow Lite Micro lacks XNORNet's RELU_N1_TO_1: its binary operators run alone, on random inputs."""
+    pytest.importorskip("larq_zoo")
+    random = np.random.default_rng(2)
+
+    def value_of(_, tensor):
+        shape = flatbuffer.shape(tensor)
+        if flatbuffer.type_name(tensor) == "int32":
+            return random.integers(-(2**31), 2**31, shape).astype(np.int32)
+        return random.normal(size=shape).astype(np.float32)
+
+    # 227 is the smallest size that its valid convolutions allow.
+    nodes = list(nodes_of(flatbuffer.read(convert("XNORNet", "literature", 227)), value_of))
+    assert {"LceQuantize", "LceBconv2d", "LceDequantize"} <= {node.name for node in nodes}
+    for node in nodes:
+        (actual,) = tflm.Model(model([node])).run([node.inputs[0].value])
+        (expected,) = run_lce([node])
+        np.testing.assert_array_equal(actual.view(np.uint32) if actual.dtype == np.int32 else actual, expected)

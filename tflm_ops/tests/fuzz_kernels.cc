@@ -1,0 +1,169 @@
+// A libFuzzer target over the parsers of options and the kernels: whatever the parsers and Prepare
+// functions accept, the kernels must stay within tensors of just the sizes that were declared.
+#include <cmath>
+#include <cstdlib>
+
+#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bmaxpool2d.h"
+#include "tflm_ops/kernels/gate.h"
+#include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/tests/fuzz_input.h"
+
+namespace {
+
+using fuzz::Bytes;
+
+template <typename T>
+T* As(std::vector<uint8_t>& bytes) {
+  return reinterpret_cast<T*>(bytes.data());
+}
+
+void Require(bool holds) {
+  if (!holds) std::abort();
+}
+
+void FuzzConvolution(Bytes bytes) {
+  fuzz::Convolution c = fuzz::TakeConvolution(&bytes);
+  const bool from_bytes = bytes.Take<uint8_t>() % 4 == 0;
+  const float scale = bytes.Take<float>();
+  const int32_t zero_point = bytes.Number(-128, 127);
+  if (from_bytes && bcnet::ParseBconv2dOptions(bytes.data(), bytes.size(), &c.options) != nullptr)
+    return;
+  const auto type = static_cast<bcnet::Bconv2dOutput>(c.output_type);
+  if (c.output_type < 0 || c.output_type > 2) return;
+  bcnet::Bconv2dParams params;
+  if (bcnet::PrepareBconv2d(c.options, c.input, c.filter, c.output, type, &params) != nullptr)
+    return;
+  if (!fuzz::IsSmall(c.input) || !fuzz::IsSmall(c.filter) || !fuzz::IsSmall(c.output)) return;
+  if (int64_t{c.output[1]} * c.output[2] * bcnet::ElementCount(c.filter, 4) > 200000) return;
+
+  const size_t channels = static_cast<size_t>(params.channels_out);
+  auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.input, 4)) * 4);
+  auto filter = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.filter, 4)) * 4);
+  auto vector = bytes.Fill(channels * 4);
+  std::vector<uint8_t> scratch(static_cast<size_t>(bcnet::Bconv2dScratchSize(params, type)));
+  const size_t outputs = static_cast<size_t>(bcnet::ElementCount(c.output, 4));
+  if (type == bcnet::Bconv2dOutput::kBitpacked) {
+    std::vector<uint8_t> output(outputs * 4);
+    bcnet::Bconv2dBitpacked(params, As<uint32_t>(input), As<uint32_t>(filter), As<int32_t>(vector),
+                            scratch.data(), As<uint32_t>(output));
+    const uint32_t unused =
+        static_cast<uint32_t>(channels % 32 == 0 ? 0 : ~uint32_t{0} << (channels % 32));
+    for (size_t i = static_cast<size_t>(c.output[3]) - 1; i < outputs;
+         i += static_cast<size_t>(c.output[3])) {
+      Require((As<uint32_t>(output)[i] & unused) == 0);
+    }
+    return;
+  }
+  std::vector<float> multiplier(channels), bias(channels);
+  bcnet::Bconv2dTransform transform;
+  const bool int8 = type == bcnet::Bconv2dOutput::kInt8;
+  if (bcnet::PrepareBconv2dTransform(params, As<float>(vector), As<float>(vector),
+                                     int8 ? scale : 1.0f, int8 ? zero_point : 0, multiplier.data(),
+                                     bias.data(), &transform) != nullptr) {
+    return;
+  }
+  if (!int8) {
+    std::vector<float> output(outputs);
+    bcnet::Bconv2dFloat(params, As<uint32_t>(input), As<uint32_t>(filter), transform,
+                        scratch.data(), output.data());
+    return;
+  }
+  std::vector<int8_t> output(outputs), other(outputs);
+  bcnet::Bconv2dInt8(params, As<uint32_t>(input), As<uint32_t>(filter), transform, scratch.data(),
+                     output.data());
+  std::vector<bcnet::FixedPointChannel> fixed_channels(channels);
+  bcnet::Bconv2dFixedTransform fixed;
+  if (!bcnet::PrepareBconv2dFixedTransform(params, transform, fixed_channels.data(), &fixed))
+    return;
+  bcnet::Bconv2dInt8(params, As<uint32_t>(input), As<uint32_t>(filter), fixed, scratch.data(),
+                     other.data());
+  for (size_t i = 0; i < outputs; ++i) Require(std::abs(output[i] - other[i]) <= 1);
+}
+
+void FuzzPool(Bytes bytes) {
+  fuzz::Pool p = fuzz::TakePool(&bytes);
+  const bool from_bytes = bytes.Take<uint8_t>() % 4 == 0;
+  if (from_bytes &&
+      bcnet::ParseBMaxPool2dOptions(bytes.data(), bytes.size(), &p.options) != nullptr)
+    return;
+  bcnet::BMaxPool2dParams params;
+  if (bcnet::PrepareBMaxPool2d(p.options, p.input, p.output, &params) != nullptr) return;
+  if (!fuzz::IsSmall(p.input) || !fuzz::IsSmall(p.output)) return;
+  auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(p.input, 4)) * 4);
+  std::vector<uint32_t> output(static_cast<size_t>(bcnet::ElementCount(p.output, 4)));
+  bcnet::BMaxPool2d(params, As<uint32_t>(input), output.data());
+}
+
+void FuzzQuantize(Bytes bytes) {
+  const int32_t rows = 1 + bytes.Take<uint8_t>() % 9;
+  const int32_t channels = 1 + bytes.Take<uint8_t>() % 100;
+  const int32_t zero_point = bytes.Take<int32_t>();
+  const float scale = bytes.Take<float>();
+  const size_t elements = static_cast<size_t>(rows * channels);
+  const size_t words = static_cast<size_t>(rows * bcnet::BitpackedWords(channels));
+  auto numbers = bytes.Fill(elements * 4);
+  std::vector<uint8_t> narrow(numbers.begin(),
+                              numbers.begin() + static_cast<std::ptrdiff_t>(elements));
+  std::vector<uint32_t> packed(words), again(words);
+  std::vector<float> floats(elements);
+  std::vector<int8_t> codes(elements);
+  std::vector<uint8_t> bools(elements);
+  bcnet::QuantizeBool(rows, channels, narrow.data(), packed.data());
+  bcnet::DequantizeBool(rows, channels, packed.data(), bools.data());
+  bcnet::QuantizeBool(rows, channels, bools.data(), again.data());
+  Require(packed == again);
+  bcnet::QuantizeInt8(rows, channels, zero_point, As<int8_t>(narrow), packed.data());
+  bcnet::QuantizeFloat(rows, channels, As<float>(numbers), packed.data());
+  bcnet::DequantizeFloat(rows, channels, packed.data(), floats.data());
+  bcnet::QuantizeFloat(rows, channels, floats.data(), again.data());
+  Require(packed == again);
+  if (!(scale > 0.0f) || std::isinf(scale) || zero_point < -128 || zero_point > 127) return;
+  bcnet::DequantizeInt8(rows, channels, bcnet::PrepareSignCodes(scale, zero_point), packed.data(),
+                        codes.data());
+}
+
+void FuzzGate(Bytes bytes) {
+  const int32_t classes = bytes.Number(2, 12);
+  const float scale = bytes.Take<float>();
+  auto logits = bytes.Fill(classes < 0 || classes > 1000 ? 0 : static_cast<size_t>(classes) * 4);
+  bcnet::GateOptions options;
+  bcnet::GateParams params;
+  if (bcnet::ParseGateOptions(bytes.data(), bytes.size(), &options) != nullptr) return;
+  std::vector<float> thresholds(options.thresholds.size), weights(options.weights.size);
+  if (bcnet::PrepareGate(options, classes, thresholds.data(), weights.data(), &params) != nullptr)
+    return;
+  if (logits.empty()) return;
+  std::vector<uint8_t> scratch(static_cast<size_t>(bcnet::GateScratchSize(params)));
+  const auto check = [&](const bcnet::GateDecision& decision) {
+    Require(decision.predicted_class >= 0 && decision.predicted_class < classes);
+    Require(std::isnan(decision.confidence) ||
+            (decision.confidence >= 0.0f && decision.confidence <= 1.0001f));
+    Require(!std::isnan(decision.confidence) || decision.escalate);
+  };
+  check(bcnet::GateFloat(params, As<float>(logits), thresholds.data(), thresholds.size(),
+                         scratch.data()));
+  if (!(scale > 0.0f) || std::isinf(scale)) return;
+  check(bcnet::GateInt8(params, As<int8_t>(logits), scale, thresholds.data(), thresholds.size(),
+                        scratch.data()));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  Bytes bytes(data, size);
+  switch (bytes.Take<uint8_t>() % 4) {
+    case 0:
+      FuzzConvolution(bytes);
+      break;
+    case 1:
+      FuzzPool(bytes);
+      break;
+    case 2:
+      FuzzQuantize(bytes);
+      break;
+    default:
+      FuzzGate(bytes);
+  }
+  return 0;
+}
