@@ -230,7 +230,7 @@ def _relative_cost(pair, parts, int8_flatbuffer, core):
 
 def _measured(flatbuffer, test, verbose):
     """Accuracy and escalation of a flatbuffer on the test set in the interpreter, and what it costs."""
-    prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(bool(verbose)))
+    prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
     counted = cost(flatbuffer)
     gated = prediction.escalated is not None
     rate = float(np.mean(prediction.escalated)) if gated else None

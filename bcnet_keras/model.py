@@ -132,6 +132,7 @@ class BCNet(tf.keras.Model):
         teacher=None,
         distillation=0.5,
         teacher_temperature=2.0,
+        independence=0.5,
         focus=0.0,
         cost_weight=0.1,
         int8_share=1.0,
@@ -141,11 +142,13 @@ class BCNet(tf.keras.Model):
 
         Arguments:
           stage: `"binary"`: the binary net alone; `"int8"`: the int8 net alone; `"boosted"`: the int8 net on what the
-            frozen binary net leaves, by cross-entropy of boost * b + q; `"cooperative"`: both nets, boost and gate, by
-            g * CE(b) + (1 - g) * CE(boost * b + q) + cost_weight * int8_share * (1 - g), where
-            g = sigmoid((m - t) / temperature) is the probability of acceptance.
+            frozen binary net leaves, by the escalated loss E; `"cooperative"`: both nets, boost and gate, by
+            g * CE(b) + (1 - g) * (E + cost_weight * int8_share), where g = sigmoid((m - t) / temperature) is the
+            probability of acceptance. E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
           teacher: Keras model that maps the same images to logits; the binary net then also follows its answers.
           distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
+          independence: in [0, 1]; how much the int8 net also has to be right by itself. At 0 it learns nothing from
+            samples that the binary net has learned by heart.
           focus: in [0, 1]; how much the boosted stage turns to samples that the binary net gets wrong. A sample's
             weight is 1 - focus * p_b(label), rescaled to mean 1 over the batch.
           cost_weight: price of running the int8 net on every sample, in nats of cross-entropy.
@@ -158,6 +161,7 @@ class BCNet(tf.keras.Model):
         self._settings = dict(
             distillation=distillation,
             teacher_temperature=teacher_temperature,
+            independence=independence,
             focus=focus,
             cost=cost_weight * int8_share,
         )
@@ -193,8 +197,9 @@ class BCNet(tf.keras.Model):
             return _cross_entropy(targets, logits), logits, None
         if self.stage == "boosted":
             binary_logits = tf.stop_gradient(self.binary(images, training=False))
-            logits = self.combined(binary_logits, self.int8(images, training=training))
-            losses = _cross_entropy(targets, self.output_quant(logits, training=training))
+            int8_logits = self.int8(images, training=training)
+            logits = self.output_quant(self.combined(binary_logits, int8_logits), training=training)
+            losses = self._escalated_loss(targets, logits, int8_logits)
             if training and settings["focus"]:
                 weights = 1 - settings["focus"] * tf.reduce_sum(targets * tf.nn.softmax(binary_logits), axis=-1)
                 losses *= weights / _replica_mean(weights)
@@ -205,8 +210,12 @@ class BCNet(tf.keras.Model):
         margin = self.gate.confidence(binary_logits) - self.gate.threshold_of(binary_logits)
         accept = tf.sigmoid(margin / self.temperature)
         losses = accept * _cross_entropy(targets, binary_logits)
-        losses += (1 - accept) * (_cross_entropy(targets, combined) + settings["cost"])
+        losses += (1 - accept) * (self._escalated_loss(targets, combined, outputs["int8_logits"]) + settings["cost"])
         return losses, outputs["logits"], tf.cast(outputs["escalated"], tf.float32)
+
+    def _escalated_loss(self, targets, combined, int8_logits):
+        own = self._settings["independence"]
+        return (1 - own) * _cross_entropy(targets, combined) + own * _cross_entropy(targets, int8_logits)
 
     def _distillation(self, images, logits):
         heat = self._settings["teacher_temperature"]

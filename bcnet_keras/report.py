@@ -67,8 +67,9 @@ def write_report(results, answers, test, path):
     heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
     settings, data, same = results["settings"], results["data"], results["agreement"]
     core = settings["core"]
-    target = f"for an accuracy of at least {settings['min_accuracy']:g}"
-    if settings["max_cost"] is not None:
+    if settings["max_cost"] is None:
+        target = f"for an accuracy of at least {settings['min_accuracy']:g}"
+    else:
         target = f"for at most {settings['max_cost']:g} of the int8 net's instructions"
     counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
