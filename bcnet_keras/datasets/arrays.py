@@ -134,8 +134,8 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augment=False):
       batch_size: int; the last batch of an epoch may be smaller.
       shuffle: whether every epoch has an order of its own.
       seed: of the order and the augmentation; the same seed gives the same batches.
-      augment: whether every image is mirrored with probability 1/2 and shifted by up to 4 pixels both ways, with
-        zeros moving in. Makes sense for photos, not for digits or sounds.
+      augment: whether every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size both
+        ways, with zeros moving in. Makes sense for photos, not for digits or sounds.
 
     Returns:
       tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
@@ -149,7 +149,9 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augment=False):
     def take(indices):
         return tf.cast(tf.gather(images, indices), tf.float32), tf.gather(labels, indices)
 
-    def vary(batch, random_seed, most=4):
+    most = max(1, height // 14)
+
+    def vary(batch, random_seed):
         pixels, classes = batch
         size = tf.shape(pixels)[:1]
         seeds = tf.random.experimental.stateless_split(random_seed, 3)
