@@ -200,6 +200,7 @@ class BinaryDense(lq.layers.QuantConv2D):
             kernel_constraint=kernel_constraint,
             **kwargs,
         )
+        self.input_spec = None  # that of a convolution would refuse [n, features]
 
     def build(self, input_shape):
         shape = tf.TensorShape(input_shape).as_list()
@@ -254,7 +255,7 @@ class ThermometerEncoding(tf.keras.layers.Layer):
         """float32 [planes]: the levels, in the input's unit."""
         low, high = self.input_range
         step = (high - low) / 255
-        codes = np.round(np.linspace(0, 255, self.planes + 2)[1:-1]) + np.round(low / step)
+        codes = np.ceil((np.arange(self.planes) + 0.5) * 255 / self.planes) + np.round(low / step)
         return (codes * step).astype(np.float32)
 
     def call(self, inputs):
