@@ -9,7 +9,10 @@ setup(
     version="0.1.0",
     description="Cooperating binary and 8-bit networks for Keras and TensorFlow Lite Micro",
     license="Apache-2.0",
-    packages=find_packages(include=["bcnet_keras", "bcnet_keras.*"]),
+    # The C++ sources go along: the operators for TensorFlow Lite Micro are compiled on first use.
+    packages=[*find_packages(include=["bcnet_keras", "bcnet_keras.*"]), "bcnet_keras.tflm_ops"],
+    package_dir={"bcnet_keras.tflm_ops": "tflm_ops"},
+    package_data={"bcnet_keras.tflm_ops": ["*.md", "CMake*", "cmake/*", "kernels/*", "micro/*", "host/*"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         "tensorflow>=2.17,<2.20",

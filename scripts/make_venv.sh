@@ -24,7 +24,7 @@ fi
 
 # What the environment was made from; written last, so that an interrupted installation is taken up again.
 stamp=.venv/installed
-made_from=$("$python" -VV; pwd; cat setup.py constraints.txt)
+made_from=$("$python" -VV; pwd; cat setup.py constraints.txt tests/larq_zoo.txt)
 if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$made_from" ]; then
   exit 0
 fi
@@ -41,4 +41,5 @@ fi
 echo "Installing into .venv with Python $version"
 "$python" -m venv --clear .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/larq_zoo.txt
 printf '%s\n' "$made_from" >"$stamp"

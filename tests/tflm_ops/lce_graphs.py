@@ -45,7 +45,9 @@ class Node:
     options: dict | bytes = field(default_factory=dict)  # bytes: as a flatbuffer holds them
 
     def option_bytes(self):
-        return self.options if isinstance(self.options, bytes) else kernels.encode_options(self.options)
+        if isinstance(self.options, bytes):
+            return self.options
+        return kernels.encode_options(self.options) if self.options else b""
 
 
 def model(nodes):
