@@ -28,7 +28,7 @@ from bcnet_keras.cost import cost, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS
-from bcnet_keras.report import plot_accuracy_cost, write_report
+from bcnet_keras.report import accuracy_cost_figure, write_report
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.training import LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin
@@ -153,7 +153,7 @@ def run(settings, folder, verbose="auto"):
             "classes": list(names),
             "images": {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")},
         },
-        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(pathlib.Path(sys.argv[0]).name),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
@@ -165,7 +165,8 @@ def run(settings, folder, verbose="auto"):
     write_atomic(folder / "pair_builtin.tflite", files["bcnet"])
     write_atomic(folder / "int8.tflite", files["int8"])
     write_atomic(folder / "binary.tflite", files["binary"])
-    plot_accuracy_cost(results, folder / "accuracy_cost.png")
+    with replace_when_done(folder / "accuracy_cost.png") as path:
+        accuracy_cost_figure([results]).savefig(path, dpi=130)
     write_report(results, test_answers, data.test, folder / "report.html")
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results
@@ -185,6 +186,11 @@ def agreement(pair, parts, merged, images):
         "escalation": both.escalated == outputs["escalated"],
     }
     return {**{name: float(np.mean(values)) for name, values in same.items()}, "images": len(images)}
+
+
+def command_line(program):
+    """The command that runs now, as one would type it: `program` and the arguments, the home folder as ~."""
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])]).replace(str(pathlib.Path.home()), "~")
 
 
 def _claim(folder, settings):

@@ -48,10 +48,25 @@ def text_table(cells):
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def plot_accuracy_cost(results, path):
-    """Writes the accuracy-cost curves of a run's pairs on the test set as a PNG to `path`."""
-    with replace_when_done(path) as temporary:
-        _accuracy_cost_figure(results).savefig(temporary, dpi=130)
+def accuracy_cost_figure(records):
+    """Figure of the accuracy-cost curves on the test set and the points that were picked, of one or more runs."""
+    figure, ((axes,),) = _figure(8, 4.5)
+    core = records[0]["settings"]["core"]
+    for index, record in enumerate(records):
+        whole = record["rows"]["int8"]["instructions"][core]
+        for name, points in record["curves"].items():
+            points = np.asarray(points)
+            axes.plot(points[:, 0], 100 * points[:, 1], color=_COLOURS[name], lw=2 if name == "bcnet" else 1.2)
+        for name, row in record["rows"].items():
+            marker, cost = "s" if name in ("int8", "binary") else "o", row["instructions"][core] / whole
+            label = TITLES[name] if index == 0 else None
+            axes.plot(cost, 100 * row["accuracy"], marker, color=_COLOURS[name], label=label, ms=8, mec="white")
+    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"{records[0]['settings']['dataset']}: curves over the threshold, points picked on validation data")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right")
+    return figure
 
 
 def write_report(results, answers, test, path):
@@ -87,7 +102,7 @@ td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }} 
 measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
 counts under QEMU, not cycles.</p>
 <table><tr>{heading}</tr>{rows}</table>
-<h2>Accuracy and cost</h2>{_image(_accuracy_cost_figure(results))}
+<h2>Accuracy and cost</h2>{_image(accuracy_cost_figure([results]))}
 <h2>When the binary net is right, and when not</h2>{_image(_confidence_figure(answers, margin, settings["measure"]))}
 <h2>Which images escalate</h2>
 <p>The {_SHOWN} test images of which the binary net is least sure (they escalate), and the {_SHOWN} of which it is
@@ -117,26 +132,6 @@ def _image(figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="">'
-
-
-def _accuracy_cost_figure(results):
-    figure, ((axes,),) = _figure(8, 4.5)
-    core = results["settings"]["core"]
-    whole = results["rows"]["int8"]["instructions"][core]
-    for name, points in results["curves"].items():
-        points = np.asarray(points)
-        axes.plot(points[:, 0], 100 * points[:, 1], color=_COLOURS[name], lw=2 if name == "bcnet" else 1.2)
-    for name, row in results["rows"].items():
-        marker = "s" if name in ("int8", "binary") else "o"
-        cost = row["instructions"][core] / whole
-        axes.plot(cost, 100 * row["accuracy"], marker, color=_COLOURS[name], label=TITLES[name], ms=8, mec="white")
-    axes.axhline(100 * results["rows"]["int8"]["accuracy"], color=_COLOURS["int8"], lw=0.8, ls=":")
-    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"{results['settings']['dataset']}: curves over the threshold, points picked on validation data")
-    axes.grid(alpha=0.25)
-    axes.legend(loc="lower right")
-    return figure
 
 
 def _confidence_figure(answers, threshold, measure):

@@ -1,0 +1,1 @@
+"""Experiments that compare a cooperative pair with its baselines over several seeds."""
