@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging as python_logging
 import pathlib
 import sys
@@ -121,24 +120,30 @@ def _finish(settings, folder):
 def _define_calibrate_flags(values):
     number = flags.DEFINE_float
     number(
-        "max_cost", None, "Most accurate threshold within this part of the int8 net's instructions.", flag_values=values
+        "max_cost",
+        None,
+        "Most accurate threshold within this part of the int8 net's instructions.",
+        flag_values=values,
+        lower_bound=0.0,
     )
-    number("min_accuracy", None, "Cheapest threshold that reaches this accuracy, 0 to 1.", flag_values=values)
+    number(
+        "min_accuracy",
+        None,
+        "Cheapest threshold that reaches this accuracy, 0 to 1.",
+        flag_values=values,
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
 
 
 def _calibrate(values, arguments):
-    from bcnet_keras.experiment import Settings
+    from bcnet_keras.experiment import read_settings
 
     (folder,) = _expect(arguments, 1, "the folder of a run")
-    place = pathlib.Path(folder) / "settings.json"
-    if not place.exists():
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json.")
     if (values.max_cost is None) == (values.min_accuracy is None):
         raise ValueError("give either --max_cost or --min_accuracy.")
-    settings = json.loads(place.read_text())
-    settings |= {"max_cost": values.max_cost, "min_accuracy": values.min_accuracy}
-    settings["epochs"] = settings["epochs"] and tuple(settings["epochs"])
-    _finish(Settings(**settings), pathlib.Path(folder))
+    target = {"max_cost": values.max_cost, "min_accuracy": values.min_accuracy}
+    _finish(dataclasses.replace(read_settings(folder), **target), pathlib.Path(folder))
 
 
 def _define_convert_flags(values):
@@ -184,8 +189,8 @@ def _load_pair(source):
 
     try:
         pair = tf.keras.models.load_model(source)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged file may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{source} is not a saved pair: {reason}") from None
     if not isinstance(pair, BCNet):
         raise ValueError(f"{source} holds a {type(pair).__name__}, expected a BCNet saved by pair.save.")
@@ -224,7 +229,13 @@ def _interpret(values, arguments):
         from bcnet_keras.runtime.tflm import Interpreter
     else:
         from bcnet_keras.runtime.tflite import Interpreter
-    prediction = Interpreter(source).predict(images, verbose=int(sys.stderr.isatty()))
+    interpreter = Interpreter(source)
+    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < interpreter.classes:
+        raise ValueError(
+            f"{values.labels}: labels must go from 0 to {interpreter.classes - 1}, "
+            f"found {labels.min()} to {labels.max()}."
+        )
+    prediction = interpreter.predict(images, verbose=int(sys.stderr.isatty()))
     if values.output is not None:
         from bcnet_keras.files import replace_when_done
 
@@ -315,6 +326,6 @@ def _checked(name, command, values, positional):
             return 0
         print(f"bcnet {name}: stopped; run the same command again to go on.", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"bcnet {name}: {error}", file=sys.stderr)
         return 1

@@ -49,13 +49,16 @@ class AccuracyCostCurve:
             fitting = [point for point in self.points if point.cost <= max_cost]
             if not fitting:
                 raise ValueError(
-                    f"no threshold costs {max_cost} or less; the binary net alone costs {self.points[0].cost:.3f}."
+                    f"no threshold costs {max_cost} or less; the binary net alone costs {self.points[0].cost:.3f}, "
+                    "raise max_cost to that at least."
                 )
             return max(fitting, key=lambda point: (point.accuracy, -point.cost))
         fitting = [point for point in self.points if point.accuracy >= min_accuracy]
         if not fitting:
             best = max(point.accuracy for point in self.points)
-            raise ValueError(f"no threshold reaches an accuracy of {min_accuracy}; the best is {best:.4f}.")
+            raise ValueError(
+                f"no threshold reaches an accuracy of {min_accuracy}; lower min_accuracy, the best is {best:.4f}."
+            )
         return min(fitting, key=lambda point: (point.cost, -point.accuracy))
 
 
@@ -77,7 +80,8 @@ class Answers:
 def answers(pair, data, batch_size=256):
     """`Answers` of `pair` to `data`: a batched `tf.data.Dataset` of (images, labels), or a tuple of two arrays.
 
-    Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set.
+    Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set and
+    for NaN.
     """
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
@@ -91,6 +95,8 @@ def answers(pair, data, batch_size=256):
         return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits)
 
     for images, labels, *_ in data:
+        if not np.isfinite(images).all():
+            raise ValueError("the images hold NaN or infinite values.")
         labels = labels.numpy()
         labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[-1] > 1 else labels.reshape(-1)
         rows.append((labels, *(each.numpy() for each in answer(images))))

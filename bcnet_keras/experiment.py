@@ -43,6 +43,7 @@ RECIPES = {
     "fashion_mnist": (128, 3, 5, 2, 1),
     "other": (128, 20, 40, 14, 6),
 }
+_SETTINGS = "settings.json"
 PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
 
 
@@ -93,7 +94,6 @@ def run(settings, folder, verbose="auto"):
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose)
     checkpoints = folder / "checkpoints"
 
-    log.info("float net: %d epochs", epochs["float"])
     train_float(float_net, epochs=epochs["float"], checkpoint_dir=checkpoints, **fit)
     alone = BCNet(binary_net, int8_twin(float_net), **gate, **about)
     fit_nets = functools.partial(train, epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, **fit)
@@ -159,6 +159,8 @@ def run(settings, folder, verbose="auto"):
         "machine": f"{platform.machine()}, {platform.system()}",
         "seconds": round(time.time() - began, 1),
     }
+    # The record goes first and comes last: where it is, the files beside it are those that it speaks of.
+    (folder / "results.json").unlink(missing_ok=True)
     with replace_when_done(folder / "pair.keras") as path:
         pair.save(path)
     write_atomic(folder / "pair.tflite", custom)
@@ -168,6 +170,7 @@ def run(settings, folder, verbose="auto"):
     with replace_when_done(folder / "accuracy_cost.png") as path:
         accuracy_cost_figure([results]).savefig(path, dpi=130)
     write_report(results, test_answers, data.test, folder / "report.html")
+    _write_settings(folder, settings)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results
 
@@ -195,16 +198,31 @@ def command_line(program):
 
 def _claim(folder, settings):
     """Makes the folder a run's, or checks that it is this run's."""
-    place, mine = folder / "settings.json", json.loads(json.dumps(dataclasses.asdict(settings)))
-    if place.exists():
-        theirs = json.loads(place.read_text())
-        target = ("max_cost", "min_accuracy")
-        differing = sorted(key for key in mine if key not in target and mine[key] != theirs.get(key))
-        if differing:
-            raise ValueError(
-                f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
-            )
-    write_atomic(place, json.dumps(mine, indent=1))
+    if not (folder / _SETTINGS).exists():
+        _write_settings(folder, settings)
+        return
+    mine, theirs = dataclasses.asdict(settings), dataclasses.asdict(read_settings(folder))
+    differing = sorted(key for key in mine if key not in ("max_cost", "min_accuracy") and mine[key] != theirs[key])
+    if differing:
+        raise ValueError(
+            f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
+        )
+
+
+def read_settings(folder):
+    """The `Settings` of the run in `folder`. Raises FileNotFoundError where there is none, ValueError where damaged."""
+    place = pathlib.Path(folder) / _SETTINGS
+    if not place.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
+    try:
+        values = json.loads(place.read_text())
+        return Settings(**{**values, "epochs": values["epochs"] and tuple(values["epochs"])})
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
+
+
+def _write_settings(folder, settings):
+    write_atomic(folder / _SETTINGS, json.dumps(dataclasses.asdict(settings), indent=1))
 
 
 def _batches(data, batch_size, seed):

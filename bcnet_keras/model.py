@@ -10,6 +10,9 @@ training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 
 confidence rule are not public, and those here are our own.
 """
 
+import contextlib
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -252,10 +255,12 @@ class BCNet(tf.keras.Model):
         penalties = tf.add_n(self.losses) / replicas if self.losses else 0.0
         return tf.reduce_sum(losses) / number + penalties
 
-    def fit(self, *args, **kwargs):
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
             raise ValueError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
-        return super().fit(*args, **kwargs)
+        self._eval_data_handler = None  # where Keras leaves the validation data of a fit that failed, for the next one
+        with trainable_data(self.binary.input_shape, x if y is None else (x, y), validation_data):
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def train_step(self, data):
         with tf.GradientTape() as tape:
@@ -303,6 +308,57 @@ def rescale(raw, raw_range, input_range=INPUT_RANGE):
     to_low, to_high = input_range
     scale = (to_high - to_low) / (high - low)
     return tf.cast(raw, tf.float32) * scale + (to_low - low * scale)
+
+
+@contextlib.contextmanager
+def trainable_data(input_shape, *sets):
+    """Around a `fit`: refuses data that cannot be trained on in one line, where TensorFlow takes many.
+
+    `input_shape` is that of the net, (None, h, w, c). `sets` are batched `tf.data.Dataset`s of (images, labels) or
+    tuples of arrays; what is of another kind is not looked at beforehand. Raises TypeError for a wrong dtype,
+    ValueError for empty data, another shape, NaN, and labels that name no class.
+    """
+    for data in sets:
+        if isinstance(data, tf.data.Dataset | tuple | list):
+            _check_data(input_shape, data)
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        known = re.search(
+            r"labels must be whole numbers from 0 to \d+|images hold NaN or infinite values"
+            r"|label value of -?\d+ which is outside the valid range of \[0, \d+\)",
+            error.message,
+        )
+        if known is None:
+            raise
+        raise ValueError(f"cannot train: {known[0]}.") from None
+
+
+def _check_data(input_shape, data):
+    arrays = not isinstance(data, tf.data.Dataset)
+    parts = data if arrays else data.element_spec
+    if not isinstance(parts, tuple | list) or len(parts) < 2:
+        raise ValueError("cannot train: the data must be (images, labels).")
+    images, labels = parts[:2]
+    if arrays:
+        try:
+            images, labels = (each if tf.is_tensor(each) else np.asarray(each) for each in (images, labels))
+        except ValueError:
+            raise ValueError("cannot train: images or labels differ in size.") from None
+        if len(images) != len(labels):
+            raise ValueError(f"cannot train: {len(images)} images need as many labels, got {len(labels)}.")
+    if (len(images) if arrays else data.cardinality()) == 0:
+        raise ValueError("the training data is empty; at least one labelled sample is needed.")
+    dtype, label_dtype = tf.as_dtype(images.dtype), tf.as_dtype(labels.dtype)
+    if not dtype.is_floating:
+        raise TypeError(f"cannot train: images must be floats in the input range (pair.preprocess), got {dtype.name}.")
+    if not (label_dtype.is_floating or label_dtype.is_integer):
+        raise TypeError(f"cannot train: labels must be class numbers or one-hot rows, got {label_dtype.name}.")
+    shape = tf.TensorShape(images.shape)
+    if not shape.is_compatible_with(input_shape):
+        raise ValueError(f"cannot train: images must have the shape {input_shape}, got {tuple(shape)}.")
+    if arrays and not np.isfinite(images).all():
+        raise ValueError("cannot train: images hold NaN or infinite values.")
 
 
 def _common_classes(binary, int8):

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.files import replace_when_done
-from bcnet_keras.model import STAGES, BCNet
+from bcnet_keras.model import STAGES, BCNet, trainable_data
 
 COOPERATIVE_STAGES = ("binary", "boosted", "cooperative")
 
@@ -75,7 +75,6 @@ def train(
         kept = _Kept(checkpoint_dir, stage)
         if kept.finished:
             histories[stage] = kept.load(pair)
-            log.info("stage %s is finished already; loaded from %s", stage, kept.weights)
             continue
         settings = {"teacher": teacher if stage == "binary" else None, "focus": focus, "cost_weight": cost_weight}
         extra = [_HalfCosine(rates[stage], epochs[stage])]
@@ -116,6 +115,7 @@ def train_float(
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(tf.keras.optimizers.Adam(learning_rate, clipnorm=1.0), loss, metrics=["accuracy"])
     callbacks = [*callbacks, _HalfCosine(learning_rate, epochs), *kept.callbacks]
+    log.info("stage float: %d epochs", epochs)
     history = _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments)
     kept.save(model, history)
     return history
@@ -152,29 +152,19 @@ def _baseline(pair, data, combine):
 
 
 def _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments):
-    images_and_labels = {} if isinstance(train_data, tf.data.Dataset) else {"y": train_data[1]}
-    images = train_data if not images_and_labels else train_data[0]
-    if images_and_labels and len(images) == 0:
-        raise ValueError("the training data is empty; at least one labelled sample is needed.")
-    if isinstance(train_data, tf.data.Dataset) and train_data.cardinality() == 0:
-        raise ValueError("the training data is empty; at least one batch of (images, labels) is needed.")
-    try:
+    input_shape = getattr(model, "binary", model).input_shape
+    with trainable_data(input_shape, train_data, validation_data):
+        images, *rest = [train_data] if isinstance(train_data, tf.data.Dataset) else train_data
         history = model.fit(
             images,
-            **images_and_labels,
+            **dict(zip(("y", "sample_weight"), rest, strict=False)),
             validation_data=validation_data,
             epochs=epochs,
             callbacks=callbacks,
             **fit_arguments,
         ).history
-    except tf.errors.InvalidArgumentError as error:
-        for known in ("labels must be", "images hold NaN"):
-            if known in error.message:
-                line = error.message[error.message.index(known) :].splitlines()[0].split(" : ")[0]
-                raise ValueError(f"cannot train: {line}.") from None
-        raise
     if not all(np.all(np.isfinite(values)) for values in history.values()):
-        raise ValueError("training diverged: a loss is not finite. Lower the learning rate.")
+        raise ValueError("training diverged: a loss is not finite. Look for NaN images, or lower the learning rate.")
     return {name: [float(value) for value in values] for name, values in history.items()}
 
 
@@ -214,7 +204,7 @@ class _Kept:
     """What one stage keeps on disk: the epoch in progress, then its weights and history."""
 
     def __init__(self, folder, stage):
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.stage, self.folder = stage, None if folder is None else pathlib.Path(folder)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.weights = self.folder / f"{stage}.weights.h5"
@@ -231,6 +221,7 @@ class _Kept:
 
     def load(self, model):
         model.load_weights(self.weights)
+        log.info("stage %s is finished already; loaded from %s", self.stage, self.weights)
         return json.loads(self.history.read_text())
 
     def save(self, model, history):

@@ -4,6 +4,7 @@ import numpy as np
 
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.convert.cooperative import LCE_OPS, has_custom_gate, replace_gate
+from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime.base import BaseInterpreter
 
 
@@ -35,9 +36,20 @@ class Interpreter(BaseInterpreter):
         super().__init__(model)
         # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither. The indirect
         # binary convolution gives the same bits as the default one, several times as fast on x86.
-        self._interpreter = LceInterpreter(flatbuffer.write(model), num_threads=num_threads, use_indirect_bgemm=True)
+        options = {"num_threads": num_threads, "use_indirect_bgemm": True}
+        self._interpreter = _explained(ValueError, LceInterpreter, flatbuffer.write(model), **options)
 
     def _run(self, codes):
-        outputs = self._interpreter.predict(codes)
+        outputs = _explained(RuntimeError, self._interpreter.predict, codes)
         logits, *escalated = outputs if self._gated else [outputs]
         return [logits.reshape(len(codes), self.classes), *(np.reshape(part, len(codes)) for part in escalated)]
+
+
+def _explained(error, function, *arguments, **keywords):
+    """Calls a function of the interpreter; where that fails, raises `error` with the reason that it prints."""
+    with quiet() as said:
+        try:
+            return function(*arguments, **keywords)
+        except RuntimeError as failure:
+            reason = " ".join(said().split()) or " ".join(str(failure).split())
+    raise error(f"TensorFlow Lite cannot run the flatbuffer: {reason}")
