@@ -128,7 +128,7 @@ def test_binary_operators_of_the_pair_equal_lce(parts, images):
 
 def test_one_arena_serves_both_nets(parts):
     """The activations of the two nets overlap; what adds up are the records of operators and tensors, which weigh much
-    in nets as small as these (and half as much on a core with pointers of 32 bits)."""
+    in nets as small as these (and less on a core with pointers of 32 bits)."""
     gate = Gate.create(CLASSES, "score_margin", 0.5)
     models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
     planned = []

@@ -15,7 +15,7 @@
 
 namespace bcnet {
 
-enum class Bconv2dOutput : int32_t { kFloat32, kInt8, kBitpacked };
+enum class Bconv2dOutput : int8_t { kFloat32, kInt8, kBitpacked };
 
 struct Bconv2dParams {
   int32_t batches;

@@ -32,10 +32,6 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
   params->words_in = input_dims[3];
   params->channels_out = filter_dims[0];
   params->words_in_group = filter_dims[3];
-  params->height = {
-      input_dims[1], filter_dims[1], options.stride_height, options.dilation_height, 0, 0};
-  params->width = {
-      input_dims[2], filter_dims[2], options.stride_width, options.dilation_width, 0, 0};
   params->zero_padding = options.padding == Padding::kSame && options.pad_value == 0;
   params->activation = options.activation;
 
@@ -55,8 +51,13 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
   if (params->channels_out % params->groups != 0)
     return "the output channels are not a multiple of the groups";
 
-  if (const char* reason = PrepareWindow(options.padding, &params->height)) return reason;
-  if (const char* reason = PrepareWindow(options.padding, &params->width)) return reason;
+  const char* reason =
+      PrepareWindow(options.padding, input_dims[1], filter_dims[1], options.stride_height,
+                    options.dilation_height, &params->height);
+  if (reason != nullptr) return reason;
+  reason = PrepareWindow(options.padding, input_dims[2], filter_dims[2], options.stride_width,
+                         options.dilation_width, &params->width);
+  if (reason != nullptr) return reason;
   const int64_t bits =
       int64_t{params->height.filter} * params->width.filter * params->words_in_group * kWordBits;
   if (bits >= (1 << 30)) return "the filter has 2^30 or more bits for an output channel";

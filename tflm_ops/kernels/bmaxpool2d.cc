@@ -8,12 +8,14 @@ const char* PrepareBMaxPool2d(const BMaxPool2dOptions& options, const int32_t in
                               const int32_t output_dims[4], BMaxPool2dParams* params) {
   params->batches = input_dims[0];
   params->words = input_dims[3];
-  params->height = {input_dims[1], options.filter_height, options.stride_height, 1, 0, 0};
-  params->width = {input_dims[2], options.filter_width, options.stride_width, 1, 0, 0};
   if (ElementCount(input_dims, 4) == 0)
     return "the input's dimensions must be positive and its size below 2 GiB";
-  if (const char* reason = PrepareWindow(options.padding, &params->height)) return reason;
-  if (const char* reason = PrepareWindow(options.padding, &params->width)) return reason;
+  const char* reason = PrepareWindow(options.padding, input_dims[1], options.filter_height,
+                                     options.stride_height, 1, &params->height);
+  if (reason != nullptr) return reason;
+  reason = PrepareWindow(options.padding, input_dims[2], options.filter_width, options.stride_width,
+                         1, &params->width);
+  if (reason != nullptr) return reason;
   if (output_dims[0] != params->batches || output_dims[1] != params->height.output ||
       output_dims[2] != params->width.output || output_dims[3] != params->words) {
     return "the output's shape does not follow from the input's shape and the options";

@@ -13,7 +13,7 @@
 namespace bcnet {
 
 // The numbers are those of the TensorFlow Lite schema.
-enum class Activation : int32_t { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3 };
+enum class Activation : int8_t { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3 };
 
 struct Bconv2dOptions {
   int32_t channels_in;
@@ -38,7 +38,7 @@ const char* ParseBMaxPool2dOptions(const uint8_t* data, size_t size, BMaxPool2dO
 
 // How the sureness of a prediction is measured: each in [0, 1], higher is surer, from the softmax
 // of the logits.
-enum class GateMeasure : int32_t {
+enum class GateMeasure : int8_t {
   kScoreMargin,     // largest less second largest probability
   kMaxProbability,  // largest probability
   kEntropy,         // 1 - entropy / log(classes)

@@ -2,25 +2,28 @@
 
 namespace bcnet {
 
-const char* PrepareWindow(Padding padding, WindowAxis* axis) {
+const char* PrepareWindow(Padding padding, int32_t input, int32_t filter, int32_t stride,
+                          int32_t dilation, WindowAxis* axis) {
   // Large enough for any model, small enough that no product of two of them leaves 32 bits.
   constexpr int32_t kLimit = 1 << 15;
-  if (axis->input < 1 || axis->input >= kLimit)
-    return "the input's height and width must be in [1, 32767]";
-  if (axis->filter < 1 || axis->filter >= kLimit)
-    return "the filter's height and width must be in [1, 32767]";
-  if (axis->stride < 1 || axis->stride >= kLimit) return "strides must be in [1, 32767]";
-  if (axis->dilation < 1 || axis->dilation >= kLimit) return "dilations must be in [1, 32767]";
-  const int32_t span = (axis->filter - 1) * axis->dilation + 1;
+  if (input < 1 || input >= kLimit) return "the input's height and width must be in [1, 32767]";
+  if (filter < 1 || filter >= kLimit) return "the filter's height and width must be in [1, 32767]";
+  if (stride < 1 || stride >= kLimit) return "strides must be in [1, 32767]";
+  if (dilation < 1 || dilation >= kLimit) return "dilations must be in [1, 32767]";
+  const int32_t span = (filter - 1) * dilation + 1;
+  if (span >= kLimit) return "the filter must span less than 32768 positions";
+  int32_t output, pad = 0;
   if (padding == Padding::kValid) {
-    if (span > axis->input) return "the window is larger than the input and the padding is VALID";
-    axis->output = (axis->input - span) / axis->stride + 1;
-    axis->pad = 0;
-    return nullptr;
+    if (span > input) return "the window is larger than the input and the padding is VALID";
+    output = (input - span) / stride + 1;
+  } else {
+    output = (input - 1) / stride + 1;
+    const int32_t total = (output - 1) * stride + span - input;
+    if (total > 0) pad = total / 2;
   }
-  axis->output = (axis->input - 1) / axis->stride + 1;
-  const int32_t total = (axis->output - 1) * axis->stride + span - axis->input;
-  axis->pad = total > 0 ? total / 2 : 0;
+  *axis = {static_cast<int16_t>(input),  static_cast<int16_t>(filter),
+           static_cast<int16_t>(stride), static_cast<int16_t>(dilation),
+           static_cast<int16_t>(pad),    static_cast<int16_t>(output)};
   return nullptr;
 }
 

@@ -9,18 +9,20 @@ namespace bcnet {
 // The numbers are those of the TensorFlow Lite schema.
 enum class Padding : int32_t { kSame = 0, kValid = 1 };
 
-// One axis of a window that slides over an input.
+// One axis of a window that slides over an input. Small numbers: the arena holds two for each
+// operator.
 struct WindowAxis {
-  int32_t input;     // size of the input
-  int32_t filter;    // taps
-  int32_t stride;    // step between two outputs
-  int32_t dilation;  // step between two taps
-  int32_t pad;       // positions before the first input that the first window covers
-  int32_t output;    // size of the output
+  int16_t input;     // size of the input
+  int16_t filter;    // taps
+  int16_t stride;    // step between two outputs
+  int16_t dilation;  // step between two taps
+  int16_t pad;       // positions before the first input that the first window covers
+  int16_t output;    // size of the output
 };
 
-// Fills pad and output from the other fields. Returns nullptr, or why there is no such window.
-const char* PrepareWindow(Padding padding, WindowAxis* axis);
+// Fills `axis`. Returns nullptr, or why there is no such window.
+const char* PrepareWindow(Padding padding, int32_t input, int32_t filter, int32_t stride,
+                          int32_t dilation, WindowAxis* axis);
 
 // The taps [begin, end) of the window of output `position` that lie on the input.
 struct TapRange {

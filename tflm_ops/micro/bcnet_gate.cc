@@ -13,8 +13,7 @@ struct OpData {
   GateParams params;
   const float* thresholds;
   int32_t threshold_count;
-  TfLiteType type;
-  float scale;  // of int8 logits
+  float scale;  // of int8 logits; 0 for float32 ones
   int scratch;
 };
 
@@ -46,9 +45,9 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
     return Refuse(kName, node, "the output must be one bool");
   }
   const int32_t classes = logits.dims()[1];
-  data->type = logits->type;
-  data->scale = logits->params.scale;
-  if (data->type == kTfLiteInt8 && (!IsFinite(data->scale) || data->scale <= 0.0f)) {
+  const bool int8 = logits->type == kTfLiteInt8;
+  data->scale = int8 ? logits->params.scale : 0.0f;
+  if (int8 && (!IsFinite(data->scale) || data->scale <= 0.0f)) {
     return Refuse(kName, node, "int8 logits need a positive and finite scale");
   }
 
@@ -84,7 +83,7 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
     if (reason != nullptr) return Refuse(kName, node, reason);
   }
   const GateDecision decision =
-      data.type == kTfLiteInt8
+      data.scale > 0.0f
           ? GateInt8(data.params, InputData<int8_t>(context, node, 0), data.scale, thresholds,
                      count, scratch)
           : GateFloat(data.params, InputData<float>(context, node, 0), thresholds, count, scratch);

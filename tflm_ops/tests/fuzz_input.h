@@ -55,8 +55,9 @@ class Bytes {
 // The size of the output along an axis, or 0.
 inline int32_t OutputSize(bcnet::Padding padding, int32_t input, int32_t filter, int32_t stride,
                           int32_t dilation) {
-  bcnet::WindowAxis axis = {input, filter, stride, dilation, 0, 0};
-  return bcnet::PrepareWindow(padding, &axis) == nullptr ? axis.output : 0;
+  bcnet::WindowAxis axis;
+  const char* reason = bcnet::PrepareWindow(padding, input, filter, stride, dilation, &axis);
+  return reason == nullptr ? axis.output : 0;
 }
 
 struct Convolution {
