@@ -1,9 +1,12 @@
 """Fixtures for all tests."""
 
+import logging
+
 import numpy as np
 import pytest
 
 import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
+from bcnet_keras import cli
 from bcnet_keras.convert import flatbuffer
 
 
@@ -42,3 +45,23 @@ def _make_part(
     graph.inputs, graph.outputs = np.array([pixels], np.int32), np.array([logits], np.int32)
     builder.signature(0, {"x": pixels}, {"y": logits})
     return builder.finish()
+
+
+@pytest.fixture
+def bcnet(monkeypatch, capsys):
+    """A function that runs a command line in this process; gives its exit status, standard output and error."""
+    loggers = [logging.getLogger(name) for name in (None, "tensorflow", "absl", "bcnet_keras")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["bcnet", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    yield run
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers

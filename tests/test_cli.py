@@ -1,7 +1,6 @@
 """The `bcnet` command: what it shows, what it refuses, and small files through `run` and `convert`."""
 
 import json
-import logging
 
 import numpy as np
 import PIL.Image
@@ -9,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 import bcnet_keras as bc
-from bcnet_keras import cli
 from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
@@ -21,26 +19,6 @@ FLAGS = {
     "convert": "output gate threshold",
     "run": "input labels runtime output",
 }
-
-
-@pytest.fixture
-def bcnet(monkeypatch, capsys):
-    """A function that runs a command line in this process; gives its exit status, standard output and error."""
-    loggers = [logging.getLogger(name) for name in (None, "tensorflow", "absl", "bcnet_keras")]
-    before = [(logger.level, logger.handlers[:]) for logger in loggers]
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["bcnet", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    yield run
-    for logger, (level, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
 
 
 def _pixels(count, seed=0):
