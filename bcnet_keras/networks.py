@@ -91,7 +91,7 @@ def _pair(float_net, float_settings, **binary_settings):
 # Name of a data set -> function (input_shape, classes) -> (float net, binary net).
 NETWORKS = {
     "digits": _pair(resnet8, {}, blocks=((32, 1), (64, 2)), planes=15),
-    "fashion_mnist": _pair(resnet8, {}, blocks=((64, 2), (128, 2), (128, 1), (256, 2))),
+    "fashion_mnist": _pair(resnet8, {}, blocks=((64, 2), (128, 2), (256, 2))),
     "speech_commands": _pair(ds_cnn, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1))),
     "images": _pair(resnet8, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)), planes=10),
 }

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from bcnet_keras.files import replace_when_done, write_atomic
+from bcnet_keras.files import write_atomic
 
 TITLES = {
     "int8": "int8 net alone",
