@@ -2,12 +2,16 @@
 
 import logging
 
+import hypothesis
 import numpy as np
 import pytest
 
 import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
 from bcnet_keras import cli
 from bcnet_keras.convert import flatbuffer
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,152 @@
+"""The stages of training as a user calls them, their checkpoints, and the baselines."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_model import float_net, images_and_labels
+
+import bcnet_keras as bc
+from bcnet_keras.training import cascade, coopnet, train_float
+
+
+def learnable(number=256, seed=0):
+    """Images whose class is where they are bright."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, number)
+    images = random.uniform(-1, 0, (number, 8, 8, 1)).astype(np.float32)
+    for image, label in zip(images, labels, strict=True):
+        row, column = divmod(int(label), 2)
+        image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 0.9
+    return np.clip(images, -1, 127 / 128), labels
+
+
+def test_three_stages_learn_and_set_the_threshold():
+    tf.keras.utils.set_random_seed(2)
+    pair = bc.BCNet.from_keras(float_net())
+    images, labels = learnable()
+    seen = []
+    counter = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(pair.stage))
+    histories = bc.train(
+        pair,
+        (images, labels),
+        learnable(64, seed=1),
+        epochs={"binary": 8, "boosted": 6, "cooperative": 2},
+        int8_share=0.8,
+        callbacks=[counter],
+        batch_size=32,
+        verbose=0,
+    )
+    assert seen == 8 * ["binary"] + 6 * ["boosted"] + 2 * ["cooperative"]
+    assert histories["binary"]["loss"][-1] < histories["binary"]["loss"][0]
+    assert 0 <= pair.threshold <= 1
+    scores = pair.evaluate(*learnable(128, seed=3), verbose=0, return_dict=True)
+    assert scores["accuracy"] > 0.8
+
+
+def test_statistics_at_the_end_are_those_of_the_final_weights():
+    tf.keras.utils.set_random_seed(2)
+    pair = bc.BCNet.from_keras(float_net())
+    images, labels = learnable()
+    bc.train(pair, (images, labels), epochs=2, stages=("binary",), batch_size=32, verbose=0)
+    layer = next(item for item in pair.binary.layers if isinstance(item, tf.keras.layers.BatchNormalization))
+    into = tf.keras.Model(pair.binary.input, layer.input)(images, training=False).numpy()
+    # The mean over batches, each at 1 - momentum; what the layer started with has faded to five percent.
+    np.testing.assert_allclose(layer.moving_mean.numpy(), into.mean(axis=(0, 1, 2)), atol=0.1 * into.std() + 0.05)
+
+
+def test_finished_stages_are_not_trained_again(tmp_path):
+    tf.keras.utils.set_random_seed(2)
+    data = images_and_labels()
+    pair = bc.BCNet.from_keras(float_net())
+    first = bc.train(pair, data, epochs=1, stages=("binary", "int8"), checkpoint_dir=tmp_path, verbose=0)
+    seen = []
+    callback = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    again = bc.BCNet.from_keras(float_net())
+    second = bc.train(
+        again, data, epochs=1, stages=("binary", "int8"), checkpoint_dir=tmp_path, callbacks=[callback], verbose=0
+    )
+    assert seen == [] and first == second
+    for mine, theirs in zip(pair.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{stage}.{kind}" for stage in ("binary", "int8") for kind in ("history.json", "weights.h5")
+    ]
+
+
+RESUMED = """
+import sys
+import numpy as np, tensorflow as tf
+import bcnet_keras as bc
+sys.path.insert(0, {tests!r})
+from test_model import float_net, images_and_labels
+class Tell(tf.keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        print("epoch", self.model.stage, epoch, flush=True)
+pair = bc.BCNet.from_keras(float_net())
+bc.train(pair, images_and_labels(4096), epochs=40, stages=("binary", "int8"), checkpoint_dir={folder!r},
+         batch_size=8, callbacks=[Tell()], verbose=0)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_last_finished_epoch(tmp_path):
+    here = pathlib.Path(__file__).parent
+    script = RESUMED.format(tests=str(here), folder=str(tmp_path / "checkpoints")).replace("epochs=40", "epochs=4")
+    environment = {**os.environ, "PYTHONPATH": str(here.parent), "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    process = start()
+    for line in process.stdout:
+        if line.split()[:3] == ["epoch", "binary", "2"]:
+            time.sleep(0.2)
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    process = start()
+    said, _ = process.communicate(timeout=300)
+    epochs = [line.split()[1:] for line in said.splitlines() if line.startswith("epoch")]
+    assert process.returncode == 0 and said.splitlines()[-1] == "done"
+    assert epochs == [["binary", "2"], ["binary", "3"], *(["int8", str(epoch)] for epoch in range(4))]
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["binary.history.json", "binary.weights.h5", "int8.history.json", "int8.weights.h5"]
+
+
+def test_float_training_keeps_its_checkpoint(tmp_path):
+    data = learnable()
+    history = train_float(float_net(), data, epochs=2, checkpoint_dir=tmp_path, verbose=0)
+    assert len(history["loss"]) == 2
+    assert train_float(float_net(), data, epochs=2, checkpoint_dir=tmp_path, verbose=0) == history
+
+
+@pytest.mark.parametrize("make, combine", [(coopnet, "swap"), (cascade, "sum")])
+def test_baselines_share_the_nets_and_fit_their_output_range(make, combine):
+    tf.keras.utils.set_random_seed(2)
+    pair = bc.BCNet.from_keras(float_net(), per_class=True, class_names=list("abcd"))
+    images, _ = images_and_labels()
+    baseline = make(pair, tf.data.Dataset.from_tensor_slices((images,)).batch(32))
+    assert baseline.binary is pair.binary and baseline.int8 is pair.int8 and baseline.combine == combine
+    assert float(baseline.boost) == 1.0 and baseline.class_names == tuple("abcd")
+    b, q = pair.binary(images).numpy(), pair.int8(images).numpy()
+    largest = max(np.abs(b).max(), np.abs(q if combine == "swap" else b + q).max())
+    np.testing.assert_allclose(baseline.output_quant.range, (-largest, largest), rtol=1e-5)
+
+
+def test_unknown_stages_are_refused():
+    with pytest.raises(ValueError, match="stages must be some of"):
+        bc.train(bc.BCNet.from_keras(float_net()), images_and_labels(), stages=("ternary",))
