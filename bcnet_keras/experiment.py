@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 # Nets alone get the same number of epochs as those in the pair: the int8 net the sum of the last two, the binary net
 # the cooperative ones on top of its own.
 RECIPES = {
-    "digits": (32, 40, 60, 24, 6),
+    "digits": (32, 20, 40, 12, 4),
     "fashion_mnist": (128, 3, 6, 2, 1),
     "other": (128, 20, 40, 14, 6),
 }
