@@ -170,6 +170,11 @@ class BCNet(tf.keras.Model):
         )
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
+        self._make_means()
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _make_means(self):
+        # Untracked, or they would count as weights of the pair and be saved with it.
         self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", "accuracy", "escalation_rate")}
 
     @property
