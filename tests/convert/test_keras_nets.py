@@ -14,6 +14,7 @@ from bcnet_keras.convert.int8 import convert_int8
 from bcnet_keras.cost import CORES, cost, pair_cost
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.training import train
 
 layers = tf.keras.layers
 SHAPE = (12, 12, 1)
@@ -42,9 +43,9 @@ def small_pair(**options):
 def pair():
     pair = small_pair(class_names=("a", "b", "c", "d"))
     images, labels = raw_images(1024, 0)
-    for stage in ("binary", "boosted"):
-        pair.compile(tf.keras.optimizers.Adam(0.01), stage=stage)
-        pair.fit(pair.preprocess(images), labels, batch_size=64, epochs=4, verbose=0)
+    stages = ("binary", "boosted")
+    rates = dict.fromkeys(stages, 0.01)
+    train(pair, (pair.preprocess(images), labels), None, 4, stages, rates, batch_size=64, verbose=0)
     confidence = pair.gate.confidence(pair.binary(pair.preprocess(images), training=False)).numpy()
     pair.threshold = float(np.quantile(confidence, 0.4))
     return pair
