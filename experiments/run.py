@@ -101,23 +101,25 @@ def markdown(summary):
     core = summary["settings"]["core"]
     whole = summary["rows"]["int8"]["instructions"][core]
     cells = [["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "flash"]]
+    count = len(summary["seeds"])
+    spread = " ± {:.2f}" if count > 1 else ""
     for name, row in summary["rows"].items():
         accuracy, instructions = row["accuracy"], row["instructions"][core]
         cells.append(
             [
                 TITLES[name],
-                f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} %",
+                f"{100 * accuracy['mean']:.2f}{spread.format(100 * accuracy['std'])} %",
                 f"{100 * row['escalation_rate']['mean']:.1f} %",
                 f"{instructions / 1e6:.2f} M",
                 f"{instructions / whole:.3f}",
                 f"{row['flash_bytes'] / 1024:.0f} KiB",
             ]
         )
-    count, images = len(summary["seeds"]), summary["data"]["images"]
+    images = summary["data"]["images"]
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     return (
         f"{text_table(cells)}\n\n"
-        f"Mean and standard deviation of {count} seeds; {images['train']:,} training, {images['validation']:,} "
+        f"{f'Mean and standard deviation of {count} seeds' if count > 1 else 'One seed'}; {images['train']:,} training, {images['validation']:,} "
         f"validation and {images['test']:,} test images; thresholds picked on the validation images for a budget of "
         f"{summary['settings']['max_cost']:g}; accuracy of the converted flatbuffers; instructions estimated from "
         f"counts under QEMU. `{summary['commands'][0]}` ({versions})."
