@@ -116,10 +116,11 @@ def markdown(summary):
             ]
         )
     images = summary["data"]["images"]
+    seeds = f"Mean and standard deviation of {count} seeds" if count > 1 else "One seed"
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     return (
         f"{text_table(cells)}\n\n"
-        f"{f'Mean and standard deviation of {count} seeds' if count > 1 else 'One seed'}; {images['train']:,} training, {images['validation']:,} "
+        f"{seeds}; {images['train']:,} training, {images['validation']:,} "
         f"validation and {images['test']:,} test images; thresholds picked on the validation images for a budget of "
         f"{summary['settings']['max_cost']:g}; accuracy of the converted flatbuffers; instructions estimated from "
         f"counts under QEMU. `{summary['commands'][0]}` ({versions})."
