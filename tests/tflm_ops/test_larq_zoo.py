@@ -36,6 +36,7 @@ def convert(name, folder, size):
     with mock.patch.dict(sys.modules, {"tensorflow_datasets": mock.MagicMock()}):
         architectures = importlib.import_module(f"larq_zoo.{folder}")
     tf.keras.utils.set_random_seed(0)
+    tf.keras.backend.clear_session()  # the same names of layers whatever other tests have built
     with quiet():
         net = getattr(architectures, name)(input_shape=(size, size, 3), num_classes=10, weights=None)
         for layer in net.layers:  # batch normalisation as training leaves it, so that activations of both signs occur
