@@ -1,5 +1,6 @@
 """What every interpreter has in common: images in as the data set gives them, real logits and decisions out."""
 
+import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Prediction:
     escalated: np.ndarray | None
 
 
-class BaseInterpreter:
+class BaseInterpreter(abc.ABC):
     """Reads the interface of a flatbuffer and leaves it to `_run` to compute.
 
     Attributes:
@@ -96,9 +97,9 @@ class BaseInterpreter:
         real = np.float32(scale) * (logits.astype(np.float32) - zero_point)
         return Prediction(real, real.argmax(axis=1), escalated if self._gated else None)
 
+    @abc.abstractmethod
     def _run(self, codes):
         """Runs int8 [n, h, w, c]; returns [logits int8 [n, classes]] or [logits, escalated bool [n]]."""
-        raise NotImplementedError
 
     def _codes(self, images):
         images = self._checked(images)
