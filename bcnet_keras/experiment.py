@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 # the cooperative ones on top of its own.
 RECIPES = {
     "digits": (32, 20, 40, 12, 4),
-    "fashion_mnist": (128, 3, 6, 2, 1),
+    "fashion_mnist": (128, 8, 16, 3, 1),
     "other": (128, 20, 40, 14, 6),
 }
 _SETTINGS = "settings.json"
