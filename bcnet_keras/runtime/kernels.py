@@ -18,6 +18,7 @@ from flatbuffers import flexbuffers
 
 from bcnet_keras.runtime import native
 
+BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
 SOURCES = [
     "tflm_ops/host/kernels.cc",
@@ -128,6 +129,8 @@ def bconv2d(
     scale: float = 1.0,
     zero_point: int = 0,
     fixed_point: bool = False,
+    kernel: str | None = None,
+    scratch_budget: int = 48 * 1024,
 ) -> np.ndarray:
     """LceBconv2d on bitpacked NHWC ``x`` and OHWI ``filters``.
 
@@ -139,6 +142,11 @@ def bconv2d(
         thresholds: int32, one for each output channel; for a bitpacked output.
         scale, zero_point: of an int8 output.
         fixed_point: compute the int8 output as cores without floating-point unit do.
+        kernel: one of :data:`BCONV2D_KERNELS`; the fastest within the budget if None.
+        scratch_budget: bytes of working memory that the kernel may use.
+
+    Raises:
+        ValueError: arguments that contradict each other, or a ``kernel`` that cannot compute this within the budget.
     """
     x, filters = _bitpacked("x", x), _bitpacked("filters", filters)
     output = np.empty(output_shape, dtype)
@@ -158,6 +166,8 @@ def bconv2d(
         _dims(filters.shape),
         _dims(output_shape),
         output_type,
+        -1 if kernel is None else BCONV2D_KERNELS.index(kernel),
+        scratch_budget,
         int(fixed_point),
         ctypes.c_float(scale if output_type == 1 else 1.0),
         ctypes.c_int32(zero_point if output_type == 1 else 0),

@@ -15,6 +15,10 @@ namespace {
 // Types of tensors, numbered as bcnet_keras/runtime/kernels.py does.
 enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
 
+struct alignas(16) Aligned {
+  uint8_t bytes[16];
+};
+
 }  // namespace
 
 #define BCNET_EXPORT __attribute__((visibility("default")))
@@ -59,15 +63,16 @@ BCNET_EXPORT const char* bcnet_bmaxpool2d(const uint8_t* options, size_t options
   return nullptr;
 }
 
-// `fixed_point` asks for the output transform of cores without floating-point unit (int8 output
-// only).
+// `kernel` is a Bconv2dKernel, or -1 for the one that fits `scratch_budget` best. `fixed_point`
+// asks for the output transform of cores without floating-point unit (int8 output only).
 BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_size,
                                        const int32_t* input_dims, const int32_t* filter_dims,
                                        const int32_t* output_dims, int32_t output_type,
-                                       int32_t fixed_point, float scale, int32_t zero_point,
-                                       const uint32_t* input, const uint32_t* filter,
-                                       const float* post_multiplier, const float* post_bias,
-                                       const int32_t* thresholds, void* output) {
+                                       int32_t kernel, int32_t scratch_budget, int32_t fixed_point,
+                                       float scale, int32_t zero_point, const uint32_t* input,
+                                       const uint32_t* filter, const float* post_multiplier,
+                                       const float* post_bias, const int32_t* thresholds,
+                                       void* output) {
   bcnet::Bconv2dOptions parsed;
   bcnet::Bconv2dParams params;
   const auto type = static_cast<bcnet::Bconv2dOutput>(output_type);
@@ -77,10 +82,15 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
           bcnet::PrepareBconv2d(parsed, input_dims, filter_dims, output_dims, type, &params)) {
     return reason;
   }
-  std::vector<uint64_t> scratch(static_cast<size_t>(bcnet::Bconv2dScratchSize(params, type)) / 8 +
-                                2);
+  bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, scratch_budget);
+  if (kernel >= 0 && !bcnet::PlanBconv2d(params, type, scratch_budget,
+                                         static_cast<bcnet::Bconv2dKernel>(kernel), &plan)) {
+    return "the kernel cannot compute this convolution within the scratch budget";
+  }
+  std::vector<Aligned> memory(static_cast<size_t>(plan.scratch_bytes) / sizeof(Aligned) + 1);
+  void* scratch = memory.data();
   if (type == bcnet::Bconv2dOutput::kBitpacked) {
-    bcnet::Bconv2dBitpacked(params, input, filter, thresholds, scratch.data(),
+    bcnet::Bconv2dBitpacked(params, plan, input, filter, thresholds, scratch,
                             static_cast<uint32_t*>(output));
     return nullptr;
   }
@@ -93,10 +103,10 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
     return reason;
   }
   if (type == bcnet::Bconv2dOutput::kFloat32) {
-    bcnet::Bconv2dFloat(params, input, filter, transform, scratch.data(),
+    bcnet::Bconv2dFloat(params, plan, input, filter, transform, scratch,
                         static_cast<float*>(output));
   } else if (fixed_point == 0) {
-    bcnet::Bconv2dInt8(params, input, filter, transform, scratch.data(),
+    bcnet::Bconv2dInt8(params, plan, input, filter, transform, scratch,
                        static_cast<int8_t*>(output));
   } else {
     std::vector<bcnet::FixedPointChannel> channels(static_cast<size_t>(params.channels_out));
@@ -104,7 +114,7 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
     if (!bcnet::PrepareBconv2dFixedTransform(params, transform, channels.data(), &fixed)) {
       return "the numbers are too large for the fixed-point output transform";
     }
-    bcnet::Bconv2dInt8(params, input, filter, fixed, scratch.data(), static_cast<int8_t*>(output));
+    bcnet::Bconv2dInt8(params, plan, input, filter, fixed, scratch, static_cast<int8_t*>(output));
   }
   return nullptr;
 }

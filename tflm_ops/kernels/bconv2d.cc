@@ -64,18 +64,26 @@ int8_t RoundAndSaturate(float y) {
 
 }  // namespace
 
-int32_t Bconv2dScratchSize(const Bconv2dParams&, Bconv2dOutput) { return 0; }
+Bconv2dPlan PlanBconv2d(const Bconv2dParams&, Bconv2dOutput, int32_t) {
+  return {Bconv2dKernel::kPortable, 0};
+}
 
-void Bconv2dFloat(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                  const Bconv2dTransform& transform, void*, float* output) {
+bool PlanBconv2d(const Bconv2dParams&, Bconv2dOutput, int32_t, Bconv2dKernel kernel,
+                 Bconv2dPlan* plan) {
+  *plan = {kernel, 0};
+  return kernel == Bconv2dKernel::kPortable;
+}
+
+void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan&, const uint32_t* input,
+                  const uint32_t* filter, const Bconv2dTransform& transform, void*, float* output) {
   ForEachOutput(params, input, filter, [&](int32_t channel, int32_t sum) {
     const float x = static_cast<float>(Clamp(sum, transform.clamp_min, transform.clamp_max));
     *output++ = Rounded(x * transform.multiplier[channel]) + transform.bias[channel];
   });
 }
 
-void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                 const Bconv2dTransform& transform, void*, int8_t* output) {
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan&, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dTransform& transform, void*, int8_t* output) {
   ForEachOutput(params, input, filter, [&](int32_t channel, int32_t sum) {
     const float x = static_cast<float>(Clamp(sum, transform.clamp_min, transform.clamp_max));
     *output++ =
@@ -83,8 +91,9 @@ void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint3
   });
 }
 
-void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                 const Bconv2dFixedTransform& transform, void*, int8_t* output) {
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan&, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dFixedTransform& transform, void*,
+                 int8_t* output) {
   ForEachOutput(params, input, filter, [&](int32_t channel, int32_t sum) {
     const FixedPointChannel& fixed = transform.channels[channel];
     const int64_t x = Clamp(sum, transform.clamp_min, transform.clamp_max);
@@ -95,8 +104,8 @@ void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint3
   });
 }
 
-void Bconv2dBitpacked(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                      const int32_t* thresholds, void*, uint32_t* output) {
+void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan&, const uint32_t* input,
+                      const uint32_t* filter, const int32_t* thresholds, void*, uint32_t* output) {
   uint32_t word = 0;
   ForEachOutput(params, input, filter, [&](int32_t channel, int32_t sum) {
     word |= static_cast<uint32_t>(sum / 2 > thresholds[channel]) << (channel % kWordBits);

@@ -37,8 +37,23 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
                            const int32_t filter_dims[4], const int32_t output_dims[4],
                            Bconv2dOutput output, Bconv2dParams* params);
 
-// Bytes that the kernels below need at `scratch`, aligned to 16; may be 0.
-int32_t Bconv2dScratchSize(const Bconv2dParams& params, Bconv2dOutput output);
+// The ways to compute a convolution; all give the same output.
+enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
+
+// How a convolution is computed.
+struct Bconv2dPlan {
+  Bconv2dKernel kernel;
+  int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
+};
+
+// The fastest kernel whose scratch memory stays within `scratch_budget` bytes. There is always one:
+// kPortable needs none.
+Bconv2dPlan PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget);
+
+// The same for a kernel that the caller names. Returns false when it cannot compute this
+// convolution, or not within the budget.
+bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
+                 Bconv2dKernel kernel, Bconv2dPlan* plan);
 
 // The output is clamp(2 * m) * multiplier + bias: minus two and n of the formula above, the
 // activation, and the quantization of the output are folded into the four numbers.
@@ -77,16 +92,21 @@ struct Bconv2dFixedTransform {
 bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,
                                   FixedPointChannel* channels, Bconv2dFixedTransform* fixed);
 
-void Bconv2dFloat(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                  const Bconv2dTransform& transform, void* scratch, float* output);
-void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                 const Bconv2dTransform& transform, void* scratch, int8_t* output);
-void Bconv2dInt8(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                 const Bconv2dFixedTransform& transform, void* scratch, int8_t* output);
+// `plan` is one for `params` and the type of the output.
+void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                  const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
+                  float* output);
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
+                 int8_t* output);
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dFixedTransform& transform, void* scratch,
+                 int8_t* output);
 // An output bit is 1 where m is above the threshold of its channel; bits past the last channel are
 // 0.
-void Bconv2dBitpacked(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                      const int32_t* thresholds, void* scratch, uint32_t* output);
+void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                      const uint32_t* filter, const int32_t* thresholds, void* scratch,
+                      uint32_t* output);
 
 }  // namespace bcnet
 

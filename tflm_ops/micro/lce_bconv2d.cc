@@ -16,6 +16,7 @@ namespace {
 
 constexpr char kName[] = "LceBconv2d";
 constexpr bool kFixedPoint = BCNET_FIXED_POINT != 0;
+constexpr int32_t kScratchBudget = 48 * 1024;
 
 // The node's inputs. The transform is there for float32 and int8 outputs, the thresholds for
 // bitpacked ones.
@@ -23,6 +24,7 @@ enum Inputs { kInput, kFilter, kPostMultiplier, kPostBias, kThresholds, kInputs 
 
 struct OpData {
   Bconv2dParams params;
+  Bconv2dPlan plan;
   Bconv2dOutput output;
   bool fixed_point;
   union {
@@ -142,9 +144,9 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   }
 
   data->scratch = -1;
-  const int32_t scratch_size = Bconv2dScratchSize(data->params, data->output);
-  if (scratch_size == 0) return kTfLiteOk;
-  return RequestScratch(context, scratch_size, &data->scratch);
+  data->plan = PlanBconv2d(data->params, data->output, kScratchBudget);
+  if (data->plan.scratch_bytes == 0) return kTfLiteOk;
+  return RequestScratch(context, data->plan.scratch_bytes, &data->scratch);
 }
 
 TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
@@ -155,15 +157,17 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
   void* scratch = data.scratch < 0 ? nullptr : Scratch(context, data.scratch);
   if (data.output == Bconv2dOutput::kBitpacked) {
     const auto* thresholds = InputData<int32_t>(context, node, kThresholds);
-    Bconv2dBitpacked(data.params, input, filter, thresholds, scratch,
+    Bconv2dBitpacked(data.params, data.plan, input, filter, thresholds, scratch,
                      static_cast<uint32_t*>(output));
   } else if (data.output == Bconv2dOutput::kFloat32) {
-    Bconv2dFloat(data.params, input, filter, data.transform, scratch, static_cast<float*>(output));
+    Bconv2dFloat(data.params, data.plan, input, filter, data.transform, scratch,
+                 static_cast<float*>(output));
   } else if (kFixedPoint && data.fixed_point) {
-    Bconv2dInt8(data.params, input, filter, data.fixed_transform, scratch,
+    Bconv2dInt8(data.params, data.plan, input, filter, data.fixed_transform, scratch,
                 static_cast<int8_t*>(output));
   } else {
-    Bconv2dInt8(data.params, input, filter, data.transform, scratch, static_cast<int8_t*>(output));
+    Bconv2dInt8(data.params, data.plan, input, filter, data.transform, scratch,
+                static_cast<int8_t*>(output));
   }
   return kTfLiteOk;
 }

@@ -41,12 +41,13 @@ void FuzzConvolution(Bytes bytes) {
   auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.input, 4)) * 4);
   auto filter = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.filter, 4)) * 4);
   auto vector = bytes.Fill(channels * 4);
-  std::vector<uint8_t> scratch(static_cast<size_t>(bcnet::Bconv2dScratchSize(params, type)));
+  const bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, 48 * 1024);
+  std::vector<uint8_t> scratch(static_cast<size_t>(plan.scratch_bytes));
   const size_t outputs = static_cast<size_t>(bcnet::ElementCount(c.output, 4));
   if (type == bcnet::Bconv2dOutput::kBitpacked) {
     std::vector<uint8_t> output(outputs * 4);
-    bcnet::Bconv2dBitpacked(params, As<uint32_t>(input), As<uint32_t>(filter), As<int32_t>(vector),
-                            scratch.data(), As<uint32_t>(output));
+    bcnet::Bconv2dBitpacked(params, plan, As<uint32_t>(input), As<uint32_t>(filter),
+                            As<int32_t>(vector), scratch.data(), As<uint32_t>(output));
     const uint32_t unused =
         static_cast<uint32_t>(channels % 32 == 0 ? 0 : ~uint32_t{0} << (channels % 32));
     for (size_t i = static_cast<size_t>(c.output[3]) - 1; i < outputs;
@@ -65,18 +66,18 @@ void FuzzConvolution(Bytes bytes) {
   }
   if (!int8) {
     std::vector<float> output(outputs);
-    bcnet::Bconv2dFloat(params, As<uint32_t>(input), As<uint32_t>(filter), transform,
+    bcnet::Bconv2dFloat(params, plan, As<uint32_t>(input), As<uint32_t>(filter), transform,
                         scratch.data(), output.data());
     return;
   }
   std::vector<int8_t> output(outputs), other(outputs);
-  bcnet::Bconv2dInt8(params, As<uint32_t>(input), As<uint32_t>(filter), transform, scratch.data(),
-                     output.data());
+  bcnet::Bconv2dInt8(params, plan, As<uint32_t>(input), As<uint32_t>(filter), transform,
+                     scratch.data(), output.data());
   std::vector<bcnet::FixedPointChannel> fixed_channels(channels);
   bcnet::Bconv2dFixedTransform fixed;
   if (!bcnet::PrepareBconv2dFixedTransform(params, transform, fixed_channels.data(), &fixed))
     return;
-  bcnet::Bconv2dInt8(params, As<uint32_t>(input), As<uint32_t>(filter), fixed, scratch.data(),
+  bcnet::Bconv2dInt8(params, plan, As<uint32_t>(input), As<uint32_t>(filter), fixed, scratch.data(),
                      other.data());
   for (size_t i = 0; i < outputs; ++i) Require(std::abs(output[i] - other[i]) <= 1);
 }
@@ -141,11 +142,11 @@ void FuzzGate(Bytes bytes) {
             (decision.confidence >= 0.0f && decision.confidence <= 1.0001f));
     Require(!std::isnan(decision.confidence) || decision.escalate);
   };
-  check(bcnet::GateFloat(params, As<float>(logits), thresholds.data(), thresholds.size(),
+  check(bcnet::GateFloat(params, plan, As<float>(logits), thresholds.data(), thresholds.size(),
                          scratch.data()));
   if (!(scale > 0.0f) || std::isinf(scale)) return;
-  check(bcnet::GateInt8(params, As<int8_t>(logits), scale, thresholds.data(), thresholds.size(),
-                        scratch.data()));
+  check(bcnet::GateInt8(params, plan, As<int8_t>(logits), scale, thresholds.data(),
+                        thresholds.size(), scratch.data()));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ namespace {
 constexpr uint32_t kMagic = 0x45534143;  // "CASE"
 constexpr uint8_t kGuard = 0xA5;
 constexpr size_t kGuardSize = 16;
+constexpr int32_t kScratchBudget = 48 * 1024;
 
 enum Operator : uint32_t { kQuantize = 1, kDequantize, kBMaxPool2d, kBconv2d, kGate };
 enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
@@ -132,13 +133,14 @@ const char* TestBconv2d(const Block* blocks) {
   const Block& expected = blocks[7];
   void* output = Output(expected);
   const size_t channels = static_cast<size_t>(params.channels_out);
-  void* scratch = platform::Allocate(static_cast<size_t>(bcnet::Bconv2dScratchSize(params, type)));
+  const bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, kScratchBudget);
+  void* scratch = platform::Allocate(static_cast<size_t>(plan.scratch_bytes));
   float* numbers = static_cast<float*>(platform::Allocate(2 * channels * sizeof(float)));
   auto* fixed_channels = static_cast<bcnet::FixedPointChannel*>(
       platform::Allocate(channels * sizeof(bcnet::FixedPointChannel)));
   if (output == nullptr || scratch == nullptr || fixed_channels == nullptr) return "no memory";
   if (type == bcnet::Bconv2dOutput::kBitpacked) {
-    bcnet::Bconv2dBitpacked(params, input, filter, blocks[6].as<int32_t>(), scratch,
+    bcnet::Bconv2dBitpacked(params, plan, input, filter, blocks[6].as<int32_t>(), scratch,
                             static_cast<uint32_t*>(output));
     return Same(output, expected) ? nullptr : "wrong output";
   }
@@ -149,16 +151,17 @@ const char* TestBconv2d(const Block* blocks) {
     return reason;
   }
   if (type == bcnet::Bconv2dOutput::kFloat32) {
-    bcnet::Bconv2dFloat(params, input, filter, transform, scratch, static_cast<float*>(output));
+    bcnet::Bconv2dFloat(params, plan, input, filter, transform, scratch,
+                        static_cast<float*>(output));
     return Same(output, expected) ? nullptr : "wrong output";
   }
   int8_t* codes = static_cast<int8_t*>(output);
-  bcnet::Bconv2dInt8(params, input, filter, transform, scratch, codes);
+  bcnet::Bconv2dInt8(params, plan, input, filter, transform, scratch, codes);
   if (!Same(codes, expected)) return "wrong output";
   bcnet::Bconv2dFixedTransform fixed;
   if (!bcnet::PrepareBconv2dFixedTransform(params, transform, fixed_channels, &fixed))
     return "no fixed point";
-  bcnet::Bconv2dInt8(params, input, filter, fixed, scratch, codes);
+  bcnet::Bconv2dInt8(params, plan, input, filter, fixed, scratch, codes);
   return WithinOne(codes, expected) ? nullptr : "wrong output in fixed point";
 }
 
