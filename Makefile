@@ -1,7 +1,8 @@
 # Each target sets up what it needs and is safe to repeat.
 #   make demo    trains, calibrates and converts a pair on the digits images, into runs/demo
 #   make test    all tests
-#   make bench   code size of the TensorFlow Lite Micro operators, into tflm_ops/bench
+#   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
+#                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
 #   make lint    style of the Python and C++ sources
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
@@ -19,7 +20,7 @@ test: packages venv
 	.venv/bin/python -m pytest
 
 bench: packages venv
-	.venv/bin/python tflm_ops/bench/code_size.py cortex-m4
+	CMSIS_NN_DIR=$(CMSIS_NN_DIR) TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/bench.py
 
 lint: packages venv
 	.venv/bin/ruff check .

@@ -1,0 +1,182 @@
+"""The bench: that it counts exactly, that its results are whole, and that no kernel got slower than they say.
+
+The counts of a compiler are exact, so a rise of more than 2 % over the committed results is a slower kernel and fails.
+Where that is meant, or the kernels got faster, `make bench` writes new results.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+import bench
+import pytest
+import tables
+from test_cores import SOURCES
+
+from bcnet_keras.layers import BinaryConv2D
+from bcnet_keras.networks import NETWORKS
+from bcnet_keras.runtime import native
+
+needs_emulator = pytest.mark.skipif(
+    not all(map(shutil.which, ("cmake", "arm-none-eabi-g++", "qemu-system-arm"))),
+    reason="needs cmake, arm-none-eabi-g++ and qemu-system-arm",
+)
+GUARDED_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m55")
+# Sizes of the data sets' images.
+IMAGES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "speech_commands": (49, 10, 1), "images": (32, 32, 3)}
+
+# Functions to count: name -> (body, instructions with the branch back). Each is called between the markers.
+BODIES = {
+    "empty": ("", 1),
+    "one": ("nop", 2),
+    "wide": ("mov.w r0, #0x01010101\n ldr.w r1, [sp]", 3),
+    "loop": ("movs r0, #100\n 1: subs r0, #1\n bne 1b", 202),
+    "skipped": ("movs r0, #0\n cmp r0, #1\n itt eq\n addeq r0, #1\n addeq r0, #1", 6),
+    "long": (".rept 3000\n nop\n .endr", 3001),
+    "debugger": ("movs r0, #0x11\n bkpt 0xab", 3),  # the time
+    "nested": ("push {lr}\n bl one\n bl one\n pop {pc}", 8),
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads((SOURCES / "bench" / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def counted_program(tmp_path_factory):
+    """A program that calls the BODIES in turn, and the counts that are right."""
+    functions = "".join(f".thumb_func\n{name}:\n {body}\n bx lr\n" for name, (body, _) in BODIES.items())
+    functions = functions.replace("pop {pc}\n bx lr", "pop {pc}")
+    calls = "".join(f"ldr r4, ={name}\n bl measure\n" for name in BODIES)
+    source = f"""
+      .syntax unified
+      .thumb
+      .section .vectors, "a"
+      .word stack_top, Reset
+      .text
+      .global Reset, first, last
+      .thumb_func
+      Reset: {calls}
+      ldr r0, =0x20
+      ldr r1, =ended
+      bkpt 0xab
+      .ltorg
+      ended: .word 0x20026, 0
+      .thumb_func
+      measure: mov r5, lr
+      first: nop
+      blx r4
+      last: nop
+      bx r5
+      .ltorg
+      {functions}
+      nop
+    """
+    folder = tmp_path_factory.mktemp("counted")
+    (folder / "counted.S").write_text(source)
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-nostdlib", f"-T{SOURCES}/emulator/link.ld"]
+    command += ["-Wl,--defsym=ROM_START=0", "-Wl,--defsym=RAM_START=0x20000000", "-Wl,--no-warn-rwx-segments"]
+    elf = folder / "counted"
+    run = subprocess.run([*command, str(folder / "counted.S"), "-o", str(elf)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return elf, [1 + instructions for _, instructions in BODIES.values()]
+
+
+@needs_emulator
+def test_count_of_known_code_is_exact(counted_program):
+    elf, expected = counted_program
+    for _ in range(2):
+        assert bench.count(elf, "mps2-an385", markers=("first", "last"))[1] == expected
+
+
+@needs_emulator
+def test_emulator_that_refuses_the_counter_is_named(counted_program):
+    plugin = native.build("instruction_count", ["tflm_ops/emulator/instruction_count.cc"], ["-DBCNET_PLUGIN_API=99"])
+    with pytest.raises(RuntimeError, match="QEMU emulator version .* does not load the plug-in"):
+        bench.count(counted_program[0], "mps2-an385", markers=("first", "last"), plugin=plugin)
+
+
+def test_old_emulator_is_refused(tmp_path, monkeypatch):
+    program = tmp_path / "qemu-system-arm"
+    program.write_text("#!/bin/sh\necho 'QEMU emulator version 5.2.0 (Debian 1:5.2)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(RuntimeError, match="needs QEMU 7 or later, found: QEMU emulator version 5.2.0"):
+        bench.qemu_version.__wrapped__()
+
+
+def test_folder_without_cmsis_nn_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no tree of CMSIS-NN"):
+        bench.cmsis_nn_version(tmp_path)
+
+
+def test_results_are_whole(results):
+    keys = {"core", "layer", "shape", "output", "kernel", "scratch_bytes", "budgets", "macs", "instructions"}
+    for record in results["records"]:
+        assert set(record) == keys
+        height, width, channels, filters, kernel, stride = map(int, re.findall(r"\d+", record["shape"]))
+        pixels = -(-height // stride) * -(-width // stride)
+        assert record["macs"] == pixels * channels * filters * kernel**2 and record["instructions"] > 0
+        assert all(record["scratch_bytes"] <= budget for budget in record["budgets"])
+    for core in bench.BOARDS:
+        assert results["code_bytes"][core]
+        for output in ("bitpacked", "int8", "float32"):
+            chosen = [r for r in results["records"] if (r["core"], r["output"]) == (core, output) and r["budgets"]]
+            for budget in tables.BUDGETS:
+                layers = [record["layer"] for record in chosen if budget in record["budgets"]]
+                assert len(layers) == len(set(layers)) and {"L1", "L2", "L3", "P1"} < set(layers)
+                assert len(layers) > (200 if core == "cortex-m4" else 40)
+    for key in ("counted", "command", "compiler", "qemu"):
+        assert results[key]
+
+
+def test_table_shows_the_results(results):
+    assert (SOURCES / "bench" / "results.md").read_text() == tables.report(results)
+
+
+def test_readme_has_the_measured_code_size(results):
+    size = tables.operator_bytes(results["code_bytes"]["cortex-m4"])["all five"]
+    assert f"All five operators take {size / 1024:.1f} KB of code on Cortex-M4" in (SOURCES / "README.md").read_text()
+
+
+def test_network_layers_are_those_of_the_networks(results):
+    expected = {}
+    for network, build in NETWORKS.items():
+        _, binary = build(input_shape=IMAGES[network], classes=10)
+        layers = [layer for layer in binary.layers if isinstance(layer, BinaryConv2D)]
+        for number, layer in enumerate(layers, 1):
+            _, height, width, channels = layer.input_shape
+            (kernel, _), (stride, _) = layer.kernel_size, layer.strides
+            expected[f"{network}-{number}"] = f"{height}x{width}x{channels}-{layer.filters}-k{kernel}-s{stride}"
+    measured = {record["layer"]: record["shape"] for record in results["records"]}
+    assert {layer: shape for layer, shape in measured.items() if layer.rsplit("-", 1)[0] in NETWORKS} == expected
+
+
+def test_no_choice_is_slower_than_carry_save(results):
+    slower = [(ratio, record) for ratio, record in tables.against_carry_save(results["records"]) if ratio > 1.05]
+    assert not slower
+
+
+@needs_emulator
+@pytest.mark.parametrize("core", GUARDED_CORES)
+def test_kernels_are_as_fast_as_committed(core, results, tmp_path):
+    if bench.compiler_version() != results["compiler"]:
+        pytest.skip(f"the committed counts are those of {results['compiler']}, not of {bench.compiler_version()}")
+    committed = {
+        (record["layer"], record["output"], budget): record["instructions"]
+        for record in results["records"]
+        if record["core"] == core
+        for budget in record["budgets"]
+    }
+    bench.build(core, tmp_path)
+    slower, compared = [], 0
+    for record in bench.measure(core, tmp_path / "bench", ("design", "networks")):
+        for budget in record["budgets"]:
+            before = committed[record["layer"], record["output"], budget]
+            compared += 1
+            if record["instructions"] > 1.02 * before:
+                slower.append(f"{record['layer']} {record['output']}, {budget} bytes: {before} -> {record}")
+    assert compared == 2 * 3 * 16
+    assert not slower, "\n".join(slower)

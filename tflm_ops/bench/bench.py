@@ -1,0 +1,210 @@
+"""Measures binary convolutions on every Cortex-M core and writes ``results.json`` and ``results.md`` beside this file.
+
+    python tflm_ops/bench/bench.py        # or: make bench; with CMSIS-NN's int8 beside: make bench CMSIS_NN_DIR=...
+
+What is measured are *instructions executed*, counted exactly by a plug-in of QEMU. They are not cycles: wait states,
+flash caches, dual issue and load latencies are not in them. The counts depend on the compiler, whose version the
+results state. The code of operators and kernels is measured too, in bytes.
+"""
+
+import argparse
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tables
+
+from bcnet_keras import files
+from bcnet_keras.runtime import native
+
+HERE = Path(__file__).resolve().parent
+# QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
+BOARDS = {
+    "cortex-m0plus": "mps2-an385",
+    "cortex-m3": "mps2-an385",
+    "cortex-m4": "mps2-an386",
+    "cortex-m7": "mps2-an500",
+    "cortex-m33": "mps2-an505",
+    "cortex-m55": "mps3-an547",
+}
+MARKERS = ("_ZN5board5StartEv", "_ZN5board4StopEv")
+FIELDS = ("layer", "shape", "output", "kernel", "scratch_bytes", "budgets", "macs", "checksum")
+CMSIS_NN = "CMSIS-NN int8"
+
+
+def _run(*command, cwd=None):
+    """Standard output of a command; RuntimeError with the first lines of its error output when it fails."""
+    try:
+        run = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{command[0]} is not installed") from None
+    if run.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed: {(run.stderr or run.stdout).strip()[:2000]}")
+    return run.stdout
+
+
+def compiler_version():
+    return _run("arm-none-eabi-gcc", "--version").splitlines()[0]
+
+
+@functools.cache
+def qemu_version():
+    """(text, major version) of qemu-system-arm."""
+    text = _run("qemu-system-arm", "--version").splitlines()[0]
+    found = re.search(r"version (\d+)\.\d+", text)
+    if not found or int(found[1]) < 7:
+        raise RuntimeError(f"counting instructions needs QEMU 7 or later, found: {text}")
+    return text, int(found[1])
+
+
+def counter():
+    """Path of the plug-in that counts, compiled for the installed QEMU on first use."""
+    # Version 2 of the interface came with QEMU 9, which refuses version 1.
+    api = 1 if qemu_version()[1] < 9 else 2
+    return native.build("instruction_count", ["tflm_ops/emulator/instruction_count.cc"], [f"-DBCNET_PLUGIN_API={api}"])
+
+
+def count(elf, board, arguments=(), markers=MARKERS, plugin=None):
+    """Runs a program under QEMU and counts the instructions between two marker symbols.
+
+    Returns:
+      (what the program wrote, list of counts): a count for each way from behind the first instruction at the first
+      marker to the next one at the second.
+
+    Raises:
+      RuntimeError: QEMU cannot load the plug-in, or the program failed.
+    """
+    symbols = dict(line.split()[::2][::-1] for line in _run("arm-none-eabi-nm", "--defined-only", elf).splitlines())
+    start, stop = (f"0x{symbols[marker]}" for marker in markers)
+    words = ["bench", *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "counts"
+        command = ["qemu-system-arm", "-M", board, "-nographic", "-monitor", "none", "-serial", "null"]
+        command += ["-plugin", f"{plugin or counter()},start={start},stop={stop},out={out}"]
+        command += ["-semihosting-config", "enable=on,target=native," + ",".join(f"arg={word}" for word in words)]
+        run = subprocess.run([*command, "-kernel", str(elf)], capture_output=True, text=True)
+        said = run.stdout + run.stderr  # QEMU writes what the core says to its standard error
+        if not out.exists():
+            raise RuntimeError(
+                f"{qemu_version()[0]} does not load the plug-in that counts instructions: {said.strip()[:500]}; "
+                "it is known to work with QEMU 7.2 of Debian 12"
+            )
+        counts = [int(line) for line in out.read_text().split()]
+    if run.returncode != 0:
+        raise RuntimeError(f"{elf} failed on {board}: {said.strip()[-500:]}")
+    return said, counts
+
+
+def build(core, folder, targets=("bench",), cmsis_nn=None, tflm="none"):
+    """Builds programs or libraries for a core; returns the folder."""
+    sources = native.source_root() / "tflm_ops"
+    options = [f"-DTFLM_DIR={tflm}", "-DBCNET_TESTS=OFF", f"-DCMSIS_NN_DIR={cmsis_nn or ''}"]
+    _run("cmake", "--preset", core, "-B", folder, *options, cwd=sources)
+    _run("cmake", "--build", folder, "--parallel", "2", "--target", *targets, cwd=sources)
+    return folder
+
+
+def measure(core, elf, layers):
+    """Records of all measurements of the program `elf` on a core; `layers` are names and groups of layers.h.
+
+    Raises RuntimeError when two kernels gave different outputs, or a layer could not be measured.
+    """
+    said, counts = count(elf, BOARDS[core], layers)
+    lines = said.splitlines()
+    problems = [line for line in lines if line.startswith("# ") and line != "# end"]
+    if "# end" not in lines or problems:
+        raise RuntimeError(f"the bench did not measure all layers on {core}: {'; '.join(problems) or said[-500:]}")
+    rows = [line.split("\t")[: len(FIELDS)] for line in lines if "\t" in line]
+    checksums, records = {}, []
+    for row, instructions in zip(rows, counts, strict=True):
+        record = {"core": core} | dict(zip(FIELDS, row, strict=True)) | {"instructions": instructions}
+        checksum = record.pop("checksum")
+        if record["kernel"] != CMSIS_NN and checksums.setdefault((row[0], row[2]), checksum) != checksum:
+            raise RuntimeError(f"the kernel {record['kernel']} has another output than the others: {row} on {core}")
+        record["budgets"] = [] if record["budgets"] == "forced" else [int(b) for b in record["budgets"].split()]
+        for name in ("scratch_bytes", "macs"):
+            record[name] = int(record[name])
+        records.append(record)
+    return records
+
+
+def code_bytes(folder):
+    """{source file: bytes of code and constants} of the libraries that were built in a folder."""
+    library = folder / "libbcnet_ops.a"
+    table = _run("arm-none-eabi-size", library if library.exists() else folder / "libbcnet_kernels.a")
+    rows = [line.split() for line in table.splitlines()[1:]]
+    if any(int(row[1]) + int(row[2]) for row in rows):
+        raise RuntimeError(f"the operators have variables outside the arena:\n{table}")
+    return {re.sub(r"\.obj$|\.o$", "", row[5]): int(row[0]) for row in rows}
+
+
+def cmsis_nn_version(folder):
+    """What tells a tree of CMSIS-NN from others: the date and revision in its public header."""
+    header = Path(folder) / "Include" / "arm_nnfunctions.h"
+    if not header.is_file():
+        raise FileNotFoundError(f"{folder} is no tree of CMSIS-NN: there is no {header}")
+    text = header.read_text()
+    return ", ".join(re.search(rf"\${key}:\s*([^\n]*)", text)[1].strip() for key in ("Date", "Revision"))
+
+
+def run(cores, cmsis_nn=None):
+    """The whole results, as `results.json` holds them."""
+    from bcnet_keras.runtime import plugin
+
+    try:
+        tflm = plugin.tflm_tree()
+    except FileNotFoundError as error:
+        print(f"{error}: the code of the operators is left out", file=sys.stderr)
+        tflm = "none"
+    results = {
+        "counted": "instructions executed between the call of a kernel and its return, under QEMU; not cycles",
+        "command": "make bench" + (" CMSIS_NN_DIR=(a tree of CMSIS-NN)" if cmsis_nn else ""),
+        "compiler": compiler_version(),
+        "qemu": qemu_version()[0],
+        "cmsis_nn": cmsis_nn and cmsis_nn_version(cmsis_nn),
+        "boards": {core: BOARDS[core] for core in cores},
+        "code_bytes": {},
+        "records": [],
+    }
+    for core in cores:
+        print(core, file=sys.stderr)
+        targets = ("bench", "bcnet_kernels") + (("bcnet_ops",) if tflm != "none" else ())
+        with tempfile.TemporaryDirectory() as folder:
+            folder = build(core, Path(folder), targets, cmsis_nn, tflm)
+            results["code_bytes"][core] = code_bytes(folder)
+            layers = ("design", "networks", "sweep" if core == "cortex-m4" else "sample")
+            results["records"] += measure(core, folder / "bench", layers)
+    return results
+
+
+def as_json(results):
+    """A line for each record, so that changes can be read."""
+    head = {key: value for key, value in results.items() if key != "records"}
+    records = ",\n".join("  " + json.dumps(record) for record in results["records"])
+    return json.dumps(head, indent=1)[:-2] + ',\n "records": [\n' + records + "\n ]\n}\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cmsis-nn", default=os.environ.get("CMSIS_NN_DIR"), help="a tree of CMSIS-NN to measure too")
+    parser.add_argument("--cores", nargs="+", choices=BOARDS, default=list(BOARDS))
+    arguments = parser.parse_args()
+    for program in ("cmake", "arm-none-eabi-g++", "qemu-system-arm"):
+        if shutil.which(program) is None:
+            sys.exit(f"error: {program} is not installed")
+    try:
+        results = run(arguments.cores, arguments.cmsis_nn)
+    except (FileNotFoundError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    files.write_atomic(HERE / "results.json", as_json(results))
+    files.write_atomic(HERE / "results.md", tables.report(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Markdown tables of the bench's results."""
+
+# Operator -> source files that it needs, those shared with others included.
+OPERATORS = {
+    "LceQuantize": ("lce_quantize.cc", "quantize.cc"),
+    "LceDequantize": ("lce_dequantize.cc", "quantize.cc"),
+    "LceBMaxPool2d": ("lce_bmaxpool2d.cc", "bmaxpool2d.cc", "window.cc", "options.cc", "flexbuffer.cc"),
+    "LceBconv2d": ("lce_bconv2d.cc", "bconv2d", "window.cc", "options.cc", "flexbuffer.cc"),
+    "BcnetGate": ("bcnet_gate.cc", "gate.cc", "options.cc", "flexbuffer.cc"),
+}
+SHARED = "tensors.cc"
+BUDGETS = (48 * 1024, 24 * 1024)
+
+
+def core_name(core):
+    """cortex-m0plus -> Cortex-M0+"""
+    return core.replace("cortex-m", "Cortex-M").replace("plus", "+")
+
+
+def table(head, rows):
+    """A Markdown table; columns but the first are aligned to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines] + [""]
+
+
+def a_mac(record):
+    return f"{record['instructions'] / record['macs']:.4f}" if record else ""
+
+
+def find(records, **wanted):
+    """The first record with these values, where `budget` means one of its budgets; or None."""
+    budget = wanted.pop("budget", None)
+    for record in records:
+        if budget is not None and budget not in record["budgets"]:
+            continue
+        if all(record[key] == value for key, value in wanted.items()):
+            return record
+    return None
+
+
+def layers(records):
+    """Rows of the named layers of one core."""
+    names = dict.fromkeys(record["layer"] for record in records if record["layer"] != record["shape"])
+    for name in names:
+        mine = [record for record in records if record["layer"] == name]
+        bits = [record for record in mine if record["output"] == "bitpacked"]
+        best, less = (find(bits, budget=budget) for budget in BUDGETS)
+        others = [find(mine, output=output, budget=BUDGETS[0]) for output in ("int8", "float32")]
+        cmsis = find(mine, kernel="CMSIS-NN int8")
+        yield [
+            name,
+            best["shape"],
+            f"{best['macs']:,}",
+            best["kernel"],
+            f"{best['scratch_bytes']:,}",
+            f"{best['instructions']:,}",
+            a_mac(best),
+            a_mac(less),
+            *map(a_mac, others),
+            a_mac(find(bits, kernel="carry-save")),
+            a_mac(find(bits, kernel="portable")),
+            *([a_mac(cmsis), f"{cmsis['instructions'] / best['instructions']:.1f}"] if cmsis else []),
+        ]
+
+
+def against_carry_save(records):
+    """(instructions over those of carry-save, record) of every choice where carry-save was measured too."""
+    saved = {(r["core"], r["layer"], r["output"]): r for r in records if r["kernel"] == "carry-save"}
+    for record in records:
+        other = saved.get((record["core"], record["layer"], record["output"]))
+        if record["budgets"] and other:
+            yield record["instructions"] / other["instructions"], record
+
+
+def sweep(records, output):
+    """Rows of the sweep of one core: channels, kernel and stride down, size of the map across."""
+    chosen = {}
+    for record in records:
+        if record["layer"] == record["shape"] and record["output"] == output and BUDGETS[0] in record["budgets"]:
+            size, rest = record["shape"].split("x", 1)
+            chosen.setdefault(rest.split("x", 1)[1], {})[int(size)] = record
+    sizes = sorted({size for row in chosen.values() for size in row})
+    marks = {"carry-save": " c", "portable": " p"}
+    rows = [
+        [rest, *(a_mac(row.get(n)) + marks.get(row[n]["kernel"], "") if n in row else "" for n in sizes)]
+        for rest, row in chosen.items()
+    ]
+    return table(["channels, kernel, stride", *(f"{n}x{n}" for n in sizes)], rows)
+
+
+def operator_bytes(code):
+    """{operator: bytes of code} of one core, shared files included; {} where the operators were not built."""
+    if SHARED not in code:
+        return {}
+
+    def total(sources):
+        return sum(size for name, size in code.items() if any(name == s or name.startswith(s) for s in sources))
+
+    return {name: total((*sources, SHARED)) for name, sources in OPERATORS.items()} | {"all five": sum(code.values())}
+
+
+def report(results):
+    """The text of `results.md`."""
+    records, cores = results["records"], list(results["boards"])
+    by_core = {core: [record for record in records if record["core"] == core] for core in cores}
+    cmsis = bool(results["cmsis_nn"])
+    lines = [
+        "# The binary convolutions, measured",
+        "",
+        f"All figures are {results['counted']}.",
+        "Packed input and weights as they lie in the flatbuffer go in, the layer's output comes out: transposing",
+        "weights, building tables and packing are part of it. Batch 1, padding of +1 that keeps the size. MAC:",
+        "multiply-accumulate.",
+        "",
+        f"- Command: `{results['command']}`",
+        f"- Compiler: {results['compiler']}",
+        f"- Emulator: {results['qemu']}",
+        *([f"- CMSIS-NN: {results['cmsis_nn']}; int8, `arm_convolve_wrapper_s8`, `-Ofast`"] if cmsis else []),
+        "",
+    ]
+    head = ["layer", "shape", "MACs", "kernel", "scratch bytes", "instructions", "a MAC", "with 24 KB"]
+    head += ["int8 output", "float output", "carry-save", "portable"] + (["CMSIS-NN", "ratio"] if cmsis else [])
+    for core in cores:
+        lines += [f"## {core_name(core)}, on QEMU's {results['boards'][core]}", ""]
+        lines += table(head, layers(by_core[core]))
+    lines += [
+        "Columns from `a MAC` on are instructions a MAC: bitpacked output with the kernel that is chosen for 48 KB of",
+        "scratch memory, then for 24 KB, then the other outputs (48 KB), then other kernels (bitpacked output).",
+        *(["`ratio` is CMSIS-NN's instructions over ours."] if cmsis else []),
+        "",
+        "## Choice of the kernel",
+        "",
+    ]
+    for core in cores:
+        ratios = sorted(against_carry_save(by_core[core]), key=lambda pair: pair[0])
+        if ratios:
+            worst, record = ratios[-1]
+            lines.append(
+                f"- {core_name(core)}: {len(ratios)} choices; {ratios[0][0]:.2f} to {worst:.2f} times the instructions "
+                f"of carry-save, most at {record['shape']} with {record['output']} output."
+            )
+    lines += [""]
+    for output in ("bitpacked", "int8", "float32"):
+        rows = sweep(by_core.get("cortex-m4", []), output)
+        lines += [f"Cortex-M4, {output} output, 48 KB, instructions a MAC (c: carry-save, p: portable):", "", *rows]
+    lines += ["## Code in bytes", ""]
+    code = results["code_bytes"]
+    titles = list(map(core_name, cores))
+    names = dict.fromkeys(name for core in cores for name in code[core])
+    lines += table(["source", *titles], [[n, *(f"{code[c].get(n, 0):,}" for c in cores)] for n in names])
+    operators = {core: operator_bytes(code[core]) for core in cores}
+    if all(operators.values()):
+        rows = [[name, *(f"{operators[core][name]:,}" for core in cores)] for name in operators[cores[0]]]
+        lines += ["Of each operator alone, shared files included:", "", *table(["operator", *titles], rows)]
+    lines += [
+        "Code and constants (`text` of `arm-none-eabi-size`); there are no variables. Kernels that loop over tensors",
+        "are built with `-O3`, all else with `-Os`. Functions of the C library come on top where the application does",
+        "not have them already. Sections that are not used, such as a transform that the core does not take, fall away",
+        "with `--gc-sections`.",
+    ]
+    return "\n".join(lines) + "\n"
