@@ -144,7 +144,7 @@ def _baseline(pair, data, combine):
     # A learned measure comes of training together, which these two have not had.
     measure = "score_margin" if pair.gate.measure == "learned" else pair.gate.measure
     about = dict(class_names=pair.class_names, raw_range=pair.raw_range, input_range=pair.input_range)
-    baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, **about)
+    baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, boost=1.0, **about)
     largest = 0.0
     for images, *_ in data:
         outputs = baseline(images, training=False)
