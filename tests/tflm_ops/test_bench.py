@@ -112,6 +112,16 @@ def test_folder_without_cmsis_nn_is_refused(tmp_path):
         bench.cmsis_nn_version(tmp_path)
 
 
+@needs_emulator
+def test_bench_for_a_board_links(tmp_path):
+    bench.build("cortex-m4", tmp_path, ["bcnet_kernels"])
+    command = ["arm-none-eabi-g++", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-std=c++17"]
+    command += ["-fno-exceptions", "-fno-rtti", "-Wall", "-Werror", f"-I{SOURCES.parent}", "--specs=nosys.specs"]
+    command += [SOURCES / "bench" / "bench.cc", SOURCES / "bench" / "board_cyccnt.cc", tmp_path / "libbcnet_kernels.a"]
+    run = subprocess.run([*map(str, command), "-o", str(tmp_path / "bench")], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_results_are_whole(results):
     keys = {"core", "layer", "shape", "output", "kernel", "scratch_bytes", "budgets", "macs", "instructions"}
     for record in results["records"]:
