@@ -23,7 +23,11 @@ _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
 SOURCES = [
     "tflm_ops/host/kernels.cc",
     "tflm_ops/kernels/bconv2d.cc",
+    "tflm_ops/kernels/bconv2d_carry_save.cc",
+    "tflm_ops/kernels/bconv2d_plan.cc",
+    "tflm_ops/kernels/bconv2d_portable.cc",
     "tflm_ops/kernels/bconv2d_prepare.cc",
+    "tflm_ops/kernels/bconv2d_sliced.cc",
     "tflm_ops/kernels/bmaxpool2d.cc",
     "tflm_ops/kernels/flexbuffer.cc",
     "tflm_ops/kernels/gate.cc",

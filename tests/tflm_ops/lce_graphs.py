@@ -111,8 +111,8 @@ def run_lce(nodes, reference=True):
     return [o.view(np.uint32) if o.dtype == np.int32 else o for o in outputs]
 
 
-def run_kernels(node, fixed_point=False):
-    """The output of a node in the kernels of tflm_ops."""
+def run_kernels(node, **kwargs):
+    """The output of a node in the kernels of tflm_ops; keyword arguments are those of `kernels.bconv2d`."""
     x, out = node.inputs[0], node.output
     value = x.value.view(np.uint32) if x.dtype == "int32" else x.value
     if node.name == "LceQuantize":
@@ -133,5 +133,5 @@ def run_kernels(node, fixed_point=False):
         thresholds=thresholds,
         scale=out.scale or 1.0,
         zero_point=out.zero_point,
-        fixed_point=fixed_point,
+        **kwargs,
     )

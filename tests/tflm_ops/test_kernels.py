@@ -28,9 +28,37 @@ def convolutions():
     return list(batches(cases.bconv2d_grid(GRID)))
 
 
-def test_bconv2d_equals_lce(convolutions):
+def takes(node, **kwargs):
+    """The output of a kernel that is named, or None when it cannot compute the node within its budget."""
+    try:
+        return run_kernels(node, **kwargs)
+    except ValueError as error:
+        assert "cannot compute this convolution within the scratch budget" in str(error)
+        return None
+
+
+# The last number is the least part of the grid that the kernel must take.
+@pytest.mark.parametrize(
+    ("kernel", "budget", "part"),
+    [
+        ("portable", 0, 1),
+        ("carry_save", 1 << 20, 1),
+        ("sliced", 1 << 24, 0.8),
+        ("sliced", 24 << 10, 0.5),
+        ("sliced", 10 << 10, 0.3),
+        (None, 48 << 10, 1),
+        (None, 4 << 10, 1),
+        (None, 0, 1),
+    ],
+)
+def test_bconv2d_equals_lce(convolutions, kernel, budget, part):
+    taken = 0
     for node, expected in convolutions:
-        assert not differences(node, run_kernels(node), expected).any(), (node.options, node.output)
+        actual = takes(node, kernel=kernel, scratch_budget=budget)
+        if actual is not None:
+            taken += 1
+            assert not differences(node, actual, expected).any(), (node.options, node.output)
+    assert taken >= part * len(convolutions)
 
 
 def test_the_grid_holds_what_it_says(convolutions):
@@ -49,6 +77,15 @@ def test_the_grid_holds_what_it_says(convolutions):
     }.items():
         assert values == {node.options[option] for node in nodes}
     assert any(node.inputs[0].shape[3] > node.inputs[1].shape[3] for node in nodes)  # groups
+
+
+def test_fixed_point_is_the_same_in_all_kernels(convolutions):
+    for node, _ in convolutions[1::9]:
+        assert node.output.dtype == "int8"
+        expected = run_kernels(node, fixed_point=True, kernel="portable")
+        for kernel in ("carry_save", "sliced"):
+            actual = takes(node, fixed_point=True, kernel=kernel, scratch_budget=1 << 20)
+            assert actual is None or (actual == expected).all(), (kernel, node.options)
 
 
 def test_fixed_point_is_within_one_code_of_float(convolutions):

@@ -81,22 +81,41 @@ def naive_sums(node, channels_in):
     return sums
 
 
+KERNELS = [("portable", 0), ("carry_save", 1 << 20), *(("sliced", budget << 10) for budget in (9, 24, 48, 4096))]
+
+
+@pytest.mark.parametrize(("kernel", "budget"), KERNELS)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(cases.OUTPUTS))
-@settings(max_examples=200)
-def test_bconv2d(seed, output):
+@settings(max_examples=120)
+def test_bconv2d(kernel, budget, seed, output):
     node = cases.bconv2d(np.random.default_rng(seed), output=output)
     channels_in = node.options["channels_in"]
     _, kh, kw, depth = node.inputs[1].shape
     groups = node.inputs[0].shape[-1] // depth
     products = kh * kw * channels_in // groups
-    sums = naive_sums(node, channels_in)
     x, w = (t.value.view(np.uint32) for t in node.inputs[:2])
-    call = (x, w, node.option_bytes(), node.output.shape)
-    if output == "int32":
+
+    def run(dtype, **kwargs):
+        call = (x, w, node.option_bytes(), node.output.shape, dtype)
+        return kernels.bconv2d(*call, kernel=kernel, scratch_budget=budget, **kwargs)
+
+    try:
+        check_bconv2d(node, run, naive_sums(node, channels_in), products)
+    except ValueError as error:
+        # A filter of 2^13 bits, words of outputs that belong to two groups, or a budget too small for the tables.
+        assert "cannot compute this convolution within the scratch budget" in str(error)
+        whole = groups == 1 or len(w) // groups % 32 == 0
+        tables = 512 * kh * kw * depth
+        assert kernel == "sliced" and (32 * kh * kw * depth >= 2**13 or not whole or budget < 8 * tables)
+
+
+def check_bconv2d(node, run, sums, products):
+    """Compares what `run` computes, given a type and the output's numbers, with sums of products."""
+    if node.output.dtype == "int32":
         thresholds = node.inputs[4].value
-        actual = kernels.bconv2d(*call, np.uint32, thresholds=thresholds)
+        actual = run(np.uint32, thresholds=thresholds)
         mismatches = (products - sums) // 2
-        np.testing.assert_array_equal(signs(actual, len(w)) < 0, mismatches > thresholds)
+        np.testing.assert_array_equal(signs(actual, len(thresholds)) < 0, mismatches > thresholds)
         return
     low, high = {0: (-products, products), 1: (0, products), 2: (-1, 1), 3: (0, 6)}[
         node.options["fused_activation_function"]
@@ -105,15 +124,29 @@ def test_bconv2d(seed, output):
     expected = np.clip(sums, low, high) * multiplier + bias
     vectors = {"multiplier": node.inputs[2].value, "bias": node.inputs[3].value}
     rounding = 4e-7 * (2 * products * np.abs(multiplier) + np.abs(bias))  # of the float products and sums
-    if output == "float32":
-        actual = kernels.bconv2d(*call, np.float32, **vectors)
+    if node.output.dtype == "float32":
+        actual = run(np.float32, **vectors)
         assert (np.abs(actual - expected) <= rounding + 1e-30).all()
         return
     scale, zero_point = node.output.scale, node.output.zero_point
     for fixed_point in (False, True):
-        actual = kernels.bconv2d(*call, np.int8, **vectors, scale=scale, zero_point=zero_point, fixed_point=fixed_point)
+        actual = run(np.int8, **vectors, scale=scale, zero_point=zero_point, fixed_point=fixed_point)
         steps = np.clip(expected / scale + zero_point, -128, 127)
         assert (np.abs(actual - steps) <= 0.5 + rounding / scale + 1e-4).all()
+
+
+def test_a_larger_budget_gives_the_same_result():
+    node = cases.bconv2d(
+        np.random.default_rng(1), output="int32", groups=1, size=8, kernel=3, channels_in=64, channels_out=65
+    )
+    x, w = (t.value.view(np.uint32) for t in node.inputs[:2])
+    results = []
+    for budget in (0, 100, 1000, 5000, 10000, 20000, 50000, 100000):
+        call = (x, w, node.option_bytes(), node.output.shape, np.uint32)
+        results.append(kernels.bconv2d(*call, thresholds=node.inputs[4].value, scratch_budget=budget))
+    assert all((result == results[0]).all() for result in results)
+    with pytest.raises(ValueError, match="scratch budget"):
+        kernels.bconv2d(*call, thresholds=node.inputs[4].value, scratch_budget=100, kernel="sliced")
 
 
 def test_bconv2d_says_why_it_cannot_run():

@@ -29,6 +29,19 @@ def test_bconv2d_equals_lce():
     assert_equal_to_lce(cases.bconv2d_grid(600, seed=5))
 
 
+def test_a_smaller_scratch_budget_takes_less_of_the_arena_and_gives_the_same_outputs():
+    nodes = cases.bconv2d_grid(60, seed=5)
+    arenas = []
+    try:
+        for budget in (0, 8 << 10, 48 << 10):
+            plugin.load().bcnet_set_bconv2d_scratch_budget(budget)
+            assert_equal_to_lce(nodes)
+            arenas.append(tflm.Model(model(nodes)).arena_bytes)
+    finally:
+        plugin.load().bcnet_set_bconv2d_scratch_budget(48 << 10)
+    assert arenas == sorted(set(arenas)) and arenas[2] - arenas[0] < 50 << 10
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])
 def test_quantize_and_dequantize_equal_lce(dtype):
     rng = np.random.default_rng(6)

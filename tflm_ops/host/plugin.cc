@@ -90,6 +90,10 @@ BCNET_EXPORT bool RegisterBcnetOps(tflite::PythonOpsResolver* python_resolver) {
          resolver.AddCustom("BcnetGate", &gate) == kTfLiteOk;
 }
 
+BCNET_EXPORT void bcnet_set_bconv2d_scratch_budget(int32_t bytes) {
+  bcnet::SetBconv2dScratchBudget(bytes);
+}
+
 // The control of the gates of the interpreter that was made last, or null. The next call returns
 // null.
 BCNET_EXPORT bcnet::GateControl* bcnet_take_gate_control() {

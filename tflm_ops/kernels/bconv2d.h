@@ -44,6 +44,11 @@ enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
   int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
+  // How kSliced uses them: inputs of a table, rows of the input and outputs of a row whose choices
+  // of entries are kept at a time.
+  int8_t table_inputs;
+  int32_t index_rows;
+  int32_t strip;
 };
 
 // The fastest kernel whose scratch memory stays within `scratch_budget` bytes. There is always one:

@@ -30,6 +30,11 @@ enum BcnetOps : uint32_t {
   kAllBcnetOps = 31,
 };
 
+// The working memory that each binary convolution may take in the arena, in bytes; the arena's plan
+// lets operators share it. With less memory convolutions are slower, with 0 about ten times. Counts
+// from the next AllocateTensors on; 48 KB unless set.
+void SetBconv2dScratchBudget(int32_t bytes);
+
 // Adds operators to a MicroMutableOpResolver. Only those that `kOps` names are linked.
 template <uint32_t kOps = kAllBcnetOps, typename Resolver>
 TfLiteStatus RegisterBcnetOps(Resolver& resolver) {

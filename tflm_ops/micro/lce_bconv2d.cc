@@ -16,7 +16,7 @@ namespace {
 
 constexpr char kName[] = "LceBconv2d";
 constexpr bool kFixedPoint = BCNET_FIXED_POINT != 0;
-constexpr int32_t kScratchBudget = 48 * 1024;
+int32_t scratch_budget = 48 * 1024;
 
 // The node's inputs. The transform is there for float32 and int8 outputs, the thresholds for
 // bitpacked ones.
@@ -144,7 +144,7 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   }
 
   data->scratch = -1;
-  data->plan = PlanBconv2d(data->params, data->output, kScratchBudget);
+  data->plan = PlanBconv2d(data->params, data->output, scratch_budget);
   if (data->plan.scratch_bytes == 0) return kTfLiteOk;
   return RequestScratch(context, data->plan.scratch_bytes, &data->scratch);
 }
@@ -173,6 +173,8 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
 }
 
 }  // namespace
+
+void SetBconv2dScratchBudget(int32_t bytes) { scratch_budget = bytes; }
 
 TFLMRegistration Register_LCE_BCONV_2D() { return Registration(Init, Prepare, Eval); }
 

@@ -24,7 +24,10 @@ void Require(bool holds) {
 
 void FuzzConvolution(Bytes bytes) {
   fuzz::Convolution c = fuzz::TakeConvolution(&bytes);
-  const bool from_bytes = bytes.Take<uint8_t>() % 4 == 0;
+  const uint8_t choice = bytes.Take<uint8_t>();
+  const bool from_bytes = choice % 4 == 0;
+  const int32_t kernel = choice / 4 % 4;  // 3: the one that is chosen
+  const int32_t budget = choice / 16 * choice / 16 * 400;
   const float scale = bytes.Take<float>();
   const int32_t zero_point = bytes.Number(-128, 127);
   if (from_bytes && bcnet::ParseBconv2dOptions(bytes.data(), bytes.size(), &c.options) != nullptr)
@@ -41,7 +44,12 @@ void FuzzConvolution(Bytes bytes) {
   auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.input, 4)) * 4);
   auto filter = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(c.filter, 4)) * 4);
   auto vector = bytes.Fill(channels * 4);
-  const bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, 48 * 1024);
+  bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, budget);
+  if (kernel < 3 &&
+      !bcnet::PlanBconv2d(params, type, budget, static_cast<bcnet::Bconv2dKernel>(kernel), &plan)) {
+    return;
+  }
+  Require(plan.scratch_bytes <= budget);
   std::vector<uint8_t> scratch(static_cast<size_t>(plan.scratch_bytes));
   const size_t outputs = static_cast<size_t>(bcnet::ElementCount(c.output, 4));
   if (type == bcnet::Bconv2dOutput::kBitpacked) {
@@ -142,11 +150,11 @@ void FuzzGate(Bytes bytes) {
             (decision.confidence >= 0.0f && decision.confidence <= 1.0001f));
     Require(!std::isnan(decision.confidence) || decision.escalate);
   };
-  check(bcnet::GateFloat(params, plan, As<float>(logits), thresholds.data(), thresholds.size(),
+  check(bcnet::GateFloat(params, As<float>(logits), thresholds.data(), thresholds.size(),
                          scratch.data()));
   if (!(scale > 0.0f) || std::isinf(scale)) return;
-  check(bcnet::GateInt8(params, plan, As<int8_t>(logits), scale, thresholds.data(),
-                        thresholds.size(), scratch.data()));
+  check(bcnet::GateInt8(params, As<int8_t>(logits), scale, thresholds.data(), thresholds.size(),
+                        scratch.data()));
 }
 
 }  // namespace

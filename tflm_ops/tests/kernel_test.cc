@@ -19,7 +19,7 @@ namespace {
 constexpr uint32_t kMagic = 0x45534143;  // "CASE"
 constexpr uint8_t kGuard = 0xA5;
 constexpr size_t kGuardSize = 16;
-constexpr int32_t kScratchBudget = 48 * 1024;
+constexpr int32_t kScratchBudget = 64 * 1024;
 
 enum Operator : uint32_t { kQuantize = 1, kDequantize, kBMaxPool2d, kBconv2d, kGate };
 enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
@@ -116,53 +116,101 @@ const char* TestBMaxPool2d(const Block* blocks) {
   return Same(output, blocks[3]) ? nullptr : "wrong output";
 }
 
+// A convolution and what it needs to run, whatever the kernel.
+struct Convolution {
+  bcnet::Bconv2dParams params;
+  bcnet::Bconv2dOutput type;
+  const uint32_t* input;
+  const uint32_t* filter;
+  const int32_t* thresholds;
+  bcnet::Bconv2dTransform transform;
+  bcnet::Bconv2dFixedTransform fixed_transform;
+};
+
+const char* TestPlan(const Convolution& c, const bcnet::Bconv2dPlan& plan, void* scratch,
+                     void* output, const Block& expected) {
+  std::memset(output, kGuard, expected.size);
+  const size_t scratch_bytes = static_cast<size_t>(plan.scratch_bytes);
+  uint8_t* scratch_end = static_cast<uint8_t*>(scratch) + scratch_bytes;
+  std::memset(scratch, kGuard, scratch_bytes + kGuardSize);
+  const auto scratch_guards_hold = [&] {
+    for (size_t i = 0; i < kGuardSize; ++i) {
+      if (scratch_end[i] != kGuard) return false;
+    }
+    return true;
+  };
+  if (c.type == bcnet::Bconv2dOutput::kBitpacked) {
+    bcnet::Bconv2dBitpacked(c.params, plan, c.input, c.filter, c.thresholds, scratch,
+                            static_cast<uint32_t*>(output));
+  } else if (c.type == bcnet::Bconv2dOutput::kFloat32) {
+    bcnet::Bconv2dFloat(c.params, plan, c.input, c.filter, c.transform, scratch,
+                        static_cast<float*>(output));
+  } else {
+    bcnet::Bconv2dInt8(c.params, plan, c.input, c.filter, c.transform, scratch,
+                       static_cast<int8_t*>(output));
+  }
+  if (!Same(output, expected)) return "wrong output";
+  if (c.type == bcnet::Bconv2dOutput::kInt8) {
+    bcnet::Bconv2dInt8(c.params, plan, c.input, c.filter, c.fixed_transform, scratch,
+                       static_cast<int8_t*>(output));
+    if (!WithinOne(static_cast<int8_t*>(output), expected)) return "wrong output in fixed point";
+  }
+  return scratch_guards_hold() ? nullptr : "wrote past the scratch memory";
+}
+
 // numbers: input, filter and output dimensions, output type, zero point, scale. Blocks: numbers,
 // options, input, filter, multiplier, bias, thresholds, expected output.
 const char* TestBconv2d(const Block* blocks) {
   const int32_t* dims = blocks[0].as<int32_t>();
-  const auto type = static_cast<bcnet::Bconv2dOutput>(dims[12]);
   bcnet::Bconv2dOptions options;
-  bcnet::Bconv2dParams params;
+  Convolution c;
+  c.type = static_cast<bcnet::Bconv2dOutput>(dims[12]);
   if (const char* reason =
           bcnet::ParseBconv2dOptions(blocks[1].as<uint8_t>(), blocks[1].size, &options))
     return reason;
-  if (const char* reason = bcnet::PrepareBconv2d(options, dims, dims + 4, dims + 8, type, &params))
+  if (const char* reason =
+          bcnet::PrepareBconv2d(options, dims, dims + 4, dims + 8, c.type, &c.params))
     return reason;
-  const uint32_t* input = blocks[2].as<uint32_t>();
-  const uint32_t* filter = blocks[3].as<uint32_t>();
+  c.input = blocks[2].as<uint32_t>();
+  c.filter = blocks[3].as<uint32_t>();
+  c.thresholds = blocks[6].as<int32_t>();
   const Block& expected = blocks[7];
+  const size_t channels = static_cast<size_t>(c.params.channels_out);
   void* output = Output(expected);
-  const size_t channels = static_cast<size_t>(params.channels_out);
-  const bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(params, type, kScratchBudget);
-  void* scratch = platform::Allocate(static_cast<size_t>(plan.scratch_bytes));
   float* numbers = static_cast<float*>(platform::Allocate(2 * channels * sizeof(float)));
   auto* fixed_channels = static_cast<bcnet::FixedPointChannel*>(
       platform::Allocate(channels * sizeof(bcnet::FixedPointChannel)));
+  void* scratch = platform::Allocate(kScratchBudget + kGuardSize);
   if (output == nullptr || scratch == nullptr || fixed_channels == nullptr) return "no memory";
-  if (type == bcnet::Bconv2dOutput::kBitpacked) {
-    bcnet::Bconv2dBitpacked(params, plan, input, filter, blocks[6].as<int32_t>(), scratch,
-                            static_cast<uint32_t*>(output));
-    return Same(output, expected) ? nullptr : "wrong output";
+  if (c.type != bcnet::Bconv2dOutput::kBitpacked) {
+    if (const char* reason = bcnet::PrepareBconv2dTransform(
+            c.params, blocks[4].as<float>(), blocks[5].as<float>(), BitsToFloat(dims[14]), dims[13],
+            numbers, numbers + channels, &c.transform)) {
+      return reason;
+    }
   }
-  bcnet::Bconv2dTransform transform;
-  if (const char* reason = bcnet::PrepareBconv2dTransform(
-          params, blocks[4].as<float>(), blocks[5].as<float>(), BitsToFloat(dims[14]), dims[13],
-          numbers, numbers + channels, &transform)) {
-    return reason;
-  }
-  if (type == bcnet::Bconv2dOutput::kFloat32) {
-    bcnet::Bconv2dFloat(params, plan, input, filter, transform, scratch,
-                        static_cast<float*>(output));
-    return Same(output, expected) ? nullptr : "wrong output";
-  }
-  int8_t* codes = static_cast<int8_t*>(output);
-  bcnet::Bconv2dInt8(params, plan, input, filter, transform, scratch, codes);
-  if (!Same(codes, expected)) return "wrong output";
-  bcnet::Bconv2dFixedTransform fixed;
-  if (!bcnet::PrepareBconv2dFixedTransform(params, transform, fixed_channels, &fixed))
+  if (c.type == bcnet::Bconv2dOutput::kInt8 &&
+      !bcnet::PrepareBconv2dFixedTransform(c.params, c.transform, fixed_channels,
+                                           &c.fixed_transform)) {
     return "no fixed point";
-  bcnet::Bconv2dInt8(params, plan, input, filter, fixed, scratch, codes);
-  return WithinOne(codes, expected) ? nullptr : "wrong output in fixed point";
+  }
+  // The kernel that is chosen without memory and with much, and all that can be forced.
+  constexpr int32_t kBudgets[] = {0, 8 * 1024, kScratchBudget};
+  constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
+                                               bcnet::Bconv2dKernel::kCarrySave,
+                                               bcnet::Bconv2dKernel::kSliced};
+  for (const int32_t budget : kBudgets) {
+    bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(c.params, c.type, budget);
+    if (plan.scratch_bytes > budget) return "more scratch memory than the budget";
+    if (const char* problem = TestPlan(c, plan, scratch, output, expected)) return problem;
+    for (const bcnet::Bconv2dKernel kernel : kKernels) {
+      if (kernel == bcnet::Bconv2dKernel::kPortable && budget > 0) continue;
+      if (!bcnet::PlanBconv2d(c.params, c.type, budget, kernel, &plan)) continue;
+      if (plan.kernel != kernel || plan.scratch_bytes > budget) return "not the plan asked for";
+      if (const char* problem = TestPlan(c, plan, scratch, output, expected)) return problem;
+    }
+  }
+  return nullptr;
 }
 
 // numbers: type, classes, scale, expected class and confidence. Blocks: numbers, options, logits.

@@ -1,0 +1,158 @@
+// Full adders whose carries come from tables.
+//
+// 32 products of signs for 32 output channels make a block: column k of the weights is the word
+// whose bit c is the weight of input k for channel c, and input bit a[k] adds the word
+// column[k] ^ (a[k] ? ~0 : 0) to the counters. The sum of a full adder of three such words is again
+// a word that is known before the input, xor a parity of input bits, and goes into the next full
+// adder; its carry depends on three parities only. So carries are looked up, and sums are never
+// computed. A block takes 32 words and the sum that the block before left over: 16 full adders.
+//
+// A node is one full adder (kInputs = 3, an entry is the carry) or two (kInputs = 5, an entry is
+// the Pair of carries). Let p[k] be the parity of a[0..k]. The sum that enters node j flips with
+// p[(kInputs - 1) * j], and input k with p[k - 1] ^ p[k], so that the node's entry is chosen by
+// kInputs neighbouring bits of the word p. The last node has the sum of the block before as its
+// last input; bit kInputs - 1 of its choice is that sum's own parity.
+#ifndef TFLM_OPS_KERNELS_ADDER_TABLES_H_
+#define TFLM_OPS_KERNELS_ADDER_TABLES_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tflm_ops/kernels/sliced.h"
+
+namespace bcnet {
+namespace sliced {
+
+template <int kInputs>
+struct Tables {
+  static_assert(kInputs == 3 || kInputs == 5, "a node is one or two full adders");
+  static constexpr int kNodes = 32 / (kInputs - 1);
+  static constexpr int kEntries = 1 << kInputs;
+  static constexpr int kEntryWords = kInputs / 2;
+  static constexpr int kBlockWords = kNodes * kEntries * kEntryWords;
+
+  // The entries that an input word chooses, as addresses in the tables of the first tap: those of
+  // another tap lie at a fixed distance. The last node's is the one for an even parity of the
+  // blocks before.
+  struct Index {
+    const uint32_t* entry[kNodes];
+    ptrdiff_t odd;  // words from there to the entry of an odd parity, or 0 if the word's is even
+  };
+};
+
+// Carries of a full adder of a, b and c, by the flips of p: bit 0 flips a and b, bit 1 b and c,
+// bit 2 c.
+BCNET_INLINE void Carries(uint32_t a, uint32_t b, uint32_t c, uint32_t carries[8]) {
+  const uint32_t d = a ^ b, e = b ^ c;
+  carries[0] = b ^ (d & e);
+  carries[4] = b ^ (d & ~e);
+  carries[7] = b ^ (e & ~d);
+  carries[6] = b ^ (d | e);
+  carries[5] = ~carries[0];
+  carries[1] = ~carries[4];
+  carries[2] = ~carries[7];
+  carries[3] = ~carries[6];
+}
+
+// Writes the table of a node; entries are `kStride` entries apart. Returns the sum.
+template <int kInputs, int kStride, bool kLast>
+BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t inputs[]) {
+  constexpr int kTop = kInputs - 1;
+  // In the last node the last input flips with its own parity, not with the last two of p.
+  const auto place = [](int choice) {
+    return kLast ? choice ^ ((choice >> (kTop - 1) & 1) << kTop) : choice;
+  };
+  uint32_t first[8];
+  Carries(sum, inputs[0], inputs[1], first);
+  sum ^= inputs[0] ^ inputs[1];
+  if constexpr (kInputs == 3) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) table[place(i) * kStride] = first[i];
+  } else {
+    uint32_t second[8];
+    Carries(sum, inputs[2], inputs[3], second);
+    sum ^= inputs[2] ^ inputs[3];
+    // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 8; j += 2) {
+        const uint32_t x = first[i], p = first[i] ^ second[j];
+        uint32_t* entry = table + 2 * kStride * place(i | j << 2);
+        entry[0] = x;
+        entry[1] = p;
+        entry = table + 2 * kStride * place((i | j << 2) ^ 21);
+        entry[0] = ~x;
+        entry[1] = p;
+      }
+    }
+  }
+  return sum;
+}
+
+// Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride].
+// `sum` is what the block before leaves over, the result what this one does.
+template <int kInputs, int kStride>
+BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_t row_stride,
+                                   uint32_t sum) {
+  using T = Tables<kInputs>;
+  constexpr int kNew = kInputs - 1;
+  constexpr int kNodeWords = T::kEntries * T::kEntryWords * kStride;
+  uint32_t bytes[32];
+  GatherBytes(rows, row_stride, bytes);
+  uint32_t held[kNew] = {};  // inputs of the node that begins in one eight of columns and ends in
+                             // the next
+  uint32_t chain = 0;
+  for (int eight = 0; eight < 4; ++eight) {
+    uint32_t* columns = bytes + 8 * eight;
+    TransposeBytes(columns);
+    if (eight == 0) {
+      chain = columns[0];
+    } else {
+      held[kNew - 1] = columns[0];
+      chain = BuildNode<kInputs, kStride, false>(table, chain, held);
+      table += kNodeWords;
+    }
+    for (int i = 1; i + kNew <= 8; i += kNew) {
+      chain = BuildNode<kInputs, kStride, false>(table, chain, columns + i);
+      table += kNodeWords;
+    }
+    for (int i = 0; i < kNew - 1; ++i) held[i] = columns[8 - (kNew - 1) + i];
+  }
+  held[kNew - 1] = sum;
+  return BuildNode<kInputs, kStride, true>(table, chain, held);
+}
+
+// The entries that the input word `x` chooses in tables at `table`.
+template <int kInputs, int kStride>
+BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
+                            typename Tables<kInputs>::Index* index) {
+  using T = Tables<kInputs>;
+  uint32_t p = x;
+#pragma GCC unroll 5
+  for (int shift = 1; shift < 32; shift *= 2) p ^= p << shift;
+  index->odd = (p >> 31) * (T::kEntries / 2 * kStride * T::kEntryWords);
+#pragma GCC unroll 16
+  for (int node = 0; node < T::kNodes; ++node) {
+    const uint32_t choice = (p >> (kInputs - 1) * node) & (T::kEntries - 1);
+    index->entry[node] = table + choice * (kStride * T::kEntryWords);
+    table += T::kEntries * kStride * T::kEntryWords;
+  }
+}
+
+// The carries of the two full adders that the even node `node` begins.
+template <int kInputs>
+BCNET_INLINE Pair LookUp(const typename Tables<kInputs>::Index& index, int two, ptrdiff_t tap) {
+  if constexpr (kInputs == 3) {
+    const uint32_t x = index.entry[2 * two][tap];
+    return {x, x ^ index.entry[2 * two + 1][tap]};
+  } else {
+    const uint32_t* entry = index.entry[two] + 2 * tap;
+    return {entry[0], entry[1]};
+  }
+}
+
+}  // namespace sliced
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_KERNELS_ADDER_TABLES_H_

@@ -1,0 +1,62 @@
+// What the kernels of the binary convolution share: how they hand sums over, and their names.
+#ifndef TFLM_OPS_KERNELS_BCONV2D_SINK_H_
+#define TFLM_OPS_KERNELS_BCONV2D_SINK_H_
+
+#include <cstdint>
+
+#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bitpacking.h"
+
+namespace bcnet {
+
+// Turns sums into outputs. A sum is 2 * m: twice the mismatches, because a tap outside the input
+// that counts 0 is half a mismatch a channel.
+struct Bconv2dSink {
+  // Writes the outputs of `count` channels, at most 32, from channel 32 * `word` on.
+  void (*write)(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+                const int32_t* sums);
+  union {
+    const Bconv2dTransform* transform;
+    const Bconv2dFixedTransform* fixed_transform;
+    const int32_t* thresholds;
+  };
+  bool bitpacked;
+  int32_t pixel_size;  // of the output: channels, or words
+  void* output;
+};
+
+// Output channels that the word `word` of an output pixel stands for.
+inline int32_t ChannelsOfWord(const Bconv2dParams& params, int32_t word) {
+  const int32_t left = params.channels_out - word * kWordBits;
+  return left < kWordBits ? left : kWordBits;
+}
+
+void Bconv2dPortable(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
+                     const Bconv2dSink& sink);
+
+int32_t Bconv2dCarrySaveScratchSize(const Bconv2dParams& params);
+void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
+                      const Bconv2dSink& sink, void* scratch);
+
+// The input positions that the outputs of a convolution meet, padding included.
+struct Bconv2dSlicedGeometry {
+  int32_t rows;         // of all outputs
+  int32_t row_span;     // of one output
+  int32_t column_span;  // of one output
+  int32_t x_step;       // between two outputs, in columns that are looked at
+  int32_t column_step;  // between two of these columns, on the input
+};
+Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
+
+// Whether the taps are 3x3 side by side, for which there is code of its own.
+bool Bconv2dSlicedIs3x3(const Bconv2dParams& params);
+
+// The digits of a sum: as many as there is code for, 0 when that is too few.
+int Bconv2dSlicedDigits(const Bconv2dParams& params);
+
+void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_KERNELS_BCONV2D_SINK_H_
