@@ -164,11 +164,6 @@ def test_network_layers_are_those_of_the_networks(results):
     assert {layer: shape for layer, shape in measured.items() if layer.rsplit("-", 1)[0] in NETWORKS} == expected
 
 
-def test_no_choice_is_slower_than_carry_save(results):
-    slower = [(ratio, record) for ratio, record in tables.against_carry_save(results["records"]) if ratio > 1.05]
-    assert not slower
-
-
 @needs_emulator
 @pytest.mark.parametrize("core", GUARDED_CORES)
 def test_kernels_are_as_fast_as_committed(core, results, tmp_path):

@@ -37,12 +37,21 @@ constexpr bool kFixedPoint = true;  // as LceBconv2d does without a floating-poi
 constexpr bool kFixedPoint = false;
 #endif
 
-constexpr struct {
-  bcnet::Bconv2dKernel type;
-  const char* name;
-} kKernels[] = {{bcnet::Bconv2dKernel::kPortable, "portable"},
-                {bcnet::Bconv2dKernel::kCarrySave, "carry-save"},
-                {bcnet::Bconv2dKernel::kSliced, "sliced"}};
+constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
+                                             bcnet::Bconv2dKernel::kCarrySave,
+                                             bcnet::Bconv2dKernel::kSliced};
+
+const char* KernelName(const bcnet::Bconv2dPlan& plan) {
+  switch (plan.kernel) {
+    case bcnet::Bconv2dKernel::kPortable:
+      return "portable";
+    case bcnet::Bconv2dKernel::kCarrySave:
+      return "carry-save";
+    case bcnet::Bconv2dKernel::kSliced:
+      return plan.table_inputs == 5 ? "sliced-5" : "sliced-3";  // inputs of its tables
+  }
+  return "";
+}
 
 // Bytes of scratch memory for which a kernel is chosen.
 constexpr int32_t kBudgets[] = {48 * 1024, 24 * 1024};
@@ -229,14 +238,14 @@ void Skip(const Layer& shape, const char* output, const char* reason) {
 }
 
 void Measure(const Layer& shape, const char* output, Convolution layer, Memory memory,
-             const char* kernel, const char* budgets) {
+             const char* budgets) {
   layer.scratch = memory.Allocate<uint8_t>(layer.plan.scratch_bytes);
   if (memory.exceeded()) return Skip(shape, output, "the board's memory is too small");
   std::memset(layer.result, 0xAA, layer.result_size);
   board::Start();
   Run(layer);
   const uint32_t count = board::Stop();
-  Report(shape, output, kernel, layer.plan.scratch_bytes, budgets,
+  Report(shape, output, KernelName(layer.plan), layer.plan.scratch_bytes, budgets,
          Checksum(layer.result, layer.result_size), count);
 }
 
@@ -254,10 +263,10 @@ void MeasureOutput(const Layer& shape, Bconv2dOutput type, const char* output, b
   const auto same = [](const bcnet::Bconv2dPlan& a, const bcnet::Bconv2dPlan& b) {
     return a.kernel == b.kernel && a.scratch_bytes == b.scratch_bytes;
   };
-  for (const auto& kernel : kKernels) {
+  for (const bcnet::Bconv2dKernel kernel : kKernels) {
     bool is_chosen = false;
     for (int32_t i = 0; i < plans; ++i) {
-      if (chosen[i].kernel != kernel.type) continue;
+      if (chosen[i].kernel != kernel) continue;
       is_chosen = true;
       bool measured = false;
       for (int32_t j = 0; j < i; ++j) measured = measured || same(chosen[j], chosen[i]);
@@ -269,11 +278,11 @@ void MeasureOutput(const Layer& shape, Bconv2dOutput type, const char* output, b
         budgets << static_cast<uint32_t>(kBudgets[j]);
       }
       layer.plan = chosen[i];
-      Measure(shape, output, layer, memory, kernel.name, budgets.text());
+      Measure(shape, output, layer, memory, budgets.text());
     }
-    if (is_chosen || (kernel.type == bcnet::Bconv2dKernel::kPortable && !portable)) continue;
-    if (bcnet::PlanBconv2d(layer.params, type, kBudgets[0], kernel.type, &layer.plan))
-      Measure(shape, output, layer, memory, kernel.name, "forced");
+    if (is_chosen || (kernel == bcnet::Bconv2dKernel::kPortable && !portable)) continue;
+    if (bcnet::PlanBconv2d(layer.params, type, kBudgets[0], kernel, &layer.plan))
+      Measure(shape, output, layer, memory, "forced");
   }
 }
 

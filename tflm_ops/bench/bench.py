@@ -135,13 +135,11 @@ def measure(core, elf, layers):
 
 
 def code_bytes(folder):
-    """{source file: bytes of code and constants} of the libraries that were built in a folder."""
+    """{source file: bytes of flash} of the libraries that were built in a folder."""
     library = folder / "libbcnet_ops.a"
     table = _run("arm-none-eabi-size", library if library.exists() else folder / "libbcnet_kernels.a")
     rows = [line.split() for line in table.splitlines()[1:]]
-    if any(int(row[1]) + int(row[2]) for row in rows):
-        raise RuntimeError(f"the operators have variables outside the arena:\n{table}")
-    return {re.sub(r"\.obj$|\.o$", "", row[5]): int(row[0]) for row in rows}
+    return {re.sub(r"\.obj$|\.o$", "", row[5]): int(row[0]) + int(row[1]) for row in rows}
 
 
 def cmsis_nn_version(folder):
@@ -186,7 +184,7 @@ def run(cores, cmsis_nn=None):
 def as_json(results):
     """A line for each record, so that changes can be read."""
     head = {key: value for key, value in results.items() if key != "records"}
-    records = ",\n".join("  " + json.dumps(record) for record in results["records"])
+    records = ",\n".join("  " + json.dumps(record, separators=(",", ":")) for record in results["records"])
     return json.dumps(head, indent=1)[:-2] + ',\n "records": [\n' + records + "\n ]\n}\n"
 
 

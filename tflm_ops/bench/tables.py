@@ -80,7 +80,7 @@ def sweep(records, output):
             size, rest = record["shape"].split("x", 1)
             chosen.setdefault(rest.split("x", 1)[1], {})[int(size)] = record
     sizes = sorted({size for row in chosen.values() for size in row})
-    marks = {"carry-save": " c", "portable": " p"}
+    marks = {"carry-save": " c", "portable": " p", "sliced-5": " 5"}
     rows = [
         [rest, *(a_mac(row.get(n)) + marks.get(row[n]["kernel"], "") if n in row else "" for n in sizes)]
         for rest, row in chosen.items()
@@ -140,9 +140,13 @@ def report(results):
                 f"of carry-save, most at {record['shape']} with {record['output']} output."
             )
     lines += [""]
+    lines += [
+        "In the tables, 5 marks the sliced kernel with tables of 5 inputs, c carry-save and p the portable kernel;"
+    ]
+    lines += ["no mark is the sliced kernel with tables of 3 inputs.", ""]
     for output in ("bitpacked", "int8", "float32"):
         rows = sweep(by_core.get("cortex-m4", []), output)
-        lines += [f"Cortex-M4, {output} output, 48 KB, instructions a MAC (c: carry-save, p: portable):", "", *rows]
+        lines += [f"Cortex-M4, {output} output, 48 KB, instructions a MAC:", "", *rows]
     lines += ["## Code in bytes", ""]
     code = results["code_bytes"]
     titles = list(map(core_name, cores))
@@ -153,8 +157,8 @@ def report(results):
         rows = [[name, *(f"{operators[core][name]:,}" for core in cores)] for name in operators[cores[0]]]
         lines += ["Of each operator alone, shared files included:", "", *table(["operator", *titles], rows)]
     lines += [
-        "Code and constants (`text` of `arm-none-eabi-size`); there are no variables. Kernels that loop over tensors",
-        "are built with `-O3`, all else with `-Os`. Functions of the C library come on top where the application does",
+        "Code, constants and variables (`text` and `data` of `arm-none-eabi-size`). Kernels that loop over tensors are",
+        "built with `-O3`, all else with `-Os`. Functions of the C library come on top where the application does",
         "not have them already. Sections that are not used, such as a transform that the core does not take, fall away",
         "with `--gc-sections`.",
     ]
