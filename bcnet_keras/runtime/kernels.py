@@ -33,6 +33,7 @@ SOURCES = [
     "tflm_ops/kernels/gate.cc",
     "tflm_ops/kernels/options.cc",
     "tflm_ops/kernels/quantize.cc",
+    "tflm_ops/kernels/thermometer.cc",
     "tflm_ops/kernels/window.cc",
 ]
 
@@ -180,6 +181,24 @@ def bconv2d(
         *(None if v is None else _data(v) for v in vectors),
         _data(output),
     )
+    return output
+
+
+def thermometer(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """BcnetThermometer: NHWC int8 codes against thresholds, bitpacked along the last axis.
+
+    ``thresholds`` are whole numbers in [-128, 128], as many for each channel: those of channel 0 first. Bit i of a
+    pixel is 1 where the channel that threshold i belongs to is below it.
+    """
+    x, thresholds = np.ascontiguousarray(x), np.asarray(thresholds)
+    if x.dtype != np.int8:
+        raise TypeError(f"x must be int8, not {x.dtype}")
+    if thresholds.dtype.kind not in "iu":
+        raise TypeError(f"thresholds must be whole numbers, not {thresholds.dtype}")
+    thresholds = _vector("thresholds", thresholds, np.int32, thresholds.size)
+    output = np.empty((*x.shape[:-1], words(len(thresholds))), np.uint32)
+    dims = _dims(x.shape), _dims(output.shape)
+    _call("bcnet_thermometer", *dims, _data(x), _data(thresholds), len(thresholds), _data(output))
     return output
 
 

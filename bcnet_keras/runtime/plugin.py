@@ -4,6 +4,7 @@ The operators are compiled on first use against a tree of TensorFlow Lite Micro:
 ``~/.cache/bcnet/tflm``, laid out as TensorFlow Lite Micro's own ``create_tflm_tree.py`` writes it.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -16,12 +17,13 @@ from bcnet_keras.convert import flatbuffer
 from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import kernels, native
 
-CUSTOM_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d", "BcnetGate"})
+CUSTOM_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d", "BcnetGate", "BcnetThermometer"})
 REGISTERER = "RegisterBcnetOps"  # what the wheel looks up
 
 _SOURCES = [
     "tflm_ops/host/plugin.cc",
     "tflm_ops/micro/bcnet_gate.cc",
+    "tflm_ops/micro/bcnet_thermometer.cc",
     "tflm_ops/micro/lce_bconv2d.cc",
     "tflm_ops/micro/lce_bmaxpool2d.cc",
     "tflm_ops/micro/lce_dequantize.cc",
@@ -71,7 +73,7 @@ def _wheel_flags(wheel):
 
 
 class GateControl(ctypes.Structure):
-    """The application's view of a model's gates, as ``micro/bcnet_ops.h`` declares it. Lies in the arena."""
+    """The application's view of a model's gates, as ``micro/bcnet_ops.h`` declares it."""
 
     _fields_ = [
         ("tag", ctypes.c_uint32),
@@ -83,6 +85,9 @@ class GateControl(ctypes.Structure):
         ("confidence", ctypes.c_float),
         ("escalated", ctypes.c_bool),
     ]
+
+    def __init__(self):
+        super().__init__(tag=0x4763416E)
 
 
 @cache
@@ -115,15 +120,19 @@ def load():
     # The wheel's symbols become visible to the operators, and the registerer to the wheel.
     ctypes.CDLL(_runtime.__file__, mode=ctypes.RTLD_GLOBAL)
     loaded = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    loaded.bcnet_take_gate_control.restype = ctypes.POINTER(GateControl)
     _self_test(tree)
     return loaded
 
 
-def take_gate_control():
-    """The :class:`GateControl` of the interpreter that was made last; None when it has no gate, or was asked before."""
-    control = load().bcnet_take_gate_control()
-    return control.contents if control else None
+@contextlib.contextmanager
+def gate_control():
+    """The :class:`GateControl` of an interpreter that is made meanwhile, which it must outlive."""
+    control = GateControl()
+    load().bcnet_use_gate_control(ctypes.byref(control))
+    try:
+        yield control
+    finally:
+        load().bcnet_use_gate_control(None)
 
 
 def _self_test(tree):
@@ -135,16 +144,19 @@ def _self_test(tree):
     weights = random.choice([-1, 1], (3, 40))
     expected = np.where(x < 0, -1, 1).max(axis=(1, 2)) @ weights.T
     logits = np.array([[0, 1, 9]], np.float32)
+    codes, thresholds = random.integers(-128, 128, (1, 2, 2, 1)).astype(np.int8), np.arange(-128, 129, 8, np.int32)
     with quiet() as said:
         try:
             interpreter = runtime.Interpreter.from_bytes(
-                _self_test_model(weights), custom_op_registerers=[REGISTERER], arena_size=1 << 15
+                _self_test_model(weights, thresholds), custom_op_registerers=[REGISTERER], arena_size=1 << 15
             )
             interpreter.set_input(x, 0)
             interpreter.set_input(logits, 1)
+            interpreter.set_input(codes, 2)
             interpreter.invoke()
-            sums, signs, escalate = (interpreter.get_output(index) for index in range(3))
+            sums, signs, escalate, planes = (interpreter.get_output(index) for index in range(4))
             right = (sums.reshape(1, 3) == expected).all() and (signs == (x >= 0)).all() and not escalate.any()
+            right &= (planes.view(np.uint32) == kernels.pack_signs(codes.astype(int) - thresholds)).all()
             problem = "" if right else "wrong results"
         except RuntimeError as error:
             problem = " ".join(said().split()) or str(error)
@@ -155,7 +167,7 @@ def _self_test(tree):
         )
 
 
-def _self_test_model(weights):
+def _self_test_model(weights, thresholds):
     schema, encode = flatbuffer.schema, kernels.encode_options
     types = schema.TensorType
     builder = flatbuffer.Builder("self-test")
@@ -184,6 +196,8 @@ def _self_test_model(weights):
     sums = operator(b"LceBconv2d", inputs, tensor(types.FLOAT32, (1, 1, 1, 3)), **convolution)
     gate = {"measure": "score_margin", "threshold": [0.5]}
     escalate = operator(b"BcnetGate", [logits], tensor(types.BOOL, (1,)), **gate)
-    graph.inputs = np.array([x, logits], np.int32)
-    graph.outputs = np.array([sums, signs, escalate], np.int32)
+    codes = tensor(types.INT8, (1, 2, 2, 1))
+    planes = operator(b"BcnetThermometer", [codes, constant(thresholds)], tensor(types.INT32, (1, 2, 2, 2)))
+    graph.inputs = np.array([x, logits, codes], np.int32)
+    graph.outputs = np.array([sums, signs, escalate, planes], np.int32)
     return builder.finish()

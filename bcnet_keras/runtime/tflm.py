@@ -8,6 +8,7 @@ model = Model("any.tflite")                       # any flatbuffer, arrays in an
 outputs = model.run([x])
 """
 
+import contextlib
 import ctypes
 import math
 import re
@@ -57,8 +58,8 @@ class Model:
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
         if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
             raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
-        self._interpreter = self._allocated(data, _roomy_arena(model))
-        self._gate = plugin.take_gate_control() if "BcnetGate" in custom else None
+        with plugin.gate_control() if "BcnetGate" in custom else contextlib.nullcontext() as self._gate:
+            self._interpreter = self._allocated(data, _roomy_arena(model))
         self._own_thresholds = None
         with quiet() as said:
             self._interpreter.print_allocations()

@@ -5,7 +5,16 @@ import struct
 import numpy as np
 from lce_graphs import run_lce
 
-_OPERATORS = {"LceQuantize": 1, "LceDequantize": 2, "LceBMaxPool2d": 3, "LceBconv2d": 4, "BcnetGate": 5}
+from bcnet_keras.runtime import kernels
+
+_OPERATORS = {
+    "LceQuantize": 1,
+    "LceDequantize": 2,
+    "LceBMaxPool2d": 3,
+    "LceBconv2d": 4,
+    "BcnetGate": 5,
+    "BcnetThermometer": 6,
+}
 _TYPES = {"float32": 0, "int8": 1, "bool": 2}
 _CONVOLUTION_TYPES = {"float32": 0, "int8": 1, "int32": 2}
 
@@ -50,6 +59,13 @@ def records(nodes):
         chunk = nodes[start : start + 100]
         result += [_record(node, expected) for node, expected in zip(chunk, run_lce(chunk), strict=True)]
     return b"".join(result)
+
+
+def thermometer_record(x, thresholds):
+    """A case of the thermometer, whose bits NumPy computes."""
+    bits = np.repeat(x, len(thresholds) // x.shape[-1], axis=-1) < thresholds
+    expected = kernels.pack_signs(np.where(bits, -1, 1))
+    return _case("BcnetThermometer", [*x.shape, *expected.shape], x, thresholds.astype("<i4"), expected)
 
 
 def gate_record(logits, scale, options, confidence):

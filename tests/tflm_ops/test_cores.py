@@ -49,6 +49,16 @@ def gates(count, seed):
     return b"".join(result)
 
 
+def thermometers(count, seed):
+    rng = np.random.default_rng(seed)
+    result = []
+    for _ in range(count):
+        x = rng.integers(-128, 128, rng.integers(1, 6, 4)).astype(np.int8)
+        planes = int(rng.choice([1, 7, 8, 10, 15, 16, 31, 32, 33, 70]))
+        result.append(golden.thermometer_record(x, rng.integers(-128, 129, x.shape[-1] * planes)))
+    return b"".join(result)
+
+
 def build(preset, folder):
     """Builds the test program in a folder of its own."""
     if shutil.which("cmake") is None:
@@ -70,9 +80,9 @@ def check(run, count):
 @pytest.fixture(scope="module")
 def small_grid(tmp_path_factory):
     path = tmp_path_factory.mktemp("golden") / "cases"
-    data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12)
+    data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12) + thermometers(30, seed=14)
     path.write_bytes(data)
-    return path, 240 + 5 * 9 + 24
+    return path, 240 + 5 * 9 + 24 + 30
 
 
 @pytest.mark.parametrize("core", BOARDS)
@@ -91,5 +101,5 @@ def test_whole_grid_under_sanitizers(tmp_path):
     if shutil.which("clang++") is None:
         pytest.skip("clang++ is not installed")
     program = build("host-sanitized", tmp_path)
-    data = golden.records(operators(4800, 60, seed=0)) + gates(200, seed=13)
-    check(subprocess.run([program], input=data, capture_output=True, timeout=300), 4800 + 60 * 9 + 200)
+    data = golden.records(operators(4800, 60, seed=0)) + gates(200, seed=13) + thermometers(200, seed=15)
+    check(subprocess.run([program], input=data, capture_output=True, timeout=300), 4800 + 60 * 9 + 200 + 200)

@@ -36,6 +36,43 @@ def test_quantize_and_dequantize(shape, dtype, data):
     np.testing.assert_array_equal(kernels.dequantize(packed, shape[-1], np.bool_), expected > 0)
 
 
+@given(
+    hnp.array_shapes(min_dims=4, max_dims=4, max_side=6),
+    st.integers(1, 80),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=200)
+def test_thermometer(shape, planes, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-128, 128, shape).astype(np.int8)
+    thresholds = rng.choice([-128, -127, 127, 128, *rng.integers(-128, 129, 20)], shape[-1] * planes)
+    packed = kernels.thermometer(x, thresholds)
+    expected = np.repeat(x, planes, axis=-1) < thresholds
+    np.testing.assert_array_equal(packed, kernels.pack_signs(np.where(expected, -1, 1)))
+
+
+def test_thermometer_of_every_code():
+    x = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1)
+    thresholds = np.arange(-128, 129)
+    np.testing.assert_array_equal(signs(kernels.thermometer(x, thresholds), 257) < 0, x < thresholds)
+
+
+def test_thermometer_says_why_it_cannot_run():
+    x = np.zeros((1, 2, 2, 3), np.int8)
+    for thresholds, error, reason in [
+        ([0] * 4, ValueError, "as many thresholds for each channel"),
+        ([0, 0, 129], ValueError, "between -128 and 128"),
+        ([-129, 0, 0], ValueError, "between -128 and 128"),
+        ([0.5, 0, 0], TypeError, "whole numbers"),
+    ]:
+        with pytest.raises(error, match=reason):
+            kernels.thermometer(x, thresholds)
+    with pytest.raises(TypeError, match="int8, not uint8"):
+        kernels.thermometer(x.view(np.uint8), [0, 0, 0])
+    with pytest.raises(ValueError, match="dimensions must be positive"):
+        kernels.thermometer(x[:0], [0, 0, 0])
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 99))
 @settings(max_examples=200)
 def test_bmaxpool2d(seed, channels):

@@ -53,6 +53,24 @@ def test_bmaxpool2d_equals_lce():
     assert_equal_to_lce([cases.bmaxpool2d(rng) for _ in range(100)])
 
 
+def thermometer_node(x, thresholds, **of_thresholds):
+    thresholds = Tensor.of(np.asarray(thresholds, np.int32), **{"constant": True, **of_thresholds})
+    shape = (*x.shape[:3], kernels.words(len(thresholds.value)))
+    return Node("BcnetThermometer", [Tensor.of(x, scale=1 / 128), thresholds], Tensor(shape, "int32"))
+
+
+def test_thermometer_equals_numpy():
+    rng = np.random.default_rng(10)
+    nodes = []
+    for planes in (1, 10, 32, 45):
+        x = rng.integers(-128, 128, rng.integers(1, 6, 4)).astype(np.int8)
+        nodes.append(thermometer_node(x, rng.integers(-128, 129, x.shape[-1] * planes)))
+    for node, actual in zip(nodes, run(nodes), strict=True):
+        x, thresholds = (tensor.value for tensor in node.inputs)
+        bits = np.repeat(x, len(thresholds) // x.shape[-1], axis=-1) < thresholds
+        np.testing.assert_array_equal(actual, kernels.pack_signs(np.where(bits, -1, 1)))
+
+
 def gate_node(logits, **options):
     tensor = Tensor.of(logits[np.newaxis], scale=0.05 if logits.dtype == np.int8 else None)
     return Node("BcnetGate", [tensor], Tensor((1,), "bool"), options)
@@ -119,6 +137,7 @@ def shaped(node, shape, dtype=None):
 
 
 LOGITS = np.array([1, 2, 3], np.float32)
+PIXELS = np.zeros((1, 2, 2, 2), np.int8)
 REFUSED = {
     "stride": (lambda: convolution(stride_height=0), "LceBconv2d with output tensor .*: strides"),
     "channels": (lambda: convolution(channels_in=400), "channels_in"),
@@ -152,6 +171,16 @@ REFUSED = {
     "pool": (
         lambda: Node("LceBMaxPool2d", [Tensor.of(np.zeros((1, 2, 2, 1), np.uint32))], Tensor((1, 1, 1, 1), "int32")),
         "LceBMaxPool2d .* FlexBuffer map",
+    ),
+    "thermometer planes": (lambda: thermometer_node(PIXELS, [1, 2, 3]), "BcnetThermometer .* as many thresholds"),
+    "thermometer range": (lambda: thermometer_node(PIXELS, [129, 0]), "between -128 and 128"),
+    "thermometer not constant": (lambda: thermometer_node(PIXELS, [0, 0], constant=False), "constant vector of int32"),
+    "thermometer type": (lambda: thermometer_node(PIXELS.view(bool), [0, 0]), "input must be int8"),
+    "thermometer shape": (lambda: shaped(thermometer_node(PIXELS, [0, 0]), (1, 2, 2, 2)), "output's shape"),
+    "thermometer rank": (lambda: shaped(thermometer_node(PIXELS, [0, 0]), (1, 4, 1)), "4 dimensions"),
+    "thermometer inputs": (
+        lambda: Node("BcnetThermometer", [Tensor.of(PIXELS)], Tensor((1, 2, 2, 1), "int32")),
+        "two inputs",
     ),
     "gate measure": (lambda: gate_node(LOGITS, measure="x", threshold=[0.5]), "BcnetGate .* measure"),
     "gate thresholds": (lambda: gate_node(LOGITS, measure="entropy", threshold=[0.5] * 2), "one threshold"),

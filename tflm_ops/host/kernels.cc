@@ -9,6 +9,7 @@
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/thermometer.h"
 
 namespace {
 
@@ -119,6 +120,16 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
   return nullptr;
 }
 
+BCNET_EXPORT const char* bcnet_thermometer(const int32_t* input_dims, const int32_t* output_dims,
+                                           const int8_t* input, const int32_t* thresholds,
+                                           int32_t count, uint32_t* output) {
+  if (const char* reason = bcnet::CheckThermometer(input_dims, output_dims, thresholds, count))
+    return reason;
+  bcnet::Thermometer(input_dims[0] * input_dims[1] * input_dims[2], input_dims[3], input,
+                     thresholds, count, output);
+  return nullptr;
+}
+
 // Logits are float32 or int8. With `thresholds` null those of the options apply.
 BCNET_EXPORT const char* bcnet_gate(const uint8_t* options, size_t options_size, int32_t type,
                                     int32_t classes, float scale, const void* logits,
@@ -128,24 +139,20 @@ BCNET_EXPORT const char* bcnet_gate(const uint8_t* options, size_t options_size,
   bcnet::GateOptions parsed;
   bcnet::GateParams params;
   if (const char* reason = bcnet::ParseGateOptions(options, options_size, &parsed)) return reason;
-  std::vector<float> own_thresholds(parsed.thresholds.size);
-  std::vector<float> weights(parsed.weights.size);
-  if (const char* reason =
-          bcnet::PrepareGate(parsed, classes, own_thresholds.data(), weights.data(), &params)) {
+  std::vector<float> numbers(bcnet::GateNumbers(parsed));
+  if (const char* reason = bcnet::PrepareGate(parsed, classes, numbers.data(), &params))
     return reason;
-  }
   if (thresholds == nullptr) {
-    thresholds = own_thresholds.data();
-    threshold_count = own_thresholds.size();
+    thresholds = numbers.data();
+    threshold_count = parsed.thresholds.size;
   }
   if (const char* reason = bcnet::CheckGateThresholds(thresholds, threshold_count, classes))
     return reason;
-  std::vector<float> scratch(static_cast<size_t>(bcnet::GateScratchSize(params)) / sizeof(float));
   const bcnet::GateDecision decision =
       type == kInt8 ? bcnet::GateInt8(params, static_cast<const int8_t*>(logits), scale, thresholds,
-                                      threshold_count, scratch.data())
+                                      threshold_count)
                     : bcnet::GateFloat(params, static_cast<const float*>(logits), thresholds,
-                                       threshold_count, scratch.data());
+                                       threshold_count);
   *predicted_class = decision.predicted_class;
   *confidence = decision.confidence;
   *escalate = decision.escalate;

@@ -1,7 +1,6 @@
 // Adds the operators to the interpreter of the tflite-micro wheel, which looks this function up by
 // name.
 #include <cstdint>
-#include <new>
 
 #include "tensorflow/lite/micro/micro_context.h"
 #include "tensorflow/lite/micro/micro_log.h"
@@ -55,19 +54,16 @@ class WheelResolver {
   ResolverMemory* memory_;
 };
 
-// Python cannot set the interpreter's external context: the gate does, with a control in the arena.
-bcnet::GateControl* newest_control = nullptr;
+// Python cannot set the interpreter's external context: the gate does, with a control that Python
+// made.
+bcnet::GateControl* next_control = nullptr;
 
-void* InitGate(TfLiteContext* context, const char* options, size_t size) {
+void* InitGate(TfLiteContext* context, const char*, size_t) {
   tflite::MicroContext* micro_context = tflite::GetMicroContext(context);
-  if (micro_context->external_context() == nullptr) {
-    void* memory = micro_context->AllocatePersistentBuffer(sizeof(bcnet::GateControl));
-    if (memory != nullptr) {
-      newest_control = new (memory) bcnet::GateControl();
-      micro_context->set_external_context(newest_control);
-    }
+  if (micro_context->external_context() == nullptr && next_control != nullptr) {
+    micro_context->set_external_context(next_control);
   }
-  return bcnet::Register_BCNET_GATE().init(context, options, size);
+  return nullptr;
 }
 
 }  // namespace
@@ -94,12 +90,8 @@ BCNET_EXPORT void bcnet_set_bconv2d_scratch_budget(int32_t bytes) {
   bcnet::SetBconv2dScratchBudget(bytes);
 }
 
-// The control of the gates of the interpreter that was made last, or null. The next call returns
-// null.
-BCNET_EXPORT bcnet::GateControl* bcnet_take_gate_control() {
-  bcnet::GateControl* control = newest_control;
-  newest_control = nullptr;
-  return control;
-}
+// Gives the gates of the interpreters that are made from now on a control, which must outlive them;
+// null for none.
+BCNET_EXPORT void bcnet_use_gate_control(bcnet::GateControl* control) { next_control = control; }
 
 }  // extern "C"

@@ -43,10 +43,10 @@ enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
+  int8_t table_inputs;    // of kSliced
   int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
-  // How kSliced uses them: inputs of a table, rows of the input and outputs of a row whose choices
-  // of entries are kept at a time.
-  int8_t table_inputs;
+  // How kSliced uses them: rows of the input and outputs of a row whose choices of entries in the
+  // tables are kept at a time.
   int32_t index_rows;
   int32_t strip;
 };

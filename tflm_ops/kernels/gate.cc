@@ -25,25 +25,34 @@ void ReadVector(const FlexVector& vector, float* output) {
   }
 }
 
-// `scores` are the logits less their largest. They become the probabilities.
-float Confidence(const GateParams& params, int32_t best, float* scores) {
+// `score(i)` is logit i less the largest one.
+template <typename Score>
+float Confidence(const GateParams& params, int32_t best, Score score) {
   const int32_t classes = params.classes;
+  // Below that is a probability of 0 in float; -infinity would turn into NaN.
+  const auto bounded = [&](int32_t i) {
+    const float x = score(i);
+    return x > -100.0f ? x : -100.0f;
+  };
   float sum = 0.0f;
-  for (int32_t i = 0; i < classes; ++i) {
-    if (!(scores[i] > -100.0f))
-      scores[i] = -100.0f;  // a probability of 0 in float; -infinity would turn into NaN below
-    sum += std::exp(scores[i]);
-  }
+  for (int32_t i = 0; i < classes; ++i) sum += std::exp(bounded(i));
   const float log_sum = std::log(sum);
+  const float* weights = params.measure == GateMeasure::kLearned ? params.weights : nullptr;
+  float sum_of_products = weights != nullptr ? weights[classes + 3] : 0.0f;
   float entropy = 0.0f;
+  float largest = 0.0f;
   float second = 0.0f;
   for (int32_t i = 0; i < classes; ++i) {
-    const float log_probability = scores[i] - log_sum;
-    scores[i] = std::exp(log_probability);
-    entropy -= scores[i] * log_probability;
-    if (i != best && scores[i] > second) second = scores[i];
+    const float log_probability = bounded(i) - log_sum;
+    const float probability = std::exp(log_probability);
+    entropy -= probability * log_probability;
+    if (weights != nullptr) sum_of_products += weights[i] * probability;
+    if (i == best) {
+      largest = probability;
+    } else if (probability > second) {
+      second = probability;
+    }
   }
-  const float largest = scores[best];
   // Rounding can carry the entropy of equal logits past its bound.
   float certainty = 1.0f - entropy / std::log(static_cast<float>(classes));
   if (certainty < 0.0f) certainty = 0.0f;
@@ -57,9 +66,6 @@ float Confidence(const GateParams& params, int32_t best, float* scores) {
     case GateMeasure::kLearned:
       break;
   }
-  const float* weights = params.weights;
-  float sum_of_products = params.bias;
-  for (int32_t i = 0; i < classes; ++i) sum_of_products += weights[i] * scores[i];
   sum_of_products += weights[classes] * (largest - second);
   sum_of_products += weights[classes + 1] * largest;
   sum_of_products += weights[classes + 2] * certainty;
@@ -84,43 +90,44 @@ const char* CheckGateThresholds(const float* thresholds, size_t count, int32_t c
   return nullptr;
 }
 
-const char* PrepareGate(const GateOptions& options, int32_t classes, float* thresholds,
-                        float* weights, GateParams* params) {
+size_t GateNumbers(const GateOptions& options) {
+  return options.thresholds.size + (options.weights.size == 0 ? 0 : options.weights.size + 1);
+}
+
+const char* PrepareGate(const GateOptions& options, int32_t classes, float* numbers,
+                        GateParams* params) {
   if (classes < 2 || classes > (1 << 20)) return "there must be at least 2 logits and at most 2^20";
-  ReadVector(options.thresholds, thresholds);
-  if (const char* reason = CheckGateThresholds(thresholds, options.thresholds.size, classes))
+  ReadVector(options.thresholds, numbers);
+  if (const char* reason = CheckGateThresholds(numbers, options.thresholds.size, classes))
     return reason;
   if (options.measure == GateMeasure::kLearned &&
       options.weights.size != static_cast<size_t>(classes) + 3) {
     return "the learned measure needs a weight for each class and three more";
   }
+  float* weights = numbers + options.thresholds.size;
   ReadVector(options.weights, weights);
-  *params = {options.measure, classes, weights, options.bias};
+  if (options.weights.size != 0) weights[options.weights.size] = options.bias;
+  *params = {options.measure, classes, weights};
   return nullptr;
 }
 
-int32_t GateScratchSize(const GateParams& params) {
-  return params.classes * static_cast<int32_t>(sizeof(float));
-}
-
 GateDecision GateFloat(const GateParams& params, const float* logits, const float* thresholds,
-                       size_t threshold_count, void* scratch) {
-  float* scores = static_cast<float*>(scratch);
+                       size_t threshold_count) {
   const int32_t best = ArgMax(logits, params.classes);
   for (int32_t i = 0; i < params.classes; ++i) {
     if (!IsFinite(logits[i])) return {best, kNan, true};
-    scores[i] = logits[i] - logits[best];
   }
-  return Decide(best, Confidence(params, best, scores), thresholds, threshold_count);
+  const auto score = [&](int32_t i) { return logits[i] - logits[best]; };
+  return Decide(best, Confidence(params, best, score), thresholds, threshold_count);
 }
 
 GateDecision GateInt8(const GateParams& params, const int8_t* logits, float scale,
-                      const float* thresholds, size_t threshold_count, void* scratch) {
-  float* scores = static_cast<float*>(scratch);
+                      const float* thresholds, size_t threshold_count) {
   const int32_t best = ArgMax(logits, params.classes);
-  for (int32_t i = 0; i < params.classes; ++i)
-    scores[i] = static_cast<float>(logits[i] - logits[best]) * scale;
-  return Decide(best, Confidence(params, best, scores), thresholds, threshold_count);
+  const auto score = [&](int32_t i) {
+    return static_cast<float>(logits[i] - logits[best]) * scale;
+  };
+  return Decide(best, Confidence(params, best, score), thresholds, threshold_count);
 }
 
 }  // namespace bcnet

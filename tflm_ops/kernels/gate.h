@@ -13,8 +13,7 @@ namespace bcnet {
 struct GateParams {
   GateMeasure measure;
   int32_t classes;
-  const float* weights;  // learned only: classes + 3
-  float bias;            // learned only
+  const float* weights;  // learned only: classes + 3, then the bias
 };
 
 struct GateDecision {
@@ -23,25 +22,26 @@ struct GateDecision {
   bool escalate;            // confidence is not at least the threshold
 };
 
-// The options' vectors as arrays: `thresholds` takes options.thresholds.size floats, `weights`
-// options.weights.size, and is kept by `params`. Returns nullptr, or why the gate cannot serve
-// `classes` logits.
-const char* PrepareGate(const GateOptions& options, int32_t classes, float* thresholds,
-                        float* weights, GateParams* params);
+// How many floats PrepareGate writes.
+size_t GateNumbers(const GateOptions& options);
+
+// Reads the options into `numbers`, which `params` keeps: first the options.thresholds.size
+// thresholds. Returns nullptr, or why the gate cannot serve `classes` logits.
+const char* PrepareGate(const GateOptions& options, int32_t classes, float* numbers,
+                        GateParams* params);
 
 // Returns nullptr, or what is wrong with `count` thresholds for `classes` classes.
 const char* CheckGateThresholds(const float* thresholds, size_t count, int32_t classes);
 
-// Bytes that the kernels need at `scratch`, aligned to 4.
-int32_t GateScratchSize(const GateParams& params);
-
 // `thresholds` holds one number, or one for each class, of which that of the predicted class
 // counts. The zero point of int8 logits plays no part: a softmax does not change when the same
-// number is added to all logits.
+// number is added to all logits. No scratch memory is needed.
 GateDecision GateFloat(const GateParams& params, const float* logits, const float* thresholds,
-                       size_t threshold_count, void* scratch);
+                       size_t threshold_count);
 GateDecision GateInt8(const GateParams& params, const int8_t* logits, float scale,
-                      const float* thresholds, size_t threshold_count, void* scratch);
+                      const float* thresholds, size_t threshold_count);
+
+constexpr int32_t GateScratchSize() { return 0; }
 
 }  // namespace bcnet
 

@@ -9,17 +9,14 @@ namespace {
 
 constexpr char kName[] = "BcnetGate";
 
+// The thresholds and the other numbers follow in memory.
 struct OpData {
   GateParams params;
-  const float* thresholds;
   int32_t threshold_count;
   float scale;  // of int8 logits; 0 for float32 ones
-  int scratch;
-};
 
-void* Init(TfLiteContext* context, const char*, size_t) {
-  return AllocatePersistent(context, sizeof(OpData));
-}
+  float* numbers() { return reinterpret_cast<float*>(this + 1); }
+};
 
 // The application's GateControl, or null.
 GateControl* Control(TfLiteContext* context) {
@@ -28,9 +25,7 @@ GateControl* Control(TfLiteContext* context) {
 }
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
-  if (node->user_data == nullptr) return Refuse(kName, node, "the arena is too small");
   if (!HasTensors(node, 1, 1)) return Refuse(kName, node, "there must be one input and one output");
-  OpData* data = static_cast<OpData*>(node->user_data);
   const TempTensor logits = TempTensor::Input(context, node, 0);
   const TempTensor escalate = TempTensor::Output(context, node, 0);
   if (!logits || !escalate) return Refuse(kName, node, "input or output is missing");
@@ -46,8 +41,8 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   }
   const int32_t classes = logits.dims()[1];
   const bool int8 = logits->type == kTfLiteInt8;
-  data->scale = int8 ? logits->params.scale : 0.0f;
-  if (int8 && (!IsFinite(data->scale) || data->scale <= 0.0f)) {
+  const float scale = int8 ? logits->params.scale : 0.0f;
+  if (int8 && (!IsFinite(scale) || scale <= 0.0f)) {
     return Refuse(kName, node, "int8 logits need a positive and finite scale");
   }
 
@@ -56,24 +51,24 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   const char* reason =
       ParseGateOptions(bytes, static_cast<size_t>(node->custom_initial_data_size), &options);
   if (reason != nullptr) return Refuse(kName, node, reason);
-  const size_t count = options.thresholds.size + options.weights.size;
-  float* numbers = static_cast<float*>(AllocatePersistent(context, count * sizeof(float)));
-  if (numbers == nullptr) return Refuse(kName, node, "the arena is too small");
-  reason = PrepareGate(options, classes, numbers, numbers + options.thresholds.size, &data->params);
+  auto* data = static_cast<OpData*>(
+      AllocatePersistent(context, sizeof(OpData) + GateNumbers(options) * sizeof(float)));
+  if (data == nullptr) return Refuse(kName, node, "the arena is too small");
+  reason = PrepareGate(options, classes, data->numbers(), &data->params);
   if (reason != nullptr) return Refuse(kName, node, reason);
-  data->thresholds = numbers;
   data->threshold_count = static_cast<int32_t>(options.thresholds.size);
+  data->scale = scale;
+  node->user_data = data;
   if (GateControl* control = Control(context)) {
-    control->model_thresholds = data->thresholds;
+    control->model_thresholds = data->numbers();
     control->model_threshold_count = data->threshold_count;
   }
-  return RequestScratch(context, GateScratchSize(data->params), &data->scratch);
+  return kTfLiteOk;
 }
 
 TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
-  const OpData& data = *static_cast<const OpData*>(node->user_data);
-  void* scratch = Scratch(context, data.scratch);
-  const float* thresholds = data.thresholds;
+  OpData& data = *static_cast<OpData*>(node->user_data);
+  const float* thresholds = data.numbers();
   size_t count = static_cast<size_t>(data.threshold_count);
   GateControl* control = Control(context);
   if (control != nullptr && control->thresholds != nullptr) {
@@ -85,8 +80,8 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
   const GateDecision decision =
       data.scale > 0.0f
           ? GateInt8(data.params, InputData<int8_t>(context, node, 0), data.scale, thresholds,
-                     count, scratch)
-          : GateFloat(data.params, InputData<float>(context, node, 0), thresholds, count, scratch);
+                     count)
+          : GateFloat(data.params, InputData<float>(context, node, 0), thresholds, count);
   *OutputData<bool>(context, node, 0) = decision.escalate;
   if (control != nullptr) {
     control->predicted_class = decision.predicted_class;
@@ -98,6 +93,6 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
 
 }  // namespace
 
-TFLMRegistration Register_BCNET_GATE() { return Registration(Init, Prepare, Eval); }
+TFLMRegistration Register_BCNET_GATE() { return Registration(nullptr, Prepare, Eval); }
 
 }  // namespace bcnet

@@ -1,8 +1,8 @@
 // The operators of binary and cooperating networks for TensorFlow Lite Micro. This is the only
 // header to include:
 //
-//   tflite::MicroMutableOpResolver<8> resolver;
-//   bcnet::RegisterBcnetOps(resolver);              // all five, or those that the model has:
+//   tflite::MicroMutableOpResolver<9> resolver;
+//   bcnet::RegisterBcnetOps(resolver);              // all six, or those that the model has:
 //   bcnet::RegisterBcnetOps<bcnet::kLceQuantize | bcnet::kLceBconv2d>(resolver);
 #ifndef TFLM_OPS_MICRO_BCNET_OPS_H_
 #define TFLM_OPS_MICRO_BCNET_OPS_H_
@@ -15,11 +15,12 @@
 namespace bcnet {
 
 // The operators by name in the flatbuffer. The first four are those of Larq Compute Engine.
-TFLMRegistration Register_LCE_QUANTIZE();     // "LceQuantize"
-TFLMRegistration Register_LCE_DEQUANTIZE();   // "LceDequantize"
-TFLMRegistration Register_LCE_BCONV_2D();     // "LceBconv2d"
-TFLMRegistration Register_LCE_BMAXPOOL_2D();  // "LceBMaxPool2d"
-TFLMRegistration Register_BCNET_GATE();       // "BcnetGate"
+TFLMRegistration Register_LCE_QUANTIZE();       // "LceQuantize"
+TFLMRegistration Register_LCE_DEQUANTIZE();     // "LceDequantize"
+TFLMRegistration Register_LCE_BCONV_2D();       // "LceBconv2d"
+TFLMRegistration Register_LCE_BMAXPOOL_2D();    // "LceBMaxPool2d"
+TFLMRegistration Register_BCNET_GATE();         // "BcnetGate"
+TFLMRegistration Register_BCNET_THERMOMETER();  // "BcnetThermometer"
 
 enum BcnetOps : uint32_t {
   kLceQuantize = 1,
@@ -27,7 +28,8 @@ enum BcnetOps : uint32_t {
   kLceBconv2d = 4,
   kLceBMaxPool2d = 8,
   kBcnetGate = 16,
-  kAllBcnetOps = 31,
+  kBcnetThermometer = 32,
+  kAllBcnetOps = 63,
 };
 
 // The working memory that each binary convolution may take in the arena, in bytes; the arena's plan
@@ -48,6 +50,8 @@ TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
   if constexpr ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D());
   if constexpr ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
   if constexpr ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
+  if constexpr ((kOps & kBcnetThermometer) != 0)
+    add("BcnetThermometer", Register_BCNET_THERMOMETER());
   return status;
 }
 

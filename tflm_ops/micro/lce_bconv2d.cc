@@ -27,11 +27,11 @@ struct OpData {
   Bconv2dPlan plan;
   Bconv2dOutput output;
   bool fixed_point;
+  int16_t scratch;  // index of the scratch buffer, -1 for none
   union {
     Bconv2dTransform transform;
     Bconv2dFixedTransform fixed_transform;
   };
-  int scratch;  // index of the scratch buffer, -1 for none
 };
 
 void* Init(TfLiteContext* context, const char*, size_t) {
@@ -146,7 +146,10 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   data->scratch = -1;
   data->plan = PlanBconv2d(data->params, data->output, scratch_budget);
   if (data->plan.scratch_bytes == 0) return kTfLiteOk;
-  return RequestScratch(context, data->plan.scratch_bytes, &data->scratch);
+  int scratch = -1;
+  const TfLiteStatus status = RequestScratch(context, data->plan.scratch_bytes, &scratch);
+  data->scratch = static_cast<int16_t>(scratch);
+  return status;
 }
 
 TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {

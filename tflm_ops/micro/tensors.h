@@ -72,7 +72,10 @@ void* Scratch(TfLiteContext* context, int index);
 // The pointer that the application gave the interpreter, or null.
 void* ExternalContext(TfLiteContext* context);
 
-// The data of a tensor in Eval.
+// The dimensions and the data of a tensor in Eval.
+inline const int* InputDims(TfLiteContext* context, const TfLiteNode* node, int index) {
+  return context->GetEvalTensor(context, node->inputs->data[index])->dims->data;
+}
 template <typename T>
 const T* InputData(TfLiteContext* context, const TfLiteNode* node, int index) {
   return static_cast<const T*>(
@@ -83,7 +86,8 @@ T* OutputData(TfLiteContext* context, const TfLiteNode* node, int index) {
   return static_cast<T*>(context->GetEvalTensor(context, node->outputs->data[index])->data.data);
 }
 
-// An operator of three functions; its name is set where it is added to a resolver.
+// An operator of three functions, of which `init` may be null; its name is set where it is added to
+// a resolver.
 inline TFLMRegistration Registration(void* (*init)(TfLiteContext*, const char*, size_t),
                                      TfLiteStatus (*prepare)(TfLiteContext*, TfLiteNode*),
                                      TfLiteStatus (*eval)(TfLiteContext*, TfLiteNode*)) {

@@ -7,6 +7,7 @@
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/tests/fuzz_input.h"
 
 namespace {
@@ -139,29 +140,58 @@ void FuzzGate(Bytes bytes) {
   bcnet::GateOptions options;
   bcnet::GateParams params;
   if (bcnet::ParseGateOptions(bytes.data(), bytes.size(), &options) != nullptr) return;
-  std::vector<float> thresholds(options.thresholds.size), weights(options.weights.size);
-  if (bcnet::PrepareGate(options, classes, thresholds.data(), weights.data(), &params) != nullptr)
-    return;
+  std::vector<float> numbers(bcnet::GateNumbers(options));
+  if (bcnet::PrepareGate(options, classes, numbers.data(), &params) != nullptr) return;
   if (logits.empty()) return;
-  std::vector<uint8_t> scratch(static_cast<size_t>(bcnet::GateScratchSize(params)));
+  const size_t thresholds = options.thresholds.size;
   const auto check = [&](const bcnet::GateDecision& decision) {
     Require(decision.predicted_class >= 0 && decision.predicted_class < classes);
     Require(std::isnan(decision.confidence) ||
             (decision.confidence >= 0.0f && decision.confidence <= 1.0001f));
     Require(!std::isnan(decision.confidence) || decision.escalate);
   };
-  check(bcnet::GateFloat(params, As<float>(logits), thresholds.data(), thresholds.size(),
-                         scratch.data()));
+  check(bcnet::GateFloat(params, As<float>(logits), numbers.data(), thresholds));
   if (!(scale > 0.0f) || std::isinf(scale)) return;
-  check(bcnet::GateInt8(params, As<int8_t>(logits), scale, thresholds.data(), thresholds.size(),
-                        scratch.data()));
+  check(bcnet::GateInt8(params, As<int8_t>(logits), scale, numbers.data(), thresholds));
+}
+
+void FuzzThermometer(Bytes bytes) {
+  const int32_t planes = bytes.Number(1, 70);
+  int32_t input_dims[4], output_dims[4];
+  for (int32_t& dim : input_dims) dim = bytes.Number(1, 5);
+  const int64_t count = int64_t{input_dims[3]} * planes;
+  if (count < 0 || count > fuzz::kMaxElements) return;
+  for (int i = 0; i < 3; ++i) output_dims[i] = input_dims[i];
+  output_dims[3] = bcnet::BitpackedWords(static_cast<int32_t>(count));
+  const int32_t index = bytes.Number(0, 63);
+  if (index >= 0 && index < 4) output_dims[index] = bytes.Number(0, 9);
+  const bool in_range = bytes.Take<uint8_t>() % 8 != 0;
+  auto vector = bytes.Fill(static_cast<size_t>(count) * 4);
+  int32_t* thresholds = As<int32_t>(vector);
+  for (int64_t i = 0; in_range && i < count; ++i) thresholds[i] = thresholds[i] % 129;
+  const int32_t bits = static_cast<int32_t>(count);
+  if (bcnet::CheckThermometer(input_dims, output_dims, thresholds, bits) != nullptr) return;
+  if (!fuzz::IsSmall(input_dims) || !fuzz::IsSmall(output_dims)) return;
+  auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(input_dims, 4)));
+  const int32_t words = output_dims[3];
+  std::vector<uint32_t> output(static_cast<size_t>(bcnet::ElementCount(output_dims, 4)));
+  bcnet::Thermometer(input_dims[0] * input_dims[1] * input_dims[2], input_dims[3],
+                     As<int8_t>(input), thresholds, bits, output.data());
+  for (size_t i = 0; i < output.size() * 32; ++i) {
+    const int64_t pixel = static_cast<int64_t>(i) / (words * 32);
+    const int64_t bit = static_cast<int64_t>(i) % (words * 32);
+    const bool is_set = (output[i / 32] >> (i % 32)) & 1;
+    const auto at = static_cast<size_t>(pixel * input_dims[3] + bit / planes);
+    Require(is_set == (bit < count && As<int8_t>(input)[at] < thresholds[bit]));
+  }
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes(data, size);
-  switch (bytes.Take<uint8_t>() % 4) {
+  const uint8_t which = bytes.Take<uint8_t>();
+  switch (which < 240 ? which % 4 : 4) {
     case 0:
       FuzzConvolution(bytes);
       break;
@@ -171,8 +201,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 2:
       FuzzQuantize(bytes);
       break;
-    default:
+    case 3:
       FuzzGate(bytes);
+      break;
+    default:
+      FuzzThermometer(bytes);
   }
   return 0;
 }

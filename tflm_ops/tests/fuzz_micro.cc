@@ -219,8 +219,10 @@ void Run(Context* context, const TFLMRegistration& registration,
   node.outputs = reinterpret_cast<TfLiteIntArray*>(outputs.data());
   node.custom_initial_data = used.data();
   node.custom_initial_data_size = static_cast<int>(used.size());
-  node.user_data =
-      registration.init(&tflite_context, reinterpret_cast<const char*>(used.data()), used.size());
+  if (registration.init != nullptr) {
+    node.user_data =
+        registration.init(&tflite_context, reinterpret_cast<const char*>(used.data()), used.size());
+  }
   const TfLiteStatus prepared = registration.prepare(&tflite_context, &node);
   if (context->temporaries != 0) std::abort();
   if (prepared == kTfLiteOk) registration.invoke(&tflite_context, &node);
@@ -231,7 +233,8 @@ void Run(Context* context, const TFLMRegistration& registration,
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes(data, size);
   Context context;
-  switch (bytes.Take<uint8_t>() % 5) {
+  const uint8_t which = bytes.Take<uint8_t>();
+  switch (which < 240 ? which % 5 : 5) {
     case 0: {
       const fuzz::Convolution c = fuzz::TakeConvolution(&bytes);
       if (!fuzz::IsSmall(c.input) || !fuzz::IsSmall(c.filter) || !fuzz::IsSmall(c.output)) return 0;
@@ -277,7 +280,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           {}, {0}, &bytes);
       break;
     }
-    default: {
+    case 4: {
       const int32_t classes = 1 + bytes.Take<uint8_t>() % 12;
       bcnet::GateControl control;
       std::vector<float> own(bytes.Take<uint8_t>() % 3 == 0 ? static_cast<size_t>(classes) : 1,
@@ -292,6 +295,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (!AddTensor(&context, &bytes, type, {1, classes}, false)) return 0;
       if (!AddTensor(&context, &bytes, kTfLiteBool, {1}, false)) return 0;
       Run(&context, bcnet::Register_BCNET_GATE(), options, {0}, &bytes);
+      break;
+    }
+    default: {
+      const int32_t channels = 1 + bytes.Take<uint8_t>() % 4;
+      const int32_t count = channels * (bytes.Number(1, 40) % 1000);
+      std::vector<int> shape = {1, bytes.Number(1, 5), bytes.Number(1, 5), channels};
+      std::vector<int> packed = shape;
+      packed[3] = bcnet::BitpackedWords(count < 1 ? 1 : count);
+      if (!AddTensor(&context, &bytes, kTfLiteInt8, shape, false)) return 0;
+      if (!AddTensor(&context, &bytes, kTfLiteInt32, {count}, true)) return 0;
+      FuzzTensor& thresholds = context.tensors.back();
+      const bool in_range = bytes.Take<uint8_t>() % 8 != 0;
+      for (size_t i = 0; in_range && i + 4 <= thresholds.bytes; i += 4) {
+        int32_t value;
+        std::memcpy(&value, &thresholds.data[i], 4);
+        value %= 129;
+        std::memcpy(&thresholds.data[i], &value, 4);
+      }
+      if (!AddTensor(&context, &bytes, kTfLiteInt32, packed, false)) return 0;
+      Run(&context, bcnet::Register_BCNET_THERMOMETER(), {}, {0, 1}, &bytes);
     }
   }
   return 0;

@@ -12,6 +12,7 @@
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/tests/platform.h"
 
 namespace {
@@ -21,7 +22,7 @@ constexpr uint8_t kGuard = 0xA5;
 constexpr size_t kGuardSize = 16;
 constexpr int32_t kScratchBudget = 64 * 1024;
 
-enum Operator : uint32_t { kQuantize = 1, kDequantize, kBMaxPool2d, kBconv2d, kGate };
+enum Operator : uint32_t { kQuantize = 1, kDequantize, kBMaxPool2d, kBconv2d, kGate, kThermometer };
 enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
 
 struct Block {
@@ -222,24 +223,36 @@ const char* TestGate(const Block* blocks) {
   if (const char* reason =
           bcnet::ParseGateOptions(blocks[1].as<uint8_t>(), blocks[1].size, &options))
     return reason;
-  float* thresholds =
-      static_cast<float*>(platform::Allocate(options.thresholds.size * sizeof(float)));
-  float* weights = static_cast<float*>(platform::Allocate(options.weights.size * sizeof(float)));
-  if (thresholds == nullptr || weights == nullptr) return "no memory";
-  if (const char* reason = bcnet::PrepareGate(options, classes, thresholds, weights, &params))
+  float* numbers_read =
+      static_cast<float*>(platform::Allocate(bcnet::GateNumbers(options) * sizeof(float)));
+  if (numbers_read == nullptr) return "no memory";
+  if (const char* reason = bcnet::PrepareGate(options, classes, numbers_read, &params))
     return reason;
-  void* scratch = platform::Allocate(static_cast<size_t>(bcnet::GateScratchSize(params)));
-  if (scratch == nullptr) return "no memory";
+  const float* thresholds = numbers_read;
   const size_t count = options.thresholds.size;
   const bcnet::GateDecision decision =
-      numbers[0] == kInt8
-          ? bcnet::GateInt8(params, blocks[2].as<int8_t>(), BitsToFloat(numbers[2]), thresholds,
-                            count, scratch)
-          : bcnet::GateFloat(params, blocks[2].as<float>(), thresholds, count, scratch);
+      numbers[0] == kInt8 ? bcnet::GateInt8(params, blocks[2].as<int8_t>(), BitsToFloat(numbers[2]),
+                                            thresholds, count)
+                          : bcnet::GateFloat(params, blocks[2].as<float>(), thresholds, count);
   if (decision.predicted_class != numbers[3]) return "wrong class";
   if (std::fabs(decision.confidence - BitsToFloat(numbers[4])) > 1e-5f) return "wrong confidence";
   const float threshold = thresholds[count == 1 ? 0 : decision.predicted_class];
   return decision.escalate == (decision.confidence < threshold) ? nullptr : "wrong decision";
+}
+
+// numbers: input dimensions, output dimensions. Blocks: numbers, input, thresholds, expected
+// output.
+const char* TestThermometer(const Block* blocks) {
+  const int32_t* dims = blocks[0].as<int32_t>();
+  const int32_t* thresholds = blocks[2].as<int32_t>();
+  const int32_t count = static_cast<int32_t>(blocks[2].size / sizeof(int32_t));
+  if (const char* reason = bcnet::CheckThermometer(dims, dims + 4, thresholds, count))
+    return reason;
+  uint32_t* output = static_cast<uint32_t*>(Output(blocks[3]));
+  if (output == nullptr) return "no memory";
+  bcnet::Thermometer(dims[0] * dims[1] * dims[2], dims[3], blocks[1].as<int8_t>(), thresholds,
+                     count, output);
+  return Same(output, blocks[3]) ? nullptr : "wrong output";
 }
 
 const char* Test(uint32_t operation, const Block* blocks, uint32_t count) {
@@ -248,6 +261,7 @@ const char* Test(uint32_t operation, const Block* blocks, uint32_t count) {
   if (operation == kBMaxPool2d && count == 4) return TestBMaxPool2d(blocks);
   if (operation == kBconv2d && count == 8) return TestBconv2d(blocks);
   if (operation == kGate && count == 3) return TestGate(blocks);
+  if (operation == kThermometer && count == 4) return TestThermometer(blocks);
   return "no such case";
 }
 
