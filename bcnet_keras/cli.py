@@ -152,7 +152,7 @@ def _define_convert_flags(values):
         "gate",
         "custom",
         ["custom", "builtin"],
-        "Gate as one custom operator, or in builtin operators.",
+        "Gate and thermometer as custom operators, or in builtin ones.",
         flag_values=values,
     )
     flags.DEFINE_list(

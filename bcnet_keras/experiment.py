@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from bcnet_keras import datasets
 from bcnet_keras.confidence import answers, calibrate, curve, operating_point
-from bcnet_keras.convert import convert, convert_parts
+from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.model import BCNet, rescale
@@ -125,7 +125,7 @@ def run(settings, folder, verbose="auto"):
             settings.max_cost, settings.min_accuracy
         )
         candidate.threshold = picked
-        files[name] = convert(candidate, gate="builtin", parts=parts[name])
+        files[name] = convert(candidate, parts=parts[name])
         given = answers(candidate, batches["test"])
         test_curve = curve(given, relative, settings.core, len(names) if settings.per_class else None)
         curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]
@@ -139,8 +139,6 @@ def run(settings, folder, verbose="auto"):
     for name, flatbuffer in files.items():
         rows[name] = {**_measured(flatbuffer, data.test, verbose), **rows.get(name, {})}
     rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
-    custom = convert(pair, parts=pair_parts)
-    rows["bcnet"]["flash_bytes"] = len(custom)
 
     results = {
         "rows": {name: rows[name] for name in ("int8", "binary", "coopnet", "cascade", "bcnet")},
@@ -163,8 +161,8 @@ def run(settings, folder, verbose="auto"):
     (folder / "results.json").unlink(missing_ok=True)
     with replace_when_done(folder / "pair.keras") as path:
         pair.save(path)
-    write_atomic(folder / "pair.tflite", custom)
-    write_atomic(folder / "pair_builtin.tflite", files["bcnet"])
+    write_atomic(folder / "pair.tflite", files["bcnet"])
+    write_atomic(folder / "pair_builtin.tflite", replace_gate(files["bcnet"], "builtin"))
     write_atomic(folder / "int8.tflite", files["int8"])
     write_atomic(folder / "binary.tflite", files["binary"])
     with replace_when_done(folder / "accuracy_cost.png") as path:
@@ -253,7 +251,10 @@ def _relative_cost(pair, parts, int8_flatbuffer, core):
 
 
 def _measured(flatbuffer, test, verbose):
-    """Accuracy and escalation of a flatbuffer on the test set in the interpreter, and what it costs."""
+    """Accuracy and escalation of a flatbuffer on the test set, and what it costs on the device.
+
+    The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
+    """
     prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
     counted = cost(flatbuffer)
     gated = prediction.escalated is not None

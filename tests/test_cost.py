@@ -26,6 +26,19 @@ BINARY_CONVOLUTIONS = {
     (8, 128, 128, 3): (0.2315, 0.1293, 0.1292, 0.1292, 0.0395 + 550 * 144 / 9437184),
     (8, 128, 128, 1): (0.2754, 0.1565, 0.1564, 0.1578, 0.0500 + 550 * 16 / 1048576),
 }
+# Instructions of the whole operator BcnetThermometer: (height and width, channels, planes) -> figures on CORES.
+THERMOMETERS = {
+    (8, 1, 15): (4664, 2788, 2862, 2783, 2800),
+    (8, 1, 32): (8983, 5376, 5524, 5366, 5401),
+    (32, 3, 10): (144321, 88379, 85325, 85295, 82252),
+    (32, 3, 21): (299641, 187976, 191083, 186926, 182904),
+    (28, 1, 8): (31692, 19638, 19641, 19633, 18857),
+    (16, 3, 32): (97715, 62650, 64234, 62620, 62721),
+    (16, 1, 40): (43204, 27685, 28219, 27671, 27456),
+    (16, 2, 8): (20709, 13110, 13114, 13102, 12607),
+}
+# Instructions of the interpreter from one operator to the next, an estimate.
+INTERPRETER = {core: 400 if core == "cortex-m0plus" else 250 for core in CORES}
 # Millions of instructions of one inference in TensorFlow Lite Micro.
 MLPERF_TINY = {
     "pretrainedResnet_quant": {"cortex-m4": 29.87, "cortex-m7": 29.94, "cortex-m55": 4.81},
@@ -69,6 +82,22 @@ def test_binary_convolutions_match_the_counts(layer):
     assert op.macs == size**2 * channels * filters * kernel**2
     figures = [op.instructions[core] / op.macs for core in CORES]
     assert figures == pytest.approx(BINARY_CONVOLUTIONS[layer], rel=0.05)
+
+
+@pytest.mark.parametrize("encoding", THERMOMETERS, ids=str)
+def test_thermometer_matches_the_counts(encoding):
+    size, channels, planes = encoding
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    image = builder.tensor(graph, "image", schema.TensorType.INT8, [1, size, size, channels], (1.0, 0))
+    thresholds = builder.constant(graph, "thresholds", np.zeros(channels * planes, np.int32))
+    words = -(-channels * planes // 32)
+    bits = builder.tensor(graph, "bits", schema.TensorType.INT32, [1, size, size, words])
+    builder.operator(graph, b"BcnetThermometer", [image, thresholds], [bits])
+    graph.inputs, graph.outputs = np.array([image], np.int32), np.array([bits], np.int32)
+    (op,) = cost(builder.finish()).ops
+    figures = [op.instructions[core] - INTERPRETER[core] for core in CORES]
+    assert op.macs == 0 and figures == pytest.approx(THERMOMETERS[encoding], rel=0.05)
 
 
 def test_fully_connected_matches_the_count(make_part):

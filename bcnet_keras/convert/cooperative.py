@@ -22,6 +22,7 @@ from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.flatbuffer import schema
 from bcnet_keras.convert.gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_builtin, add_custom, check_threshold, read_gate
 from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.thermometer import THERMOMETER, expand_model, fuse, fuse_model
 
 METADATA = "bcnet"
 FORMAT_VERSION = 1
@@ -48,7 +49,8 @@ def convert(pair, gate="custom", parts=None, threshold=None):
 
     Arguments:
       pair: a `bcnet_keras.BCNet`, trained and with a threshold.
-      gate: "custom" for one `BcnetGate` operator, or "builtin" for standard operators that need no plug-in.
+      gate: "custom" for the operators `BcnetGate` and, behind a `ThermometerEncoding`, `BcnetThermometer`; or "builtin"
+        for those of TensorFlow Lite and Larq Compute Engine in their place.
       parts: what `convert_parts(pair)` gave, when it is at hand; the nets are then not converted again.
       threshold: in place of the pair's own, a number in [0, 1] or one a class.
 
@@ -78,10 +80,14 @@ def convert(pair, gate="custom", parts=None, threshold=None):
 
 
 def convert_parts(pair):
-    """Converts the two nets of a pair alone: (binary flatbuffer, int8 flatbuffer), each `image` -> `logits` in int8."""
+    """Converts the two nets of a pair alone: (binary flatbuffer, int8 flatbuffer), each `image` -> `logits` in int8.
+
+    A `ThermometerEncoding` of the binary net becomes the operator `BcnetThermometer`; `thermometer.expand` writes it in
+    those of Larq Compute Engine.
+    """
     record = _record(pair)
     return (
-        _single(convert_binary(pair.binary), "binary", record),
+        _single(fuse(convert_binary(pair.binary)), "binary", record),
         _single(convert_int8(pair.int8, pair.input_range), "int8", record),
     )
 
@@ -93,7 +99,7 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
       binary, int8: bytes of flatbuffers with one int8 input [1, h, w, c], the same in both, and one int8 output
         [1, classes].
       gate: a `Gate` over the binary logits b.
-      kind: "custom" or "builtin".
+      kind: "custom" or "builtin", see `convert`.
       combine: escalated answers are boost * b + q ("sum") or q ("swap"), with q the int8 logits.
       boost: factor on b, 0 or more.
       output_range: (lowest, highest) real logit of the output; None for a range wide enough for every answer.
@@ -109,6 +115,7 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
     if not (np.isfinite(boost) and boost >= 0):
         raise ValueError(f"the boost must be 0 or more and finite, got {boost}")
     models = flatbuffer.read(binary), flatbuffer.read(int8)
+    _write_thermometer(models[0], kind)
     (image, logits), (_, int8_logits) = _fitting(models)
     record = {**(record or {}), "combine": combine, "boost": boost}
     names = record.get("class_names")
@@ -152,14 +159,16 @@ def set_threshold(data, threshold):
 
 
 def replace_gate(data, gate):
-    """Returns the merged flatbuffer `data` with its gate as a "custom" operator or in "builtin" ones.
+    """Returns the merged flatbuffer `data` with gate and thermometer as "custom" operators or in "builtin" ones.
 
     Nothing is lost: there and back gives the same bytes.
     """
     if gate not in KINDS:
         raise ValueError(f"unknown gate {gate!r}: expected one of {', '.join(KINDS)}")
     model = flatbuffer.read(data)
-    return _with_gate(model, gate, _gate(model)[1])
+    _, read = _gate(model)
+    _write_thermometer(model, gate)
+    return _with_gate(model, gate, read)
 
 
 def metadata(model):
@@ -232,7 +241,7 @@ def _interface(model, what):
         raise ValueError(f"the {what} net must have one input and one output, found {found}")
     for operator in graph.operators:
         name = flatbuffer.op_name(model, operator)
-        if name not in LCE_OPS and name not in _MICRO_OPS.split():
+        if name not in LCE_OPS | {THERMOMETER} and name not in _MICRO_OPS.split():
             raise ValueError(f"the {what} net has the operator {name}, which TensorFlow Lite Micro lacks; replace it")
         if operator.outputs[0] == graph.outputs[0] and name == "SOFTMAX":
             raise ValueError(f"the {what} net ends in a softmax; take it away: the pair works on logits")
@@ -265,6 +274,13 @@ def _fitting(models):
             f"({int8_scale:.6g}, {int8_zero}); train both with the same input range"
         )
     return interfaces
+
+
+def _write_thermometer(model, kind):
+    """Writes the thermometer encoding of a `schema.ModelT` as the operators of `kind`, in place."""
+    fuse_model(model)
+    if kind == "builtin":  # by way of the custom operator, so that the result does not depend on the form before
+        expand_model(model)
 
 
 def _add_escalate(builder, graph, model, logits, boost, output):

@@ -114,6 +114,25 @@ def write(model):
     return bytes(builder.Output())
 
 
+def rewrite(model):
+    """Packs a `schema.ModelT` into bytes without tensors, buffers and operator codes that nothing uses."""
+    builder, indices = Builder(model.description), []
+    for number, source in enumerate(model.subgraphs):
+        graph = builder.subgraph(source.name)
+        indices.append(builder.splice(graph, model, number))
+        graph.inputs, graph.outputs = indices[-1][source.inputs], indices[-1][source.outputs]
+    for signature in model.signatureDefs:
+        new = indices[signature.subgraphIndex]
+        inputs, outputs = (
+            {entry.name: new[entry.tensorIndex] for entry in entries}
+            for entries in (signature.inputs, signature.outputs)
+        )
+        builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
+    for entry in model.metadata:
+        builder.metadata(entry.name, metadata(model, text(entry.name)))
+    return builder.finish()
+
+
 def op_name(model, operator):
     """The name of an operator: that of the builtin (`CONV_2D`) or of the custom op (`LceBconv2d`)."""
     code = model.operatorCodes[operator.opcodeIndex]
@@ -198,6 +217,13 @@ class Builder:
         self._buffers = {b"": 0}
         self._codes = {}
 
+    @classmethod
+    def extending(cls, model):
+        """A builder that appends to `model`, a `schema.ModelT`, in place."""
+        builder = cls(model.description)
+        builder.model, builder._buffers = model, {}
+        return builder
+
     def buffer(self, data):
         """Index of the buffer that holds `data` (bytes, array or None)."""
         data = b"" if data is None else data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
@@ -256,13 +282,15 @@ class Builder:
     def splice(self, subgraph, model, source=0, prefix="", leave_out=lambda name: False):
         """Copies subgraph `source` of `model` into `subgraph`; the names of its tensors get `prefix`.
 
-        Tensors whose name `leave_out` accepts are left out, and with them the operators that write them.
+        Tensors whose name `leave_out` accepts are left out, and with them the operators that write them; so are tensors
+        that nothing uses.
         Returns the new indices of the tensors: an int for each tensor of the source, -1 for one left out.
         """
         graph = model.subgraphs[source]
         indices = np.full(len(graph.tensors), -1, np.int32)
+        used = {index for holder in (graph, *graph.operators) for index in (*holder.inputs, *holder.outputs)}
         for index, tensor in enumerate(graph.tensors):
-            if leave_out(text(tensor.name)):
+            if index not in used or leave_out(text(tensor.name)):
                 continue
             copied = copy.deepcopy(tensor)
             copied.name = prefix + text(tensor.name)

@@ -4,6 +4,7 @@ import numpy as np
 
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.convert.cooperative import LCE_OPS, has_custom_gate, replace_gate
+from bcnet_keras.convert.thermometer import expand
 from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime.base import BaseInterpreter
 
@@ -11,7 +12,7 @@ from bcnet_keras.runtime.base import BaseInterpreter
 class Interpreter(BaseInterpreter):
     """TensorFlow Lite's interpreter for a flatbuffer of `bcnet_keras.convert`, or any int8 classifier of images.
 
-    A `BcnetGate` operator is replaced by the builtin operators that do the same.
+    `BcnetGate` and `BcnetThermometer` are replaced by operators of TensorFlow Lite and LCE that do the same.
 
     Arguments:
       source: the flatbuffer's bytes or its path.
@@ -27,7 +28,7 @@ class Interpreter(BaseInterpreter):
 
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
             raise ValueError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
-        model = flatbuffer.read(flatbuffer.load(source))
+        model = flatbuffer.read(expand(flatbuffer.load(source)))
         if has_custom_gate(model):
             model = flatbuffer.read(replace_gate(flatbuffer.write(model), "builtin"))
         missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)

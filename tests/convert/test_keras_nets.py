@@ -11,6 +11,7 @@ from bcnet_keras.convert import convert_parts, flatbuffer, get_threshold, merge
 from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.cooperative import metadata
 from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.thermometer import expand
 from bcnet_keras.cost import CORES, cost, pair_cost
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
@@ -115,7 +116,7 @@ def test_binary_part_is_the_same_with_reference_kernels(parts):
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
     codes = (raw_images(100, 3)[0].astype(int) - 128).astype(np.int8)
-    expected = Interpreter(parts[0], use_reference_bconv=True).predict(codes)
+    expected = Interpreter(expand(parts[0]), use_reference_bconv=True).predict(codes)
     np.testing.assert_array_equal(tflite.Interpreter(parts[0])._run(codes)[0], expected)
 
 

@@ -14,7 +14,7 @@ from bcnet_keras.convert import convert_parts, flatbuffer, merge
 from bcnet_keras.convert.gate import Gate
 from bcnet_keras.networks import NETWORKS
 from bcnet_keras.quiet import quiet
-from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.runtime import plugin, tflite, tflm
 from bcnet_keras.twins import int8_twin
 
 pytestmark = needs_tflm
@@ -130,7 +130,11 @@ def test_one_arena_serves_both_nets(parts):
     """The activations of the two nets overlap; what adds up are the records of operators and tensors, which weigh much
     in nets as small as these (and less on a core with pointers of 32 bits)."""
     gate = Gate.create(CLASSES, "score_margin", 0.5)
-    models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
+    plugin.load().bcnet_set_bconv2d_scratch_budget(0)  # what faster convolutions take comes on top
+    try:
+        models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
+    finally:
+        plugin.load().bcnet_set_bconv2d_scratch_budget(48 << 10)
     planned = []
     for model in models:
         with quiet() as said:
@@ -139,7 +143,7 @@ def test_one_arena_serves_both_nets(parts):
     total = [model.arena_bytes for model in models]
     print(f"arena bytes of binary, int8, merged: {total}, of which activations {planned}")
     assert planned[2] <= 1.25 * max(planned[:2])
-    assert total[2] <= 1.35 * max(total[:2]) and total[2] < total[0] + total[1]
+    assert total[2] <= 1.25 * max(total[:2])
 
 
 def test_threshold_of_a_pair_is_set_without_another_file(parts, images):
