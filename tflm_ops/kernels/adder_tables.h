@@ -23,6 +23,9 @@
 namespace bcnet {
 namespace sliced {
 
+// Blocks of nodes of one full adder lie one after the other. Those of nodes of two, which serve 3x3
+// and 1x1 kernels, lie in nines, whose entries are interleaved: the entries of the nine taps are at
+// distances that a load instruction can hold.
 template <int kInputs>
 struct Tables {
   static_assert(kInputs == 3 || kInputs == 5, "a node is one or two full adders");
@@ -30,13 +33,27 @@ struct Tables {
   static constexpr int kEntries = 1 << kInputs;
   static constexpr int kEntryWords = kInputs / 2;
   static constexpr int kBlockWords = kNodes * kEntries * kEntryWords;
+  static constexpr int kTogether = kInputs == 3 ? 1 : 9;  // blocks that are interleaved
+  // In words: from entry to entry of a node, and from node to node.
+  static constexpr int kEntryStep = kTogether * kEntryWords;
+  static constexpr int kNodeStep = kEntries * kEntryStep;
+  // From an entry of the last node for an even parity before to that for an odd one.
+  static constexpr int kOdd = kEntries / 2 * kEntryStep;
 
-  // The entries that an input word chooses, as addresses in the tables of the first tap: those of
-  // another tap lie at a fixed distance. The last node's is the one for an even parity of the
-  // blocks before.
+  // The place of the tables of a block.
+  static constexpr int Place(int block) {
+    return block / kTogether * (kTogether * kBlockWords) + block % kTogether * kEntryWords;
+  }
+  // Words of the tables of `blocks` blocks.
+  static constexpr int64_t Size(int64_t blocks) {
+    return (blocks + kTogether - 1) / kTogether * (kTogether * kBlockWords);
+  }
+
+  // The entries that an input word chooses, as addresses in the tables of one block: those of
+  // another block lie at a fixed distance. The last node's is the one for an even parity before.
   struct Index {
     const uint32_t* entry[kNodes];
-    ptrdiff_t odd;  // words from there to the entry of an odd parity, or 0 if the word's is even
+    ptrdiff_t odd;  // kOdd when the word's parity is odd, or 0
   };
 };
 
@@ -54,10 +71,11 @@ BCNET_INLINE void Carries(uint32_t a, uint32_t b, uint32_t c, uint32_t carries[8
   carries[3] = ~carries[6];
 }
 
-// Writes the table of a node; entries are `kStride` entries apart. Returns the sum.
-template <int kInputs, int kStride, bool kLast>
+// Writes the table of a node and returns the sum.
+template <int kInputs, bool kLast>
 BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t inputs[]) {
   constexpr int kTop = kInputs - 1;
+  constexpr int kStep = Tables<kInputs>::kEntryStep;
   // In the last node the last input flips with its own parity, not with the last two of p.
   const auto place = [](int choice) {
     return kLast ? choice ^ ((choice >> (kTop - 1) & 1) << kTop) : choice;
@@ -67,23 +85,30 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
   sum ^= inputs[0] ^ inputs[1];
   if constexpr (kInputs == 3) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) table[place(i) * kStride] = first[i];
+    for (int i = 0; i < 8; ++i) table[place(i) * kStep] = first[i];
   } else {
     uint32_t second[8];
     Carries(sum, inputs[2], inputs[3], second);
     sum ^= inputs[2] ^ inputs[3];
+    // All places are within a short distance from one in the middle.
+    constexpr int kMiddle = 17;
+    uint32_t* middle = table + kMiddle * kStep;
+#if defined(__thumb2__)
+    __asm__("" : "+r"(middle));  // not to be computed anew for each
+#endif
     // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
+    const auto entry = [&](int choice) {
+      const int at = place(choice);
+      return at < 3 ? table + at * kStep : middle + (at - kMiddle) * kStep;
+    };
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < 8; j += 2) {
-        const uint32_t x = first[i], p = first[i] ^ second[j];
-        uint32_t* entry = table + 2 * kStride * place(i | j << 2);
-        entry[0] = x;
-        entry[1] = p;
-        entry = table + 2 * kStride * place((i | j << 2) ^ 21);
-        entry[0] = ~x;
-        entry[1] = p;
+        const int choice = i | j << 2;
+        const uint32_t p = first[i] ^ second[j];
+        Store(first[i], p, entry(choice));
+        Store(~first[i], p, entry(choice ^ 21));
       }
     }
   }
@@ -92,12 +117,11 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
 
 // Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride].
 // `sum` is what the block before leaves over, the result what this one does.
-template <int kInputs, int kStride>
+template <int kInputs>
 BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_t row_stride,
                                    uint32_t sum) {
   using T = Tables<kInputs>;
   constexpr int kNew = kInputs - 1;
-  constexpr int kNodeWords = T::kEntries * T::kEntryWords * kStride;
   uint32_t bytes[32];
   GatherBytes(rows, row_stride, bytes);
   uint32_t held[kNew] = {};  // inputs of the node that begins in one eight of columns and ends in
@@ -110,45 +134,38 @@ BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_
       chain = columns[0];
     } else {
       held[kNew - 1] = columns[0];
-      chain = BuildNode<kInputs, kStride, false>(table, chain, held);
-      table += kNodeWords;
+      chain = BuildNode<kInputs, false>(table, chain, held);
+      table += T::kNodeStep;
     }
     for (int i = 1; i + kNew <= 8; i += kNew) {
-      chain = BuildNode<kInputs, kStride, false>(table, chain, columns + i);
-      table += kNodeWords;
+      chain = BuildNode<kInputs, false>(table, chain, columns + i);
+      table += T::kNodeStep;
     }
     for (int i = 0; i < kNew - 1; ++i) held[i] = columns[8 - (kNew - 1) + i];
   }
   held[kNew - 1] = sum;
-  return BuildNode<kInputs, kStride, true>(table, chain, held);
+  return BuildNode<kInputs, true>(table, chain, held);
 }
 
 // The entries that the input word `x` chooses in tables at `table`.
-template <int kInputs, int kStride>
+template <int kInputs>
 BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
                             typename Tables<kInputs>::Index* index) {
   using T = Tables<kInputs>;
   uint32_t p = x;
 #pragma GCC unroll 5
   for (int shift = 1; shift < 32; shift *= 2) p ^= p << shift;
-  index->odd = (p >> 31) * (T::kEntries / 2 * kStride * T::kEntryWords);
+  index->odd = (p >> 31) * T::kOdd;
+  uint32_t step = T::kEntryStep * sizeof(uint32_t);
+#if defined(__GNUC__)
+  __asm__("" : "+r"(step));  // a multiply-accumulate is shorter than shifts and additions
+#endif
 #pragma GCC unroll 16
   for (int node = 0; node < T::kNodes; ++node) {
     const uint32_t choice = (p >> (kInputs - 1) * node) & (T::kEntries - 1);
-    index->entry[node] = table + choice * (kStride * T::kEntryWords);
-    table += T::kEntries * kStride * T::kEntryWords;
-  }
-}
-
-// The carries of the two full adders that the even node `node` begins.
-template <int kInputs>
-BCNET_INLINE Pair LookUp(const typename Tables<kInputs>::Index& index, int two, ptrdiff_t tap) {
-  if constexpr (kInputs == 3) {
-    const uint32_t x = index.entry[2 * two][tap];
-    return {x, x ^ index.entry[2 * two + 1][tap]};
-  } else {
-    const uint32_t* entry = index.entry[two] + 2 * tap;
-    return {entry[0], entry[1]};
+    index->entry[node] =
+        reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) + choice * step);
+    table += T::kNodeStep;
   }
 }
 

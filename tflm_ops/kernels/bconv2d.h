@@ -43,10 +43,11 @@ enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
-  int8_t table_inputs;    // of kSliced
+  bool pair_tables;       // of kSliced: tables of two full adders, or of one
   int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
-  // How kSliced uses them: rows of the input and outputs of a row whose choices of entries in the
-  // tables are kept at a time.
+  // How kSliced uses them: words of input channels that have tables at a time, rows of the input
+  // and outputs of a row that are worked on at a time.
+  int32_t part_words;
   int32_t index_rows;
   int32_t strip;
 };

@@ -9,59 +9,75 @@ namespace {
 constexpr int32_t kCarrySaveWord = 10;  // of weights, for an output
 constexpr int32_t kCarrySaveOutput = 60;
 constexpr int32_t kSlicedPixel = 60;  // of 32 channels
-constexpr int32_t kSlicedSums = 800;  // of 32 channels, when the output is not bitpacked
+constexpr int32_t kSlicedKeep = 60;   // the same for each further part
+constexpr int32_t kSlicedSums = 800;  // the same when the output is not bitpacked
 struct TableCosts {
-  int32_t inputs;
-  int32_t block_bytes;
-  int32_t index_bytes;
   int32_t build;  // the tables of a block
   int32_t index;  // an input word
   int32_t block;  // of a pixel
 };
-constexpr TableCosts kTableCosts[] = {
-    {3, 4 * sliced::Tables<3>::kBlockWords, sizeof(sliced::Tables<3>::Index), 700, 70, 105},
-    {5, 4 * sliced::Tables<5>::kBlockWords, sizeof(sliced::Tables<5>::Index), 1300, 45, 88},
-};
+constexpr TableCosts kTableCosts = {900, 80, 125};
+constexpr TableCosts kPairTableCosts = {1250, 60, 92};
 
-int64_t Blocks(const Bconv2dParams& params) {
-  return int64_t{params.height.filter} * params.width.filter * params.words_in_group;
+int64_t Taps(const Bconv2dParams& params) {
+  return int64_t{params.height.filter} * params.width.filter;
 }
 
-// The scratch memory holds the tables of a pass, the pairs of a pixel, and as many rows and columns
-// of the index as there is room for: all of them if several passes use them, else those of a row
-// of outputs, else those of a part of a row.
-bool PlanWithTables(const Bconv2dParams& params, Bconv2dOutput output, int32_t budget,
-                    const TableCosts& costs, Bconv2dPlan* plan, int64_t* instructions) {
+int32_t Passes(const Bconv2dParams& params) { return BitpackedWords(params.channels_out); }
+
+int32_t RoundUp(int32_t x, int32_t y) { return (x + y - 1) / y; }
+
+// Whether the convolution can use tables of two full adders: 3x3 taps side by side, or one tap.
+bool CanUsePairTables(const Bconv2dParams& params) {
+  const int32_t side = params.height.filter;
+  if (params.width.filter != side) return false;
+  return side == 1 || (side == 3 && params.height.dilation == 1 && params.width.dilation == 1);
+}
+
+int32_t Columns(const Bconv2dSlicedGeometry& g, int32_t outputs) {
+  return (outputs - 1) * g.x_step + g.column_span;
+}
+
+int64_t Total(const Bconv2dSlicedMemory& memory) {
+  return memory.tables + memory.index + memory.pairs + memory.kept;
+}
+
+int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const int64_t blocks = Blocks(params);
-  const int64_t fixed = blocks * (costs.block_bytes + int64_t{sizeof(sliced::Pair)});
-  const int64_t column_bytes = int64_t{costs.index_bytes} * params.words_in_group;
-  const int64_t width = params.width.output;
-  const auto columns = [&](int64_t outputs) { return (outputs - 1) * g.x_step + g.column_span; };
-  const int64_t room = (budget - fixed) / column_bytes;  // columns of index, all rows together
-  const int64_t passes = BitpackedWords(params.channels_out);
-  int64_t rows = g.row_span, strip = width, times = passes;
-  if (fixed > budget) return false;
-  if (passes > params.groups && params.batches == 1 && g.rows * columns(width) <= room) {
-    rows = g.rows;
-    times = params.groups;
-  } else if (rows * columns(width) > room) {
-    const int64_t outside = room / rows - g.column_span;
-    if (outside < 0) return false;
-    strip = outside / g.x_step + 1;
+  const TableCosts& costs = plan.pair_tables ? kPairTableCosts : kTableCosts;
+  const int64_t passes = Passes(params), blocks = Taps(params) * params.words_in_group;
+  const int32_t parts = RoundUp(params.words_in_group, plan.part_words);
+  const int32_t strips = RoundUp(params.width.output, plan.strip);
+  const bool keeps_index = plan.index_rows == g.rows;
+  const int64_t builds = parts == 1 ? 1 : int64_t{params.batches} * strips;
+  const int64_t indexed = int64_t{params.batches} * strips * g.rows * Columns(g, plan.strip) *
+                          params.words_in_group * (keeps_index ? params.groups : passes);
+  const int64_t pixels = int64_t{params.batches} * params.height.output * params.width.output;
+  const int64_t pixel = blocks * costs.block + (parts - 1) * kSlicedKeep +
+                        (output == Bconv2dOutput::kBitpacked ? kSlicedPixel : kSlicedSums);
+  return passes * (builds * blocks * costs.build + pixels * pixel) + indexed * costs.index;
+}
+
+// Fills in as many rows and outputs of a row as there is room for: all of them if several passes
+// use them, else those of a row of outputs, else those of a part of a row.
+bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
+  const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
+  const auto fits = [&](int32_t rows, int32_t strip) {
+    plan->index_rows = rows;
+    plan->strip = strip;
+    return Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
+  };
+  if (plan->part_words == params.words_in_group && params.batches == 1 &&
+      Passes(params) > params.groups && fits(g.rows, params.width.output)) {
+    return true;
   }
-  plan->kernel = Bconv2dKernel::kSliced;
-  plan->scratch_bytes = static_cast<int32_t>(fixed + rows * columns(strip) * column_bytes);
-  plan->table_inputs = static_cast<int8_t>(costs.inputs);
-  plan->index_rows = static_cast<int32_t>(rows);
-  plan->strip = static_cast<int32_t>(strip);
-  const int64_t pixels = int64_t{params.batches} * params.height.output * width;
-  const int64_t indexed = int64_t{params.batches} * g.rows * ((width + strip - 1) / strip) *
-                          columns(strip) * params.words_in_group;
-  const int64_t pixel =
-      blocks * costs.block + (output == Bconv2dOutput::kBitpacked ? kSlicedPixel : kSlicedSums);
-  *instructions = passes * (blocks * costs.build + pixels * pixel) + times * indexed * costs.index;
-  return true;
+  const int32_t rows = g.row_span < g.rows ? g.row_span : g.rows;
+  int32_t strip = params.width.output;
+  while (strip > 1 && !fits(rows, strip)) strip = (strip + 1) / 2;
+  if (!fits(rows, strip)) return false;
+  // Halving went too far: the widest that fits, then strips of equal widths.
+  while (strip < params.width.output && fits(rows, strip + 1)) ++strip;
+  return fits(rows, RoundUp(params.width.output, RoundUp(params.width.output, strip)));
 }
 
 // The sliced kernel takes any convolution whose sums fit the digits that there is code for and in
@@ -70,16 +86,23 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
                 Bconv2dPlan* plan, int64_t* instructions) {
   if (Bconv2dSlicedDigits(params) == 0) return false;
   if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
-  if (!PlanWithTables(params, output, budget, kTableCosts[0], plan, instructions)) return false;
-  Bconv2dPlan other;
-  int64_t cost;
-  if (Bconv2dSlicedIs3x3(params) &&
-      PlanWithTables(params, output, budget, kTableCosts[1], &other, &cost) &&
-      cost < *instructions) {
-    *plan = other;
-    *instructions = cost;
+  bool found = false;
+  for (int pair_tables = CanUsePairTables(params); pair_tables >= 0; --pair_tables) {
+    const int32_t words = params.words_in_group;
+    for (int32_t parts = 1; parts <= words; ++parts) {
+      Bconv2dPlan candidate = {
+          Bconv2dKernel::kSliced, pair_tables != 0, 0, RoundUp(words, parts), 0, 0};
+      if (!FitSlices(params, budget, &candidate)) continue;
+      const int64_t cost = Instructions(params, output, candidate);
+      if (found && cost >= *instructions) continue;
+      candidate.scratch_bytes =
+          static_cast<int32_t>(Total(Bconv2dSlicedMemoryOf(params, candidate)));
+      found = true;
+      *plan = candidate;
+      *instructions = cost;
+    }
   }
-  return true;
+  return found;
 }
 
 }  // namespace
@@ -96,20 +119,32 @@ Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
   return g;
 }
 
-bool Bconv2dSlicedIs3x3(const Bconv2dParams& params) {
-  return params.height.filter == 3 && params.width.filter == 3 && params.height.dilation == 1 &&
-         params.width.dilation == 1;
+Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan) {
+  using Pairs = sliced::Tables<5>;
+  using Singles = sliced::Tables<3>;
+  const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
+  const int64_t blocks = Taps(params) * plan.part_words;
+  const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
+  const int64_t counters = int64_t{plan.strip} * params.height.output;
+  Bconv2dSlicedMemory memory;
+  memory.tables = (plan.pair_tables ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
+  memory.index = indexes * (plan.pair_tables ? sizeof(Pairs::Index) : sizeof(Singles::Index));
+  memory.pairs = blocks * static_cast<int64_t>(sizeof(sliced::Pair));
+  memory.kept = 0;
+  if (plan.part_words < params.words_in_group)
+    memory.kept = counters * (Bconv2dSlicedDigits(params) + 1) * 4;
+  return memory;
 }
 
 int Bconv2dSlicedDigits(const Bconv2dParams& params) {
-  const int64_t bits = Blocks(params) * kWordBits;
+  const int64_t bits = Taps(params) * params.words_in_group * kWordBits;
   return bits < (1 << 9) ? 9 : bits < (1 << 11) ? 11 : bits < (1 << 13) ? 13 : 0;
 }
 
 bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
                  Bconv2dKernel kernel, Bconv2dPlan* plan) {
   int64_t instructions;
-  *plan = {kernel, 0, 0, 0, 0};
+  *plan = {kernel, false, 0, 0, 0, 0};
   switch (kernel) {
     case Bconv2dKernel::kSliced:
       return PlanSliced(params, output, scratch_budget, plan, &instructions);
@@ -132,7 +167,9 @@ Bconv2dPlan PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32
   if (!PlanSliced(params, output, scratch_budget, &sliced, &cost)) return other;
   const int64_t outputs =
       int64_t{params.batches} * params.height.output * params.width.output * params.channels_out;
-  return cost < outputs * (Blocks(params) * kCarrySaveWord + kCarrySaveOutput) ? sliced : other;
+  return cost < outputs * (Taps(params) * params.words_in_group * kCarrySaveWord + kCarrySaveOutput)
+             ? sliced
+             : other;
 }
 
 }  // namespace bcnet

@@ -48,11 +48,17 @@ struct Bconv2dSlicedGeometry {
 };
 Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
 
-// Whether the taps are 3x3 side by side, for which there is code of its own.
-bool Bconv2dSlicedIs3x3(const Bconv2dParams& params);
-
 // The digits of a sum: as many as there is code for, 0 when that is too few.
 int Bconv2dSlicedDigits(const Bconv2dParams& params);
+
+// Bytes of the parts of the scratch memory, in their order.
+struct Bconv2dSlicedMemory {
+  int64_t tables;
+  int64_t index;
+  int64_t pairs;
+  int64_t kept;
+};
+Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
 
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);

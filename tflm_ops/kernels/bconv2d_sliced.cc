@@ -3,8 +3,10 @@
 //
 // One word of output channels is a pass: build the tables of its weights, then run over the output.
 // The choices of an input word are made once and serve all taps that meet it, and all passes when
-// those of the whole input are kept. For a bitpacked output the counters start at 2^kDigits less
-// threshold and 1, so that the digit of weight 2^kDigits is the output.
+// those of the whole input are kept. Where the tables do not fit into the scratch memory, a part of
+// the input channels follows on the other, strip by strip of the output, and the counters of the
+// strip are kept between. For a bitpacked output the counters start at 2^kDigits less threshold and
+// 1, so that the digit of weight 2^kDigits is the output.
 #include <cstring>
 
 #include "tflm_ops/kernels/adder_tables.h"
@@ -27,7 +29,7 @@ constexpr int kBlockDigits = 4;
 template <int kLevel>
 BCNET_INLINE Pair Reduce(const Pair* pairs, uint32_t* digits) {
   if constexpr (kLevel == 0) {
-    return {pairs->x, pairs->p};
+    return sliced::Load(pairs);
   } else {
     const Pair a = Reduce<kLevel - 1>(pairs, digits);
     const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
@@ -64,7 +66,7 @@ BCNET_NOINLINE uint32_t Finish(const Pair* pairs, int32_t count, const uint32_t*
   if ((count & 1) != 0) AddGroup<0, kDigits>(pairs, digits);
   if (result != nullptr) {
 #pragma GCC unroll 16
-    for (int i = kBlockDigits; i < kDigits; ++i) result[i] = digits[i];
+    for (int i = kBlockDigits; i <= kDigits; ++i) result[i] = digits[i];
   }
   return digits[kDigits];
 }
@@ -76,20 +78,31 @@ struct Job {
   const Bconv2dSink* sink;
   const uint32_t* filter;
   Bconv2dSlicedGeometry geometry;
-  int32_t blocks;
+  int32_t taps;
   int digits;
   uint32_t (*finish)(const Pair*, int32_t, const uint32_t*, uint32_t*);
   // Parts of the scratch memory.
   uint32_t* tables;
-  Pair* pairs;  // that the blocks of a pixel leave
-  void* index;  // [row % index_rows][channel word][column of the strip]
-  // The pass and the strip.
-  int32_t word;     // of the output channels
-  int32_t count;    // channels in it
-  int32_t columns;  // of the strip
+  Pair* pairs;     // that the blocks of a pixel leave
+  uint32_t* kept;  // counters of the strip's pixels: the first sum's parity or value, the digits
+  void* index;     // [row % index_rows][channel word of the part][column of the strip]
+  // The pass.
+  int32_t word;   // of the output channels
+  int32_t count;  // channels in it
   uint32_t start[kMaxDigits + 1];
   uint32_t left_over;  // the last block's sum, before the input's parity
+  // The strip.
+  int32_t first_x;
+  int32_t width;
+  int32_t columns;
+  // The part: words of the input channels.
+  int32_t first_word;
+  int32_t words;
+  bool is_first;
+  bool is_last;
 };
+
+int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
 
 BCNET_NOINLINE void Transpose(uint32_t w[8]) { sliced::TransposeBytes(w); }
 
@@ -97,7 +110,7 @@ BCNET_NOINLINE void Transpose(uint32_t w[8]) { sliced::TransposeBytes(w); }
 BCNET_NOINLINE void PrepareStart(Job* job) {
   std::memset(job->start, 0, sizeof(job->start));
   if (!job->sink->bitpacked) return;
-  const int32_t most = job->blocks * kWordBits;
+  const int32_t most = job->taps * job->params->words_in_group * kWordBits;
   uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
   for (int i = 0; i < kWordBits; ++i) {
     int32_t threshold = most;  // a bit that stays 0, for channels that are not there
@@ -114,60 +127,58 @@ BCNET_NOINLINE void PrepareStart(Job* job) {
   Transpose(job->start + 8);
 }
 
-// Builds the tables of a pass.
-template <int kInputs, int kStride>
+// Builds the tables of a part.
+template <int kInputs>
 BCNET_NOINLINE void Build(Job* job) {
-  const Bconv2dParams& params = *job->params;
-  const int32_t words = params.words_in_group;
-  const int32_t taps = params.height.filter * params.width.filter;
-  const uint32_t* rows = job->filter + int64_t{job->word} * kWordBits * job->blocks;
-  // Taps interleave their entries when their number is known, and lie one after the other when it
-  // is not.
-  constexpr int kTapSize =
-      kStride == 1 ? Tables<kInputs>::kBlockWords : Tables<kInputs>::kEntryWords;
-  uint32_t* tables = job->tables;
-  uint32_t sum = job->start[0];
-  for (int32_t word = 0; word < words; ++word) {
-    for (int32_t tap = 0; tap < taps; ++tap) {
+  const int32_t words = job->params->words_in_group;
+  const int32_t row_size = job->taps * words;
+  const uint32_t* rows = job->filter + int64_t{job->word} * kWordBits * row_size + job->first_word;
+  uint32_t sum = job->is_first ? job->start[0] : job->left_over;
+  int32_t block = 0;
+  for (int32_t word = 0; word < job->words; ++word) {
+    for (int32_t tap = 0; tap < job->taps; ++tap, ++block) {
       const uint32_t* row = rows + tap * words + word;
-      int32_t row_stride = job->blocks;
-      uint32_t some[kWordBits] = {};
+      int32_t row_stride = row_size;
+      uint32_t some[kWordBits];
       if (job->count < kWordBits) {  // the channels that are not there have weights of 0
-        for (int32_t i = 0; i < job->count; ++i) some[i] = row[i * row_stride];
+        for (int32_t i = 0; i < kWordBits; ++i) some[i] = i < job->count ? row[i * row_size] : 0;
         row = some;
         row_stride = 1;
       }
-      sum = sliced::BuildBlock<kInputs, kStride>(tables + tap * kTapSize, row, row_stride, sum);
+      uint32_t* table = job->tables + Tables<kInputs>::Place(block);
+      sum = sliced::BuildBlock<kInputs>(table, row, row_stride, sum);
     }
-    tables += taps * Tables<kInputs>::kBlockWords;
   }
   job->left_over = sum;
 }
 
 // Makes the choices of a row of the strip, channel word by channel word. Positions outside the
 // input hold +1, which is 0.
-template <int kInputs, int kStride>
-BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row,
-                             int32_t first_column) {
+template <int kInputs>
+BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
+  using T = Tables<kInputs>;
   const Bconv2dParams& params = *job.params;
-  const int32_t words = params.words_in_group;
-  const int32_t taps = params.height.filter * params.width.filter;
   const int32_t slot = row % job.plan->index_rows;
-  auto* index =
-      static_cast<typename Tables<kInputs>::Index*>(job.index) + slot * job.columns * words;
+  auto* index = static_cast<typename T::Index*>(job.index) + slot * job.columns * job.words;
   const int32_t y = row - params.height.pad;
-  const bool inside = y >= 0 && y < params.height.input;
   const int32_t step = job.geometry.column_step;
-  const uint32_t* tables = job.tables;
-  for (int32_t word = 0; word < words; ++word) {
-    int32_t x = first_column - params.width.pad;
-    const uint32_t* pixel =
-        image + ((inside ? y : 0) * params.width.input + x) * params.words_in + word;
-    for (int32_t i = 0; i < job.columns; ++i, x += step, pixel += step * params.words_in) {
-      const bool there = inside && x >= 0 && x < params.width.input;
-      sliced::MakeIndex<kInputs, kStride>(there ? *pixel : 0, tables, index++);
-    }
-    tables += taps * Tables<kInputs>::kBlockWords;
+  const int32_t first_x = job.first_x * params.width.stride - params.width.pad;
+  // The columns of the strip that lie on the input: [begin, end).
+  int32_t begin = job.columns, end = job.columns;
+  if (y >= 0 && y < params.height.input) {
+    begin = first_x < 0 ? Clip((step - 1 - first_x) / step, 0, job.columns) : 0;
+    end = Clip((params.width.input - first_x + step - 1) / step, begin, job.columns);
+  }
+  const int32_t pixel_step = step * params.words_in;
+  const uint32_t* line = image + job.first_word;
+  if (begin < end) line += (y * params.width.input + first_x + begin * step) * params.words_in;
+  for (int32_t word = 0; word < job.words; ++word) {
+    const uint32_t* table = job.tables + T::Place(word * job.taps);
+    const uint32_t* pixel = line + word;
+    int32_t i = 0;
+    for (; i < begin; ++i) sliced::MakeIndex<kInputs>(0, table, index++);
+    for (; i < end; ++i, pixel += pixel_step) sliced::MakeIndex<kInputs>(*pixel, table, index++);
+    for (; i < job.columns; ++i) sliced::MakeIndex<kInputs>(0, table, index++);
   }
 }
 
@@ -176,23 +187,17 @@ struct Low {
   uint32_t twos;
   uint32_t fours;
   uint32_t eights;
-  ptrdiff_t odd;  // not 0 where the parity of all words so far is odd
 };
 
 // The carries of the last two full adders of a block. The sum of the blocks before is among their
 // inputs: it is known up to a parity, which chooses the entry.
 struct ByParity {
-  template <int kInputs>
-  BCNET_INLINE Pair LookUpLast(Low* low, const typename Tables<kInputs>::Index& index,
-                               ptrdiff_t tap) {
-    const uint32_t* entry = index.entry[Tables<kInputs>::kNodes - 1] + low->odd;
-    low->odd ^= index.odd;
-    if constexpr (kInputs == 3) {
-      const uint32_t x = index.entry[Tables<kInputs>::kNodes - 2][tap];
-      return {x, x ^ entry[tap]};
-    } else {
-      return {entry[2 * tap], entry[2 * tap + 1]};
-    }
+  ptrdiff_t odd;  // words from the entry of an even parity
+
+  BCNET_INLINE Pair LookUp(const Tables<5>::Index& index, const uint32_t* even, ptrdiff_t offset) {
+    const uint32_t* entry = even + odd;
+    odd ^= index.odd;
+    return {entry[offset], entry[offset + 1]};
   }
 };
 
@@ -201,21 +206,17 @@ struct ByParity {
 // the table and with its complement.
 struct ByChain {
   uint32_t chain;
-  ptrdiff_t odd;  // words between entries of an even and of an odd parity
 
-  template <int kInputs>
-  BCNET_INLINE Pair LookUpLast(Low*, const typename Tables<kInputs>::Index& index, ptrdiff_t tap) {
-    const uint32_t* even = index.entry[Tables<kInputs>::kNodes - 1];
-    uint32_t x, one, other;
-    if constexpr (kInputs == 3) {
-      x = index.entry[Tables<kInputs>::kNodes - 2][tap];
-      one = even[tap];
-      other = even[odd + tap];
-    } else {
-      x = even[2 * tap];
-      one = x ^ even[2 * tap + 1];
-      other = x ^ even[odd + 2 * tap + 1];
-    }
+  BCNET_INLINE Pair LookUp(const Tables<5>::Index&, const uint32_t* even, ptrdiff_t offset) {
+    const uint32_t x = even[offset];
+    return LastPair(x, x ^ even[offset + 1], x ^ even[offset + 1 + Tables<5>::kOdd]);
+  }
+  BCNET_INLINE Pair LookUp(uint32_t x, const uint32_t* even, ptrdiff_t offset) {
+    return LastPair(x, even[offset], even[offset + Tables<3>::kOdd]);
+  }
+
+ private:
+  BCNET_INLINE Pair LastPair(uint32_t x, uint32_t one, uint32_t other) {
     const uint32_t both = one & other, any = one | other;
     const uint32_t carry = both | (chain & any);
     chain ^= both ^ any;
@@ -223,26 +224,53 @@ struct ByChain {
   }
 };
 
-// Adds a block to the lowest digits; returns the carries of weight 16.
-template <int kInputs, typename Last>
-BCNET_INLINE Pair AddBlock(Low* low, Last* last, const typename Tables<kInputs>::Index& index,
-                           ptrdiff_t tap) {
-  using sliced::AddPairs;
-  const auto pair = [&](int two) { return sliced::LookUp<kInputs>(index, two, tap); };
-  const Pair a = AddPairs(&low->twos, pair(0), pair(1));
-  const Pair b = AddPairs(&low->twos, pair(2), pair(3));
-  const Pair ab = AddPairs(&low->fours, a, b);
-  const Pair c = AddPairs(&low->twos, pair(4), pair(5));
-  const Pair d = AddPairs(&low->twos, pair(6), last->template LookUpLast<kInputs>(low, index, tap));
-  return AddPairs(&low->eights, ab, AddPairs(&low->fours, c, d));
+// Adds a quarter of a block; returns two carries of weight 4.
+template <int kQuarter, typename Last>
+BCNET_INLINE Pair AddQuarter(Low* low, Last* last, const Tables<5>::Index& index,
+                             ptrdiff_t offset) {
+  const uint32_t* first = index.entry[2 * kQuarter];
+  const uint32_t* second = index.entry[2 * kQuarter + 1];
+  const Pair a = {first[offset], first[offset + 1]};
+  if constexpr (kQuarter == 3)
+    return sliced::AddPairs(&low->twos, a, last->LookUp(index, second, offset));
+  return sliced::AddPairs(&low->twos, a, {second[offset], second[offset + 1]});
+}
+template <int kQuarter, typename Last>
+BCNET_INLINE Pair AddQuarter(Low* low, Last* last, const Tables<3>::Index& index,
+                             ptrdiff_t offset) {
+  const uint32_t* const* entry = index.entry + 4 * kQuarter;
+  const uint32_t x = entry[0][offset], y = entry[2][offset];
+  const Pair a = {x, x ^ entry[1][offset]};
+  if constexpr (kQuarter == 3)
+    return sliced::AddPairs(&low->twos, a, last->LookUp(y, entry[3], offset));
+  return sliced::AddPairs(&low->twos, a, {y, y ^ entry[3][offset]});
 }
 
-// Writes out a pixel that is not bitpacked: its lowest digits, and the blocks' pairs. `outside`
-// taps of it count 0.
-BCNET_NOINLINE void EmitSums(const Job& job, int32_t pixel, int32_t blocks, const Low& low,
-                             uint32_t ones, int32_t outside) {
-  uint32_t digits[kMaxDigits] = {ones, low.twos, low.fours, low.eights};
-  job.finish(job.pairs, blocks, job.start, digits);
+// Adds a block to the lowest digits; returns two carries of weight 16.
+template <typename Last, typename Index>
+BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t offset) {
+  const Pair a = AddQuarter<0>(low, last, index, offset);
+  const Pair b = AddQuarter<1>(low, last, index, offset);
+  const Pair ab = sliced::AddPairs(&low->fours, a, b);
+  const Pair c = AddQuarter<2>(low, last, index, offset);
+  const Pair d = AddQuarter<3>(low, last, index, offset);
+  return sliced::AddPairs(&low->eights, ab, sliced::AddPairs(&low->fours, c, d));
+}
+
+// Ends a pixel whose blocks left `count` pairs. `start` are the counters that it began with,
+// `first` the sum of all blocks, or its parity if the pixel goes on in another part. `outside` taps
+// of it count 0.
+BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, const Low& low,
+                        uint32_t first, int32_t pixel, int32_t outside, uint32_t* kept) {
+  uint32_t digits[kMaxDigits];
+  uint32_t* result = job.is_last ? digits : kept;
+  job.finish(job.pairs, count, start, result);
+  result[0] = first;
+  result[1] = low.twos;
+  result[2] = low.fours;
+  result[3] = low.eights;
+  if (!job.is_last) return;
+  for (int i = job.digits; i < kMaxDigits; ++i) digits[i] = 0;
   Transpose(digits);
   Transpose(digits + 8);
   const uint8_t* bytes = reinterpret_cast<const uint8_t*>(digits);
@@ -256,96 +284,97 @@ BCNET_NOINLINE void EmitSums(const Job& job, int32_t pixel, int32_t blocks, cons
 }
 
 // The outputs [begin, end) of a row of the strip, where all taps count and lie side by side: 3x3
-// and 1x1. `pixel` is the place of the strip's first output.
-template <int kInputs, int kSide>
-BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, int32_t pixel) {
-  using Index = typename Tables<kInputs>::Index;
-  const int32_t words = job.params->words_in_group;
+// and 1x1. `pixel` is the place of the strip's first output, `kept` its counters.
+template <int kSide>
+BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, int32_t pixel,
+                        uint32_t* kept) {
+  using T = Tables<5>;
   const Bconv2dSink& sink = *job.sink;
-  const Index* rows[kSide];
+  const int32_t count = kSide * kSide * job.words;
+  const T::Index* rows[kSide];
   for (int r = 0; r < kSide; ++r) {
     const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
-    rows[r] = static_cast<const Index*>(job.index) + slot * job.columns * words +
+    rows[r] = static_cast<const T::Index*>(job.index) + slot * job.columns * job.words +
               begin * job.geometry.x_step;
   }
   uint32_t* output = nullptr;
-  if (sink.bitpacked)
+  if (job.is_last && sink.bitpacked)
     output = static_cast<uint32_t*>(sink.output) + (pixel + begin) * sink.pixel_size + job.word;
-  for (int32_t x = begin; x < end; ++x) {
-    Low low = {job.start[1], job.start[2], job.start[3], 0};
-    ByParity last;
+  kept += begin * (job.digits + 1);
+  for (int32_t x = begin; x < end; ++x, kept += job.digits + 1) {
+    const uint32_t* start = job.is_first ? job.start : kept;
+    Low low = {start[1], start[2], start[3]};
+    ByParity last = {job.is_first ? 0 : static_cast<ptrdiff_t>(kept[0])};
     Pair* pair = job.pairs;
-    ptrdiff_t position = 0;
-    int32_t word = words;
+    const T::Index* index[kSide];
+    for (int r = 0; r < kSide; ++r) index[r] = rows[r];
+    int32_t word = job.words;
     do {
 #pragma GCC unroll 3
       for (int r = 0; r < kSide; ++r) {
-        const Index* index = rows[r] + position;
 #pragma GCC unroll 3
-        for (int c = 0; c < kSide; ++c)
-          pair[r * kSide + c] = AddBlock<kInputs>(&low, &last, index[c], r * kSide + c);
+        for (int c = 0; c < kSide; ++c) {
+          pair[r * kSide + c] = AddBlock(&low, &last, index[r][c], T::Place(r * kSide + c));
+        }
       }
       pair += kSide * kSide;
-      position += job.columns;
+      for (int r = 0; r < kSide; ++r) index[r] += job.columns;
     } while (--word != 0);
     for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step;
     if (output != nullptr) {
-      *output = job.finish(job.pairs, job.blocks, job.start, nullptr);
+      *output = job.finish(job.pairs, count, start, nullptr);
       output += sink.pixel_size;
     } else {
-      const uint32_t ones = job.left_over ^ -static_cast<uint32_t>(low.odd != 0);
-      EmitSums(job, pixel + x, job.blocks, low, ones, 0);
+      const uint32_t odd = static_cast<uint32_t>(last.odd);
+      const uint32_t first = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
+      End(job, count, start, low, first, pixel + x, 0, kept);
     }
   }
 }
 
-// The same for any kernel; taps may lie outside the input and count 0. `first_x` is the output that
-// the strip begins with.
-template <int kInputs, int kStride>
+// The same for any kernel; taps may lie outside the input and count 0.
+template <int kInputs>
 BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t end,
-                                 int32_t pixel, int32_t first_x) {
+                                 int32_t pixel, uint32_t* kept) {
   using T = Tables<kInputs>;
-  using Index = typename T::Index;
   const Bconv2dParams& params = *job.params;
   const Bconv2dSink& sink = *job.sink;
-  const int32_t words = params.words_in_group;
-  const int32_t taps = params.height.filter * params.width.filter;
-  constexpr ptrdiff_t kTapSize = kStride == 1 ? T::kBlockWords / T::kEntryWords : 1;
   TapRange rows = {0, params.height.filter}, columns = {0, params.width.filter};
-  for (int32_t x = begin; x < end; ++x) {
+  kept += begin * (job.digits + 1);
+  for (int32_t x = begin; x < end; ++x, kept += job.digits + 1) {
     uint32_t start[kMaxDigits + 1];
-    std::memcpy(start, job.start, sizeof(start));
+    const uint32_t* from = job.is_first ? job.start : kept;
+    for (int i = 0; i <= job.digits; ++i) start[i] = from[i];
     int32_t outside = 0;
     if (params.zero_padding) {
       rows = TapsInside(params.height, y);
-      columns = TapsInside(params.width, first_x + x);
-      outside = taps - (rows.end - rows.begin) * (columns.end - columns.begin);
+      columns = TapsInside(params.width, job.first_x + x);
+      outside = job.taps - (rows.end - rows.begin) * (columns.end - columns.begin);
       // Half of the channels of these taps count as mismatches.
-      if (sink.bitpacked) {
-        sliced::AddConstant(outside * params.channels_in_group / 2, kMaxDigits + 1, start);
-      }
+      if (sink.bitpacked && job.is_first)
+        sliced::AddConstant(outside * params.channels_in_group / 2, job.digits + 1, start);
     }
-    Low low = {start[1], start[2], start[3], 0};
-    ByChain last = {start[0], T::kEntries / 2 * kStride * T::kEntryWords};
+    Low low = {start[1], start[2], start[3]};
+    ByChain last = {start[0]};
     Pair* pair = job.pairs;
-    for (int32_t word = 0; word < words; ++word) {
+    for (int32_t word = 0; word < job.words; ++word) {
       for (int32_t r = rows.begin; r < rows.end; ++r) {
         const int32_t row = y * params.height.stride + r * params.height.dilation;
-        const Index* index = static_cast<const Index*>(job.index) +
-                             (row % job.plan->index_rows * words + word) * job.columns +
-                             x * job.geometry.x_step;
+        const auto* index = static_cast<const typename T::Index*>(job.index) +
+                            (row % job.plan->index_rows * job.words + word) * job.columns +
+                            x * job.geometry.x_step;
         for (int32_t c = columns.begin; c < columns.end; ++c) {
-          *pair++ = AddBlock<kInputs>(&low, &last, index[c * params.width.dilation],
-                                      (r * params.width.filter + c) * kTapSize);
+          const int32_t tap = r * params.width.filter + c;
+          *pair++ = AddBlock(&low, &last, index[c * params.width.dilation], T::Place(tap));
         }
       }
     }
-    const int32_t blocks = static_cast<int32_t>(pair - job.pairs);
-    if (sink.bitpacked) {
+    const int32_t count = static_cast<int32_t>(pair - job.pairs);
+    if (job.is_last && sink.bitpacked) {
       static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] =
-          job.finish(job.pairs, blocks, start, nullptr);
+          job.finish(job.pairs, count, start, nullptr);
     } else {
-      EmitSums(job, pixel + x, blocks, low, last.chain, outside);
+      End(job, count, start, low, last.chain, pixel + x, outside, kept);
     }
   }
 }
@@ -360,64 +389,73 @@ TapRange WholeWindows(const WindowAxis& axis) {
   return {begin < end ? begin : end, end};
 }
 
-int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
-
-// The code for a kernel of the convolution.
+// The code for a convolution.
 struct Steps {
   void (*build)(Job*);
-  void (*index_row)(const Job&, const uint32_t*, int32_t, int32_t);
-  void (*row)(const Job&, int32_t, int32_t, int32_t, int32_t);  // null: there is only the next
-  void (*row_of_any_taps)(const Job&, int32_t, int32_t, int32_t, int32_t, int32_t);
+  void (*index_row)(const Job&, const uint32_t*, int32_t);
+  // Outputs whose taps all count, and any; the first may be null.
+  void (*row)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
+  void (*row_of_any_taps)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
 };
-constexpr Steps kSteps3x3[] = {{Build<3, 9>, IndexRow<3, 9>, Row<3, 3>, RowOfAnyTaps<3, 9>},
-                               {Build<5, 9>, IndexRow<5, 9>, Row<5, 3>, RowOfAnyTaps<5, 9>}};
-constexpr Steps kSteps1x1 = {Build<3, 1>, IndexRow<3, 1>, Row<3, 1>, RowOfAnyTaps<3, 1>};
-constexpr Steps kStepsOfAny = {Build<3, 1>, IndexRow<3, 1>, nullptr, RowOfAnyTaps<3, 1>};
+constexpr Steps kSteps3x3 = {Build<5>, IndexRow<5>, Row<3>, RowOfAnyTaps<5>};
+constexpr Steps kSteps1x1 = {Build<5>, IndexRow<5>, Row<1>, nullptr};  // has no taps outside
+constexpr Steps kStepsOfAny = {Build<3>, IndexRow<3>, nullptr, RowOfAnyTaps<3>};
 
-// One row of outputs of a strip of `width` outputs that begins at `x`.
-void RunRow(const Job& job, const Steps& steps, int32_t x, int32_t y, int32_t width,
-            int32_t pixel) {
+// A part of a strip of an image; `pixel` is the place of the image's first output.
+void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t pixel,
+             bool indexed) {
   const Bconv2dParams& params = *job.params;
-  int32_t begin = 0, end = steps.row == nullptr ? 0 : width;
-  if (params.zero_padding) {  // taps outside the input are left out
-    const TapRange rows = WholeWindows(params.height), columns = WholeWindows(params.width);
-    begin = Clip(columns.begin - x, 0, end);
-    end = y >= rows.begin && y < rows.end ? Clip(columns.end - x, begin, end) : begin;
+  const Bconv2dSlicedGeometry& geometry = job.geometry;
+  const TapRange rows = WholeWindows(params.height), columns = WholeWindows(params.width);
+  uint32_t* kept = job.kept;
+  int32_t next_row = indexed ? geometry.rows : 0;
+  pixel += job.first_x;
+  for (int32_t y = 0; y < params.height.output; ++y, pixel += params.width.output) {
+    const int32_t top = y * params.height.stride;
+    if (next_row < top) next_row = top;
+    for (; next_row < top + geometry.row_span; ++next_row) steps.index_row(job, image, next_row);
+    int32_t begin = 0, end = steps.row == nullptr ? 0 : job.width;
+    if (params.zero_padding) {  // taps outside the input are left out
+      begin = Clip(columns.begin - job.first_x, 0, end);
+      end = y >= rows.begin && y < rows.end ? Clip(columns.end - job.first_x, begin, end) : begin;
+    }
+    if (begin < end) steps.row(job, y, begin, end, pixel, kept);
+    if (begin > 0) steps.row_of_any_taps(job, y, 0, begin, pixel, kept);
+    if (end < job.width) steps.row_of_any_taps(job, y, end, job.width, pixel, kept);
+    if (job.kept != nullptr) kept += job.width * (job.digits + 1);
   }
-  if (begin < end) steps.row(job, y, begin, end, pixel);
-  if (begin > 0) steps.row_of_any_taps(job, y, 0, begin, pixel, x);
-  if (end < width) steps.row_of_any_taps(job, y, end, width, pixel, x);
 }
 
 void Run(Job* job, const Steps& steps, const uint32_t* input) {
   const Bconv2dParams& params = *job->params;
   const Bconv2dPlan& plan = *job->plan;
   const Bconv2dSlicedGeometry& geometry = job->geometry;
-  const int32_t image_size = params.height.input * params.width.input * params.words_in;
-  const bool keep =
-      plan.index_rows >= geometry.rows && plan.strip >= params.width.output && params.batches == 1;
+  const int32_t words = params.words_in_group;
+  const bool one_part = plan.part_words >= words;
+  const bool keeps_index = one_part && plan.index_rows >= geometry.rows &&
+                           plan.strip >= params.width.output && params.batches == 1;
   int32_t indexed_group = -1;
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
     const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
+    bool built = false;
     job->count = ChannelsOfWord(params, job->word);
     PrepareStart(job);
-    steps.build(job);
-    const uint32_t* image = input + group * params.words_in_group;
-    int32_t pixel = 0;
-    for (int32_t batch = 0; batch < params.batches; ++batch, image += image_size) {
-      for (int32_t x = 0; x < params.width.output; x += plan.strip) {
-        const int32_t width = Clip(params.width.output - x, 1, plan.strip);
-        job->columns = (width - 1) * geometry.x_step + geometry.column_span;
-        int32_t next_row = keep && indexed_group == group ? geometry.rows : 0;
-        for (int32_t y = 0; y < params.height.output; ++y) {
-          const int32_t top = y * params.height.stride;
-          if (next_row < top) next_row = top;
-          for (; next_row < top + geometry.row_span; ++next_row)
-            steps.index_row(*job, image, next_row, x * params.width.stride);
-          RunRow(*job, steps, x, y, width, pixel + y * params.width.output + x);
+    const uint32_t* image = input + group * words;
+    for (int32_t batch = 0; batch < params.batches; ++batch) {
+      for (job->first_x = 0; job->first_x < params.width.output; job->first_x += plan.strip) {
+        job->width = Clip(params.width.output - job->first_x, 1, plan.strip);
+        job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
+        for (job->first_word = 0; job->first_word < words; job->first_word += plan.part_words) {
+          job->words = Clip(words - job->first_word, 1, plan.part_words);
+          job->is_first = job->first_word == 0;
+          job->is_last = job->first_word + job->words == words;
+          if (!built || !one_part) steps.build(job);
+          built = true;
+          RunPart(*job, steps, image, batch * params.height.output * params.width.output,
+                  keeps_index && indexed_group == group);
         }
       }
-      pixel += params.height.output * params.width.output;
+      image += params.height.input * params.width.input * params.words_in;
     }
     indexed_group = group;
   }
@@ -433,18 +471,17 @@ void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.sink = &sink;
   job.filter = filter;
   job.geometry = Bconv2dSlicedGeometryOf(params);
-  job.blocks = params.height.filter * params.width.filter * params.words_in_group;
-  const bool five = plan.table_inputs == 5;
-  const int32_t block_words = five ? Tables<5>::kBlockWords : Tables<3>::kBlockWords;
-  job.tables = static_cast<uint32_t*>(scratch);
-  job.pairs = reinterpret_cast<Pair*>(job.tables + job.blocks * block_words);
-  job.index = job.pairs + job.blocks;
+  job.taps = params.height.filter * params.width.filter;
   job.digits = Bconv2dSlicedDigits(params);
   job.finish = job.digits == 9 ? Finish<9> : job.digits == 11 ? Finish<11> : Finish<13>;
-  const Steps* steps = &kStepsOfAny;
-  if (params.height.filter == 1 && params.width.filter == 1) steps = &kSteps1x1;
-  if (Bconv2dSlicedIs3x3(params)) steps = &kSteps3x3[five];
-  Run(&job, *steps, input);
+  const Bconv2dSlicedMemory memory = Bconv2dSlicedMemoryOf(params, plan);
+  uint8_t* bytes = static_cast<uint8_t*>(scratch);
+  job.tables = reinterpret_cast<uint32_t*>(bytes);
+  job.index = bytes + memory.tables;
+  job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
+  if (memory.kept > 0)
+    job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
+  Run(&job, !plan.pair_tables ? kStepsOfAny : job.taps == 1 ? kSteps1x1 : kSteps3x3, input);
 }
 
 }  // namespace bcnet

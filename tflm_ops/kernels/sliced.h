@@ -28,6 +28,34 @@ struct Pair {
   uint32_t p;
 };
 
+#if defined(__thumb2__)
+// Compilers make one instruction of two neighbouring accesses only where they stand side by side,
+// which these do not stay among others.
+using Word64 __attribute__((may_alias, aligned(4))) = uint64_t;
+#endif
+
+BCNET_INLINE Pair Load(const Pair* from) {
+  Pair pair;
+#if defined(__thumb2__)
+  __asm__("ldrd %0, %1, %2"
+          : "=r"(pair.x), "=r"(pair.p)
+          : "m"(*reinterpret_cast<const Word64*>(from)));
+#else
+  pair.x = from->x;
+  pair.p = from->p;
+#endif
+  return pair;
+}
+
+BCNET_INLINE void Store(uint32_t x, uint32_t p, uint32_t* to) {
+#if defined(__thumb2__)
+  __asm__ volatile("strd %1, %2, %0" : "=m"(*reinterpret_cast<Word64*>(to)) : "r"(x), "r"(p));
+#else
+  to[0] = x;
+  to[1] = p;
+#endif
+}
+
 // Adds two pairs to the digit `sum`; returns the two carries, of twice the weight.
 BCNET_INLINE Pair AddPairs(uint32_t* sum, Pair a, Pair b) {
   const uint32_t h = a.p | (a.x ^ *sum);
@@ -79,22 +107,34 @@ BCNET_INLINE void TransposeBytes(uint32_t w[8]) {
   for (int i = 0; i < 8; i += 2) SwapBits(&w[i], &w[i + 1], 1, 0x55555555u);
 }
 
-// The first stage of the transposition of a 32x32 matrix of bits whose rows are the words
+// Swaps the high half of `x` with the low half of `y`.
+BCNET_INLINE void SwapHalves(uint32_t* x, uint32_t* y) {
+#if defined(__ARM_FEATURE_DSP)
+  uint32_t low;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(low) : "r"(*x), "r"(*y));
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(*y) : "r"(*y), "r"(*x));
+  *x = low;
+#else
+  SwapBits(x, y, 16, 0xffffu);
+#endif
+}
+
+// The first stages of the transposition of a 32x32 matrix of bits whose rows are the words
 // `rows[i * stride]`: byte l of word 8 * k + i becomes byte k of row 8 * l + i. TransposeBytes on
 // each eight words from there on gives the columns.
 BCNET_INLINE void GatherBytes(const uint32_t* rows, int32_t stride, uint32_t w[32]) {
 #pragma GCC unroll 1
   for (int i = 0; i < 8; ++i) {
-    const uint32_t a = rows[0], b = rows[8 * stride], c = rows[16 * stride], d = rows[24 * stride];
+    uint32_t a = rows[0], b = rows[8 * stride], c = rows[16 * stride], d = rows[24 * stride];
     rows += stride;
-    const uint32_t low_ac = (a & 0xffffu) | c << 16, high_ac = a >> 16 | (c & 0xffff0000u);
-    const uint32_t low_bd = (b & 0xffffu) | d << 16, high_bd = b >> 16 | (d & 0xffff0000u);
-    w[i] = low_ac;
-    w[i + 8] = low_bd;
-    SwapBits(&w[i], &w[i + 8], 8, 0x00ff00ffu);
-    w[i + 16] = high_ac;
-    w[i + 24] = high_bd;
-    SwapBits(&w[i + 16], &w[i + 24], 8, 0x00ff00ffu);
+    SwapHalves(&a, &c);
+    SwapHalves(&b, &d);
+    SwapBits(&a, &b, 8, 0x00ff00ffu);
+    SwapBits(&c, &d, 8, 0x00ff00ffu);
+    w[i] = a;
+    w[i + 8] = b;
+    w[i + 16] = c;
+    w[i + 24] = d;
   }
 }
 
