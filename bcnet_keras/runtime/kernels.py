@@ -19,6 +19,7 @@ from flatbuffers import flexbuffers
 from bcnet_keras.runtime import native
 
 BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
+BCONV2D_TRANSFORMS = ("float", "fixed_point", "linear")
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
 SOURCES = [
     "tflm_ops/host/kernels.cc",
@@ -133,7 +134,7 @@ def bconv2d(
     thresholds: np.ndarray | None = None,
     scale: float = 1.0,
     zero_point: int = 0,
-    fixed_point: bool = False,
+    transform: str = "float",
     kernel: str | None = None,
     scratch_budget: int = 48 * 1024,
 ) -> np.ndarray:
@@ -146,12 +147,13 @@ def bconv2d(
         multiplier, bias: float32, one for each output channel; for float32 and int8 outputs.
         thresholds: int32, one for each output channel; for a bitpacked output.
         scale, zero_point: of an int8 output.
-        fixed_point: compute the int8 output as cores without floating-point unit do.
+        transform: of an int8 output, one of :data:`BCONV2D_TRANSFORMS`: "fixed_point" is within 1 of "float", "linear"
+            the same as "float".
         kernel: one of :data:`BCONV2D_KERNELS`; the fastest within the budget if None.
         scratch_budget: bytes of working memory that the kernel may use.
 
     Raises:
-        ValueError: arguments that contradict each other, or a ``kernel`` that cannot compute this within the budget.
+        ValueError: arguments that contradict each other, or a ``kernel`` or ``transform`` that cannot compute this.
     """
     x, filters = _bitpacked("x", x), _bitpacked("filters", filters)
     output = np.empty(output_shape, dtype)
@@ -173,7 +175,7 @@ def bconv2d(
         output_type,
         -1 if kernel is None else BCONV2D_KERNELS.index(kernel),
         scratch_budget,
-        int(fixed_point),
+        BCONV2D_TRANSFORMS.index(transform),
         ctypes.c_float(scale if output_type == 1 else 1.0),
         ctypes.c_int32(zero_point if output_type == 1 else 0),
         _data(x),

@@ -82,17 +82,57 @@ def test_the_grid_holds_what_it_says(convolutions):
 def test_fixed_point_is_the_same_in_all_kernels(convolutions):
     for node, _ in convolutions[1::9]:
         assert node.output.dtype == "int8"
-        expected = run_kernels(node, fixed_point=True, kernel="portable")
+        expected = run_kernels(node, transform="fixed_point", kernel="portable")
         for kernel in ("carry_save", "sliced"):
-            actual = takes(node, fixed_point=True, kernel=kernel, scratch_budget=1 << 20)
+            actual = takes(node, transform="fixed_point", kernel=kernel, scratch_budget=1 << 20)
             assert actual is None or (actual == expected).all(), (kernel, node.options)
+
+
+def test_the_linear_transform_is_the_same_as_float(convolutions):
+    nodes = [(node, expected) for node, expected in convolutions if node.output.dtype == "int8"]
+    linear = 0
+    for i, (node, expected) in enumerate(nodes):
+        try:
+            actual = run_kernels(node, transform="linear", scratch_budget=(1 << 20) * (i % 2))
+        except ValueError as error:
+            assert "no linear output transform" in str(error)
+            continue
+        linear += 1
+        np.testing.assert_array_equal(actual, expected)
+    assert linear > 0.1 * len(nodes)  # the grid is full of fused activations and steep and flat outputs
+
+
+@pytest.mark.parametrize("padding", [(cases.VALID, 1), (cases.SAME, 0)])
+@pytest.mark.parametrize("channels", [32, 64, 128, 256])
+def test_outputs_that_use_the_codes_well_are_linear(channels, padding):
+    """Four standard deviations of random signs, in some channels half or twice as many, cover the codes."""
+    rng = np.random.default_rng(channels)
+    node = cases.bconv2d(
+        rng,
+        output="int8",
+        kernel=3,
+        channels_in=channels,
+        channels_out=64,
+        groups=1,
+        activation=cases.NONE,
+        size=5,
+        padding=padding[0],
+        pad_value=padding[1],
+        dilation=1,
+    )
+    deviation = np.sqrt(9 * channels)
+    node.inputs[2].value = (rng.choice([-1, 1], 64) * 2 ** rng.uniform(-1, 1, 64)).astype(np.float32)
+    node.inputs[3].value = rng.normal(0, deviation, 64).astype(np.float32)
+    node.output.scale = float(np.float32(4 * deviation / 128))
+    (expected,) = run_lce([node])
+    np.testing.assert_array_equal(run_kernels(node, transform="linear"), expected)
 
 
 def test_fixed_point_is_within_one_code_of_float(convolutions):
     worst, off, total = 0, 0, 0
     for node, expected in convolutions:
         if node.output.dtype == "int8":
-            difference = differences(node, run_kernels(node, fixed_point=True), expected)
+            difference = differences(node, run_kernels(node, transform="fixed_point"), expected)
             worst, off, total = max(worst, difference.max()), off + (difference > 0).sum(), total + difference.size
     assert worst <= 1
     assert off < 1e-4 * total  # a value next to a half is rare

@@ -123,7 +123,7 @@ KERNELS = [("portable", 0), ("carry_save", 1 << 20), *(("sliced", budget << 10) 
 
 @pytest.mark.parametrize(("kernel", "budget"), KERNELS)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(cases.OUTPUTS))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_bconv2d(kernel, budget, seed, output):
     node = cases.bconv2d(np.random.default_rng(seed), output=output)
     channels_in = node.options["channels_in"]
@@ -166,8 +166,8 @@ def check_bconv2d(node, run, sums, products):
         assert (np.abs(actual - expected) <= rounding + 1e-30).all()
         return
     scale, zero_point = node.output.scale, node.output.zero_point
-    for fixed_point in (False, True):
-        actual = run(np.int8, **vectors, scale=scale, zero_point=zero_point, fixed_point=fixed_point)
+    for transform in ("float", "fixed_point"):
+        actual = run(np.int8, **vectors, scale=scale, zero_point=zero_point, transform=transform)
         steps = np.clip(expected / scale + zero_point, -128, 127)
         assert (np.abs(actual - steps) <= 0.5 + rounding / scale + 1e-4).all()
 

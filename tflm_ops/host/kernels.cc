@@ -64,16 +64,16 @@ BCNET_EXPORT const char* bcnet_bmaxpool2d(const uint8_t* options, size_t options
   return nullptr;
 }
 
-// `kernel` is a Bconv2dKernel, or -1 for the one that fits `scratch_budget` best. `fixed_point`
-// asks for the output transform of cores without floating-point unit (int8 output only).
+// `kernel` is a Bconv2dKernel, or -1 for the one that fits `scratch_budget` best. `transform_type`
+// is that of an int8 output: 0 float, 1 fixed-point, 2 linear.
 BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_size,
                                        const int32_t* input_dims, const int32_t* filter_dims,
                                        const int32_t* output_dims, int32_t output_type,
-                                       int32_t kernel, int32_t scratch_budget, int32_t fixed_point,
-                                       float scale, int32_t zero_point, const uint32_t* input,
-                                       const uint32_t* filter, const float* post_multiplier,
-                                       const float* post_bias, const int32_t* thresholds,
-                                       void* output) {
+                                       int32_t kernel, int32_t scratch_budget,
+                                       int32_t transform_type, float scale, int32_t zero_point,
+                                       const uint32_t* input, const uint32_t* filter,
+                                       const float* post_multiplier, const float* post_bias,
+                                       const int32_t* thresholds, void* output) {
   bcnet::Bconv2dOptions parsed;
   bcnet::Bconv2dParams params;
   const auto type = static_cast<bcnet::Bconv2dOutput>(output_type);
@@ -106,16 +106,22 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
   if (type == bcnet::Bconv2dOutput::kFloat32) {
     bcnet::Bconv2dFloat(params, plan, input, filter, transform, scratch,
                         static_cast<float*>(output));
-  } else if (fixed_point == 0) {
+  } else if (transform_type == 0) {
     bcnet::Bconv2dInt8(params, plan, input, filter, transform, scratch,
                        static_cast<int8_t*>(output));
-  } else {
+  } else if (transform_type == 1) {
     std::vector<bcnet::FixedPointChannel> channels(static_cast<size_t>(params.channels_out));
     bcnet::Bconv2dFixedTransform fixed;
     if (!bcnet::PrepareBconv2dFixedTransform(params, transform, channels.data(), &fixed)) {
       return "the numbers are too large for the fixed-point output transform";
     }
     bcnet::Bconv2dInt8(params, plan, input, filter, fixed, scratch, static_cast<int8_t*>(output));
+  } else {
+    std::vector<bcnet::LinearChannel> channels(static_cast<size_t>(params.channels_out));
+    bcnet::Bconv2dLinearTransform linear;
+    if (!bcnet::PrepareBconv2dLinearTransform(params, transform, channels.data(), &linear))
+      return "there is no linear output transform for these numbers";
+    bcnet::Bconv2dInt8(params, plan, input, filter, linear, scratch, static_cast<int8_t*>(output));
   }
   return nullptr;
 }

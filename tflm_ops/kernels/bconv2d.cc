@@ -37,11 +37,18 @@ void WriteFloat(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t co
     output[i] = Transformed(*sink.transform, word * kWordBits + i, sums[i]);
 }
 
+void WriteInt8Linear(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+                     const int32_t* sums) {
+  const LinearChannel* channels = sink.linear_transform->channels + word * kWordBits;
+  int8_t* output = Outputs<int8_t>(sink, pixel, word);
+  for (int32_t i = 0; i < count; ++i) output[i] = Bconv2dInt8Output(channels[i], sums[i]);
+}
+
 void WriteInt8(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
                const int32_t* sums) {
   int8_t* output = Outputs<int8_t>(sink, pixel, word);
   for (int32_t i = 0; i < count; ++i)
-    output[i] = RoundAndSaturate(Transformed(*sink.transform, word * kWordBits + i, sums[i]));
+    output[i] = Bconv2dInt8Output(*sink.transform, word * kWordBits + i, sums[i]);
 }
 
 void WriteInt8Fixed(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
@@ -81,32 +88,49 @@ void Run(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* i
 
 }  // namespace
 
+int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum) {
+  return RoundAndSaturate(Transformed(transform, channel, sum));
+}
+
 void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                   const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                   float* output) {
-  Bconv2dSink sink = {WriteFloat, {&transform}, false, params.channels_out, output};
+  Bconv2dSink sink = {WriteFloat, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
   Run(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                  int8_t* output) {
-  Bconv2dSink sink = {WriteInt8, {&transform}, false, params.channels_out, output};
+  Bconv2dSink sink = {WriteInt8, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
   Run(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dFixedTransform& transform, void* scratch,
                  int8_t* output) {
-  Bconv2dSink sink = {WriteInt8Fixed, {nullptr}, false, params.channels_out, output};
+  Bconv2dSink sink = {WriteInt8Fixed, {nullptr}, Bconv2dSink::kSums, params.channels_out, output};
   sink.fixed_transform = &transform;
+  Run(params, plan, input, filter, sink, scratch);
+}
+
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dLinearTransform& transform, void* scratch,
+                 int8_t* output) {
+  Bconv2dSink sink = {
+      WriteInt8Linear, {nullptr}, Bconv2dSink::kLinear, params.channels_out, output};
+  sink.linear_transform = &transform;
   Run(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                       const uint32_t* filter, const int32_t* thresholds, void* scratch,
                       uint32_t* output) {
-  Bconv2dSink sink = {WriteBitpacked, {nullptr}, true, BitpackedWords(params.channels_out), output};
+  Bconv2dSink sink = {WriteBitpacked,
+                      {nullptr},
+                      Bconv2dSink::kBitpacked,
+                      BitpackedWords(params.channels_out),
+                      output};
   sink.thresholds = thresholds;
   Run(params, plan, input, filter, sink, scratch);
 }

@@ -98,6 +98,24 @@ struct Bconv2dFixedTransform {
 bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,
                                   FixedPointChannel* channels, Bconv2dFixedTransform* fixed);
 
+// An int8 output in integers of 32 bits, the same as that of the float transform for every sum that
+// there can be: floor((floor(2 * m * multiplier / 2^16) + bias) / 2^12), saturated.
+struct LinearChannel {
+  int32_t multiplier;
+  int32_t bias;
+};
+constexpr int kLinearShift = 12;
+
+struct Bconv2dLinearTransform {
+  const LinearChannel* channels;
+};
+
+// Fills `channels`, one for each output channel, and `linear`. Returns false, and another transform
+// must be used, when no such numbers are found: the activation cuts sums off, or an output changes
+// by 2 codes or more where a sum changes by 1.
+bool PrepareBconv2dLinearTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,
+                                   LinearChannel* channels, Bconv2dLinearTransform* linear);
+
 // `plan` is one for `params` and the type of the output.
 void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                   const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
@@ -107,6 +125,9 @@ void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uin
                  int8_t* output);
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dFixedTransform& transform, void* scratch,
+                 int8_t* output);
+void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                 const uint32_t* filter, const Bconv2dLinearTransform& transform, void* scratch,
                  int8_t* output);
 // An output bit is 1 where m is above the threshold of its channel; bits past the last channel are
 // 0.

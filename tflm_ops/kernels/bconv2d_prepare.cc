@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d_sink.h"
 #include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/number.h"
 #include "tflm_ops/kernels/shape.h"
@@ -13,6 +14,40 @@ namespace {
 // The number of products in a sum.
 int32_t Products(const Bconv2dParams& params) {
   return params.height.filter * params.width.filter * params.channels_in_group;
+}
+
+// Sets the bias with which the linear transform gives the outputs of the float one for all sums.
+// Returns false when there is none.
+bool FindBias(const Bconv2dParams& params, const Bconv2dTransform& transform, int32_t channel,
+              LinearChannel* linear) {
+  constexpr int64_t kOne = 1 << kLinearShift;
+  const int32_t last = 2 * Products(params);
+  const double nearest = std::ldexp(double{transform.bias[channel]} + 0.5, kLinearShift);
+  if (std::fabs(nearest) >= 2147480000.0) return false;
+  // Sums whose output is not clear from the nearest bias, for lack of precision.
+  const float largest = std::fabs(transform.multiplier[channel]) * static_cast<float>(last) +
+                        std::fabs(transform.bias[channel]);
+  const int64_t slack = 8 + static_cast<int64_t>(std::ldexp(largest, kLinearShift - 22));
+  // Each sum bounds the bias: output * kOne <= product + bias < (output + 1) * kOne, where
+  // saturated outputs have no bound on the outside.
+  int64_t low = INT32_MIN, high = INT32_MAX;
+  for (int32_t sum = 0; sum <= last; sum += params.zero_padding ? 1 : 2) {
+    const int64_t product = int64_t{linear->multiplier} * sum >> 16;
+    const int64_t y = product + static_cast<int64_t>(nearest);
+    int64_t output = y >> kLinearShift;
+    if (output < -128) output = -128;
+    if (output > 127) output = 127;
+    if ((y - slack) >> kLinearShift != (y + slack) >> kLinearShift)
+      output = Bconv2dInt8Output(transform, channel, sum);
+    const int64_t least = output * kOne - product;
+    if (output > -128 && least > low) low = least;
+    if (output < 127 && least + kOne - 1 < high) high = least + kOne - 1;
+    // No sum of product and bias may leave 32 bits.
+    if (INT32_MIN - product > low) low = INT32_MIN - product;
+    if (INT32_MAX - product < high) high = INT32_MAX - product;
+  }
+  linear->bias = static_cast<int32_t>(low + (high - low) / 2);
+  return low <= high;
 }
 
 }  // namespace
@@ -133,6 +168,27 @@ bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTran
   fixed->clamp_min = transform.clamp_min;
   fixed->clamp_max = transform.clamp_max;
   fixed->channels = channels;
+  return true;
+}
+
+bool PrepareBconv2dLinearTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,
+                                   LinearChannel* channels, Bconv2dLinearTransform* linear) {
+  const int32_t last = 2 * Products(params);
+  if (last >= 1 << 15 || transform.clamp_min > 0 || transform.clamp_max < last) return false;
+  for (int32_t i = 0; i < params.channels_out; ++i) {
+    const double multiplier = std::ldexp(double{transform.multiplier[i]}, 16 + kLinearShift);
+    if (std::fabs(multiplier) >= 2147480000.0) return false;
+    // The next multiplier may do where rounding leaves no bias for the nearest one.
+    bool found = false;
+    for (int32_t attempt = 0; attempt < 16 && !found; ++attempt) {
+      const int32_t offset = (attempt + 1) / 2 * 16;
+      channels[i].multiplier =
+          static_cast<int32_t>(multiplier) + (attempt % 2 != 0 ? offset : -offset);
+      found = FindBias(params, transform, i, &channels[i]);
+    }
+    if (!found) return false;
+  }
+  linear->channels = channels;
   return true;
 }
 

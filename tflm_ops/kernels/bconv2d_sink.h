@@ -18,12 +18,28 @@ struct Bconv2dSink {
   union {
     const Bconv2dTransform* transform;
     const Bconv2dFixedTransform* fixed_transform;
+    const Bconv2dLinearTransform* linear_transform;
     const int32_t* thresholds;
   };
-  bool bitpacked;
+  // What the sliced kernel does without sums.
+  enum : uint8_t { kSums, kLinear, kBitpacked } kind;
   int32_t pixel_size;  // of the output: channels, or words
   void* output;
 };
+
+// An output of the float transform, rounded and saturated.
+int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum);
+
+// An output of the linear transform. The sum is below 2^15.
+inline int8_t Bconv2dInt8Output(const LinearChannel& channel, int32_t sum) {
+  // A product of 32 and 16 bits in 32: the smallest cores have no longer one.
+  const uint32_t high = static_cast<uint32_t>((channel.multiplier >> 16) * sum);
+  const uint32_t low =
+      (static_cast<uint32_t>(channel.multiplier) & 0xffffu) * static_cast<uint32_t>(sum) >> 16;
+  const int32_t y =
+      static_cast<int32_t>(high + low + static_cast<uint32_t>(channel.bias)) >> kLinearShift;
+  return static_cast<int8_t>(y < -128 ? -128 : y > 127 ? 127 : y);
+}
 
 // Output channels that the word `word` of an output pixel stands for.
 inline int32_t ChannelsOfWord(const Bconv2dParams& params, int32_t word) {

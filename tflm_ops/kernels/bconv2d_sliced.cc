@@ -9,6 +9,10 @@
 // 1, so that the digit of weight 2^kDigits is the output.
 #include <cstring>
 
+#if defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#endif
+
 #include "tflm_ops/kernels/adder_tables.h"
 #include "tflm_ops/kernels/bconv2d.h"
 #include "tflm_ops/kernels/bconv2d_sink.h"
@@ -81,11 +85,13 @@ struct Job {
   int32_t taps;
   int digits;
   uint32_t (*finish)(const Pair*, int32_t, const uint32_t*, uint32_t*);
+  void (*unslice)(uint32_t*);
   // Parts of the scratch memory.
   uint32_t* tables;
-  Pair* pairs;     // that the blocks of a pixel leave
-  uint32_t* kept;  // counters of the strip's pixels: the first sum's parity or value, the digits
-  void* index;     // [row % index_rows][channel word of the part][column of the strip]
+  Pair* pairs;        // that the blocks of a pixel leave
+  int32_t kept_size;  // words of a pixel's, 0 when there is one part
+  uint32_t* kept;     // counters of the strip's pixels: the first sum's parity or value, the digits
+  void* index;        // [row % index_rows][channel word of the part][column of the strip]
   // The pass.
   int32_t word;   // of the output channels
   int32_t count;  // channels in it
@@ -109,7 +115,7 @@ BCNET_NOINLINE void Transpose(uint32_t w[8]) { sliced::TransposeBytes(w); }
 // The counters' start: for a bitpacked output as said above, otherwise 0.
 BCNET_NOINLINE void PrepareStart(Job* job) {
   std::memset(job->start, 0, sizeof(job->start));
-  if (!job->sink->bitpacked) return;
+  if (job->sink->kind != Bconv2dSink::kBitpacked) return;
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
   uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
   for (int i = 0; i < kWordBits; ++i) {
@@ -257,30 +263,71 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
   return sliced::AddPairs(&low->eights, ab, sliced::AddPairs(&low->fours, c, d));
 }
 
-// Ends a pixel whose blocks left `count` pairs. `start` are the counters that it began with,
-// `first` the sum of all blocks, or its parity if the pixel goes on in another part. `outside` taps
-// of it count 0.
-BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, const Low& low,
-                        uint32_t first, int32_t pixel, int32_t outside, uint32_t* kept) {
-  uint32_t digits[kMaxDigits];
-  uint32_t* result = job.is_last ? digits : kept;
+// Turns the digits of sums into their bytes: byte l of word i is the low byte of channel 8 * l + i,
+// that of word 8 + i the high byte.
+template <int kDigits>
+BCNET_NOINLINE void Unslice(uint32_t* sums) {
+#pragma GCC unroll 16
+  for (int i = kDigits; i < 16; ++i) sums[i] = 0;
+  sliced::TransposeBytes(sums);
+  sliced::TransposeBytes(sums + 8);
+}
+
+// The outputs of two channels from their sums, the one of `first` in the low half of `sums`.
+BCNET_INLINE void WriteTwo(const LinearChannel* first, const LinearChannel* second, uint32_t sums,
+                           int8_t* first_output, int8_t* second_output) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  const Pair a = sliced::Load(reinterpret_cast<const Pair*>(first));
+  const Pair b = sliced::Load(reinterpret_cast<const Pair*>(second));
+  const auto word = [](uint32_t x) { return static_cast<int32_t>(x); };
+  const int32_t low = __smlawb(word(a.x), word(sums), word(a.p)) >> kLinearShift;
+  const int32_t high = __smlawt(word(b.x), word(sums), word(b.p)) >> kLinearShift;
+  *first_output = static_cast<int8_t>(__ssat(low, 8));
+  *second_output = static_cast<int8_t>(__ssat(high, 8));
+#else
+  *first_output = Bconv2dInt8Output(*first, static_cast<int32_t>(sums & 0xffffu));
+  *second_output = Bconv2dInt8Output(*second, static_cast<int32_t>(sums >> 16));
+#endif
+}
+
+// Ends a pixel, whose blocks left `count` pairs, when it goes on in another part or has no
+// bitpacked output. `start` are the counters that it began with, `result` those that it ends with,
+// the lowest four already there; before them there is a word to use. `outside` taps of the pixel
+// count 0.
+BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, uint32_t* result,
+                        int32_t pixel, int32_t outside) {
   job.finish(job.pairs, count, start, result);
-  result[0] = first;
-  result[1] = low.twos;
-  result[2] = low.fours;
-  result[3] = low.eights;
   if (!job.is_last) return;
-  for (int i = job.digits; i < kMaxDigits; ++i) digits[i] = 0;
-  Transpose(digits);
-  Transpose(digits + 8);
-  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(digits);
-  const int32_t extra = outside * job.params->channels_in_group;
-  int32_t sums[kWordBits];
-  for (int i = 0; i < kWordBits; ++i) {
-    const uint8_t* byte = bytes + i % 8 * 4 + i / 8;
-    sums[i] = 2 * (byte[0] | byte[32] << 8) + extra;
+  const Bconv2dSink& sink = *job.sink;
+  uint32_t* bytes = result - 1;
+  bytes[0] = 0;  // a sum is twice the counter
+  // Taps outside count half a mismatch a channel.
+  if (outside != 0)
+    sliced::AddConstant(outside * job.params->channels_in_group, job.digits + 1, bytes);
+  job.unslice(bytes);
+  const int32_t channel = job.word * kWordBits;
+  if (sink.kind == Bconv2dSink::kLinear && job.count == kWordBits) {
+    const LinearChannel* channels = sink.linear_transform->channels + channel;
+    int8_t* output = static_cast<int8_t*>(sink.output) + pixel * sink.pixel_size + channel;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      uint32_t even = bytes[i], odd = bytes[8 + i];
+      sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
+      WriteTwo(channels + i, channels + i + 16, even, output + i, output + i + 16);
+      WriteTwo(channels + i + 8, channels + i + 24, odd, output + i + 8, output + i + 24);
+    }
+    return;
   }
-  job.sink->write(*job.sink, pixel, job.word, job.count, sums);
+  int32_t sums[kWordBits];
+  for (int i = 0; i < 8; ++i) {
+    uint32_t even = bytes[i], odd = bytes[8 + i];
+    sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
+    sums[i] = static_cast<int32_t>(even & 0xffffu);
+    sums[i + 8] = static_cast<int32_t>(odd & 0xffffu);
+    sums[i + 16] = static_cast<int32_t>(even >> 16);
+    sums[i + 24] = static_cast<int32_t>(odd >> 16);
+  }
+  sink.write(sink, pixel, job.word, job.count, sums);
 }
 
 // The outputs [begin, end) of a row of the strip, where all taps count and lie side by side: 3x3
@@ -298,10 +345,10 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
               begin * job.geometry.x_step;
   }
   uint32_t* output = nullptr;
-  if (job.is_last && sink.bitpacked)
+  if (job.is_last && sink.kind == Bconv2dSink::kBitpacked)
     output = static_cast<uint32_t*>(sink.output) + (pixel + begin) * sink.pixel_size + job.word;
-  kept += begin * (job.digits + 1);
-  for (int32_t x = begin; x < end; ++x, kept += job.digits + 1) {
+  kept += begin * job.kept_size;
+  for (int32_t x = begin; x < end; ++x, kept += job.kept_size) {
     const uint32_t* start = job.is_first ? job.start : kept;
     Low low = {start[1], start[2], start[3]};
     ByParity last = {job.is_first ? 0 : static_cast<ptrdiff_t>(kept[0])};
@@ -325,9 +372,14 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
       *output = job.finish(job.pairs, count, start, nullptr);
       output += sink.pixel_size;
     } else {
+      uint32_t sums[kMaxDigits + 2];
+      uint32_t* result = job.is_last ? sums + 1 : kept;
       const uint32_t odd = static_cast<uint32_t>(last.odd);
-      const uint32_t first = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
-      End(job, count, start, low, first, pixel + x, 0, kept);
+      result[0] = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
+      result[1] = low.twos;
+      result[2] = low.fours;
+      result[3] = low.eights;
+      End(job, count, start, result, pixel + x, 0);
     }
   }
 }
@@ -340,8 +392,8 @@ BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32
   const Bconv2dParams& params = *job.params;
   const Bconv2dSink& sink = *job.sink;
   TapRange rows = {0, params.height.filter}, columns = {0, params.width.filter};
-  kept += begin * (job.digits + 1);
-  for (int32_t x = begin; x < end; ++x, kept += job.digits + 1) {
+  kept += begin * job.kept_size;
+  for (int32_t x = begin; x < end; ++x, kept += job.kept_size) {
     uint32_t start[kMaxDigits + 1];
     const uint32_t* from = job.is_first ? job.start : kept;
     for (int i = 0; i <= job.digits; ++i) start[i] = from[i];
@@ -351,7 +403,7 @@ BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32
       columns = TapsInside(params.width, job.first_x + x);
       outside = job.taps - (rows.end - rows.begin) * (columns.end - columns.begin);
       // Half of the channels of these taps count as mismatches.
-      if (sink.bitpacked && job.is_first)
+      if (sink.kind == Bconv2dSink::kBitpacked && job.is_first)
         sliced::AddConstant(outside * params.channels_in_group / 2, job.digits + 1, start);
     }
     Low low = {start[1], start[2], start[3]};
@@ -370,11 +422,17 @@ BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32
       }
     }
     const int32_t count = static_cast<int32_t>(pair - job.pairs);
-    if (job.is_last && sink.bitpacked) {
+    if (job.is_last && sink.kind == Bconv2dSink::kBitpacked) {
       static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] =
           job.finish(job.pairs, count, start, nullptr);
     } else {
-      End(job, count, start, low, last.chain, pixel + x, outside, kept);
+      uint32_t sums[kMaxDigits + 2];
+      uint32_t* result = job.is_last ? sums + 1 : kept;
+      result[0] = last.chain;
+      result[1] = low.twos;
+      result[2] = low.fours;
+      result[3] = low.eights;
+      End(job, count, start, result, pixel + x, outside);
     }
   }
 }
@@ -422,7 +480,7 @@ void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t 
     if (begin < end) steps.row(job, y, begin, end, pixel, kept);
     if (begin > 0) steps.row_of_any_taps(job, y, 0, begin, pixel, kept);
     if (end < job.width) steps.row_of_any_taps(job, y, end, job.width, pixel, kept);
-    if (job.kept != nullptr) kept += job.width * (job.digits + 1);
+    kept += job.width * job.kept_size;
   }
 }
 
@@ -474,13 +532,14 @@ void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.taps = params.height.filter * params.width.filter;
   job.digits = Bconv2dSlicedDigits(params);
   job.finish = job.digits == 9 ? Finish<9> : job.digits == 11 ? Finish<11> : Finish<13>;
+  job.unslice = job.digits == 9 ? Unslice<10> : job.digits == 11 ? Unslice<12> : Unslice<14>;
   const Bconv2dSlicedMemory memory = Bconv2dSlicedMemoryOf(params, plan);
   uint8_t* bytes = static_cast<uint8_t*>(scratch);
   job.tables = reinterpret_cast<uint32_t*>(bytes);
   job.index = bytes + memory.tables;
   job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
-  if (memory.kept > 0)
-    job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
+  job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
+  job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
   Run(&job, !plan.pair_tables ? kStepsOfAny : job.taps == 1 ? kSteps1x1 : kSteps3x3, input);
 }
 

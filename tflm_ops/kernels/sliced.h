@@ -35,16 +35,13 @@ using Word64 __attribute__((may_alias, aligned(4))) = uint64_t;
 #endif
 
 BCNET_INLINE Pair Load(const Pair* from) {
-  Pair pair;
 #if defined(__thumb2__)
-  __asm__("ldrd %0, %1, %2"
-          : "=r"(pair.x), "=r"(pair.p)
-          : "m"(*reinterpret_cast<const Word64*>(from)));
+  uint32_t x, p;
+  __asm__("ldrd %0, %1, %2" : "=r"(x), "=r"(p) : "m"(*reinterpret_cast<const Word64*>(from)));
+  return {x, p};
 #else
-  pair.x = from->x;
-  pair.p = from->p;
+  return {from->x, from->p};
 #endif
-  return pair;
 }
 
 BCNET_INLINE void Store(uint32_t x, uint32_t p, uint32_t* to) {

@@ -15,7 +15,7 @@ namespace bcnet {
 namespace {
 
 constexpr char kName[] = "LceBconv2d";
-constexpr bool kFixedPoint = BCNET_FIXED_POINT != 0;
+constexpr bool kHasFixedPoint = BCNET_FIXED_POINT != 0;
 int32_t scratch_budget = 48 * 1024;
 
 // The node's inputs. The transform is there for float32 and int8 outputs, the thresholds for
@@ -26,11 +26,12 @@ struct OpData {
   Bconv2dParams params;
   Bconv2dPlan plan;
   Bconv2dOutput output;
-  bool fixed_point;
   int16_t scratch;  // index of the scratch buffer, -1 for none
+  enum : uint8_t { kFloat, kFixedPoint, kLinear } transform_type;
   union {
     Bconv2dTransform transform;
     Bconv2dFixedTransform fixed_transform;
+    Bconv2dLinearTransform linear_transform;
   };
 };
 
@@ -38,46 +39,46 @@ void* Init(TfLiteContext* context, const char*, size_t) {
   return AllocatePersistent(context, sizeof(OpData));
 }
 
-template <typename T>
-T* AllocateArray(TfLiteContext* context, int32_t count) {
-  return static_cast<T*>(AllocatePersistent(context, static_cast<size_t>(count) * sizeof(T)));
-}
-
-// Computes the output transform in floats and keeps it.
-const char* PrepareFloatTransform(TfLiteContext* context, const TempTensor& multiplier,
-                                  const TempTensor& bias, float scale, int32_t zero_point,
-                                  OpData* data) {
-  float* numbers = AllocateArray<float>(context, 2 * data->params.channels_out);
-  if (numbers == nullptr) return "the arena is too small";
-  data->fixed_point = false;
-  return PrepareBconv2dTransform(data->params, multiplier.data<float>(), bias.data<float>(), scale,
-                                 zero_point, numbers, numbers + data->params.channels_out,
-                                 &data->transform);
-}
-
-// Computes it in floats in temporary memory and keeps it in integers, where its numbers allow that.
-const char* PrepareFixedTransform(TfLiteContext* context, const TempTensor& multiplier,
-                                  const TempTensor& bias, float scale, int32_t zero_point,
-                                  OpData* data) {
-  const int32_t channels = data->params.channels_out;
-  FixedPointChannel* fixed_channels = AllocateArray<FixedPointChannel>(context, channels);
-  uint8_t* temporary =
-      AllocateTemporary(context, static_cast<size_t>(2 * channels) * sizeof(float));
-  if (fixed_channels == nullptr || temporary == nullptr) {
+// Prepares the output transform and keeps it: in integers where those give the same int8 outputs,
+// in integers of 64 bits on cores without floating-point unit where those come close, or in floats.
+const char* PrepareTransform(TfLiteContext* context, const TempTensor& multiplier,
+                             const TempTensor& bias, float scale, int32_t zero_point,
+                             OpData* data) {
+  const Bconv2dParams& params = data->params;
+  const size_t channels = static_cast<size_t>(params.channels_out);
+  // Two floats or a LinearChannel for each channel.
+  void* kept = AllocatePersistent(context, channels * sizeof(LinearChannel));
+  uint8_t* temporary = AllocateTemporary(context, 2 * channels * sizeof(float));
+  static_assert(sizeof(LinearChannel) == 2 * sizeof(float), "they share memory");
+  if (kept == nullptr || temporary == nullptr) {
     if (temporary != nullptr) DeallocateTemporary(context, temporary);
     return "the arena is too small";
   }
   float* numbers = reinterpret_cast<float*>(temporary);
   Bconv2dTransform transform;
   const char* reason =
-      PrepareBconv2dTransform(data->params, multiplier.data<float>(), bias.data<float>(), scale,
+      PrepareBconv2dTransform(params, multiplier.data<float>(), bias.data<float>(), scale,
                               zero_point, numbers, numbers + channels, &transform);
-  data->fixed_point =
-      reason == nullptr &&
-      PrepareBconv2dFixedTransform(data->params, transform, fixed_channels, &data->fixed_transform);
+  const bool is_int8 = data->output == Bconv2dOutput::kInt8;
+  data->transform_type = OpData::kFloat;
+  if (reason == nullptr && is_int8 &&
+      PrepareBconv2dLinearTransform(params, transform, static_cast<LinearChannel*>(kept),
+                                    &data->linear_transform)) {
+    data->transform_type = OpData::kLinear;
+  } else if (reason == nullptr && is_int8 && kHasFixedPoint) {
+    auto* fixed = static_cast<FixedPointChannel*>(
+        AllocatePersistent(context, channels * sizeof(FixedPointChannel)));
+    if (fixed == nullptr) {
+      reason = "the arena is too small";
+    } else if (PrepareBconv2dFixedTransform(params, transform, fixed, &data->fixed_transform)) {
+      data->transform_type = OpData::kFixedPoint;
+    }
+  }
   DeallocateTemporary(context, temporary);
-  if (reason != nullptr || data->fixed_point) return reason;
-  return PrepareFloatTransform(context, multiplier, bias, scale, zero_point, data);
+  if (reason != nullptr || data->transform_type != OpData::kFloat) return reason;
+  float* floats = static_cast<float*>(kept);
+  return PrepareBconv2dTransform(params, multiplier.data<float>(), bias.data<float>(), scale,
+                                 zero_point, floats, floats + channels, &data->transform);
 }
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
@@ -137,9 +138,7 @@ TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
     const bool int8 = data->output == Bconv2dOutput::kInt8;
     const float scale = int8 ? output->params.scale : 1.0f;
     const int32_t zero_point = int8 ? output->params.zero_point : 0;
-    reason = int8 && kFixedPoint
-                 ? PrepareFixedTransform(context, multiplier, bias, scale, zero_point, data)
-                 : PrepareFloatTransform(context, multiplier, bias, scale, zero_point, data);
+    reason = PrepareTransform(context, multiplier, bias, scale, zero_point, data);
     if (reason != nullptr) return Refuse(kName, node, reason);
   }
 
@@ -165,7 +164,10 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
   } else if (data.output == Bconv2dOutput::kFloat32) {
     Bconv2dFloat(data.params, data.plan, input, filter, data.transform, scratch,
                  static_cast<float*>(output));
-  } else if (kFixedPoint && data.fixed_point) {
+  } else if (data.transform_type == OpData::kLinear) {
+    Bconv2dInt8(data.params, data.plan, input, filter, data.linear_transform, scratch,
+                static_cast<int8_t*>(output));
+  } else if (kHasFixedPoint && data.transform_type == OpData::kFixedPoint) {
     Bconv2dInt8(data.params, data.plan, input, filter, data.fixed_transform, scratch,
                 static_cast<int8_t*>(output));
   } else {

@@ -82,6 +82,12 @@ void FuzzConvolution(Bytes bytes) {
   std::vector<int8_t> output(outputs), other(outputs);
   bcnet::Bconv2dInt8(params, plan, As<uint32_t>(input), As<uint32_t>(filter), transform,
                      scratch.data(), output.data());
+  std::vector<bcnet::LinearChannel> linear_channels(channels);
+  bcnet::Bconv2dLinearTransform linear;
+  if (bcnet::PrepareBconv2dLinearTransform(params, transform, linear_channels.data(), &linear)) {
+    bcnet::Bconv2dInt8(params, plan, As<uint32_t>(input), As<uint32_t>(filter), linear,
+                       scratch.data(), other.data());
+  }
   std::vector<bcnet::FixedPointChannel> fixed_channels(channels);
   bcnet::Bconv2dFixedTransform fixed;
   if (!bcnet::PrepareBconv2dFixedTransform(params, transform, fixed_channels.data(), &fixed))

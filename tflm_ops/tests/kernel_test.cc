@@ -126,6 +126,8 @@ struct Convolution {
   const int32_t* thresholds;
   bcnet::Bconv2dTransform transform;
   bcnet::Bconv2dFixedTransform fixed_transform;
+  bool is_linear;
+  bcnet::Bconv2dLinearTransform linear_transform;
 };
 
 const char* TestPlan(const Convolution& c, const bcnet::Bconv2dPlan& plan, void* scratch,
@@ -155,6 +157,12 @@ const char* TestPlan(const Convolution& c, const bcnet::Bconv2dPlan& plan, void*
     bcnet::Bconv2dInt8(c.params, plan, c.input, c.filter, c.fixed_transform, scratch,
                        static_cast<int8_t*>(output));
     if (!WithinOne(static_cast<int8_t*>(output), expected)) return "wrong output in fixed point";
+    if (c.is_linear) {
+      std::memset(output, kGuard, expected.size);
+      bcnet::Bconv2dInt8(c.params, plan, c.input, c.filter, c.linear_transform, scratch,
+                         static_cast<int8_t*>(output));
+      if (!Same(output, expected)) return "wrong output of the linear transform";
+    }
   }
   return scratch_guards_hold() ? nullptr : "wrote past the scratch memory";
 }
@@ -181,8 +189,11 @@ const char* TestBconv2d(const Block* blocks) {
   float* numbers = static_cast<float*>(platform::Allocate(2 * channels * sizeof(float)));
   auto* fixed_channels = static_cast<bcnet::FixedPointChannel*>(
       platform::Allocate(channels * sizeof(bcnet::FixedPointChannel)));
+  auto* linear_channels = static_cast<bcnet::LinearChannel*>(
+      platform::Allocate(channels * sizeof(bcnet::LinearChannel)));
   void* scratch = platform::Allocate(kScratchBudget + kGuardSize);
   if (output == nullptr || scratch == nullptr || fixed_channels == nullptr) return "no memory";
+  if (linear_channels == nullptr) return "no memory";
   if (c.type != bcnet::Bconv2dOutput::kBitpacked) {
     if (const char* reason = bcnet::PrepareBconv2dTransform(
             c.params, blocks[4].as<float>(), blocks[5].as<float>(), BitsToFloat(dims[14]), dims[13],
@@ -195,6 +206,9 @@ const char* TestBconv2d(const Block* blocks) {
                                            &c.fixed_transform)) {
     return "no fixed point";
   }
+  c.is_linear = c.type == bcnet::Bconv2dOutput::kInt8 &&
+                bcnet::PrepareBconv2dLinearTransform(c.params, c.transform, linear_channels,
+                                                     &c.linear_transform);
   // The kernel that is chosen without memory and with much, and all that can be forced.
   constexpr int32_t kBudgets[] = {0, 8 * 1024, kScratchBudget};
   constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
