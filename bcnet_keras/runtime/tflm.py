@@ -29,6 +29,8 @@ class Model:
     Arguments:
       source: the flatbuffer's bytes or its path.
       arena_size: bytes of the tensor arena that the flatbuffer may use; None for as many as it takes.
+      scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions, as
+        `SetBconv2dScratchBudget` sets it on a device (where the default is 48 KB). The outputs are the same.
 
     Attributes:
       arena_bytes: bytes of the arena that the flatbuffer uses on this machine. Pointers are twice as wide as on a
@@ -39,8 +41,12 @@ class Model:
       ValueError: not such a flatbuffer, truncated, with an operator that is missing, or the arena is too small.
     """
 
-    def __init__(self, source, arena_size=None):
+    def __init__(self, source, arena_size=None, scratch_budget=0):
         model = flatbuffer.read(flatbuffer.load(source))
+        if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
+            raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
+        if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
+            raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
         custom = flatbuffer.custom_ops(model)
         missing = sorted(custom - plugin.CUSTOM_OPS)
         if missing:
@@ -50,14 +56,12 @@ class Model:
             )
         self._registerers = []
         if custom:
-            plugin.load()
+            plugin.load().bcnet_set_bconv2d_scratch_budget(scratch_budget)
             self._registerers = [plugin.REGISTERER]
         graph = model.subgraphs[0]
         self._inputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.inputs]
         self._outputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.outputs]
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
-        if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
-            raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
         with plugin.gate_control() if "BcnetGate" in custom else contextlib.nullcontext() as self._gate:
             self._interpreter = self._allocated(data, _roomy_arena(model))
         self._own_thresholds = None
@@ -158,9 +162,9 @@ class Interpreter(BaseInterpreter):
     Arguments, `arena_bytes` and errors are those of `Model`.
     """
 
-    def __init__(self, source, arena_size=None):
+    def __init__(self, source, arena_size=None, scratch_budget=0):
         super().__init__(flatbuffer.read(flatbuffer.load(source)))
-        self._model = Model(source, arena_size)
+        self._model = Model(source, arena_size, scratch_budget)
         self.arena_bytes = self._model.arena_bytes
 
     @property

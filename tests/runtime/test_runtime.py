@@ -194,6 +194,9 @@ def test_micro_arena(pair, capfd):
     for size in (2.5, "10", True):
         with pytest.raises(ValueError, match="arena_size must be a whole number"):
             tflm.Interpreter(pair, arena_size=size)
+    for budget in (-1, 1 << 31, 2.5, "10", True, None):
+        with pytest.raises(ValueError, match="scratch_budget must be a whole number of bytes, 0 or more"):
+            tflm.Interpreter(pair, scratch_budget=budget)
     assert not "".join(capfd.readouterr())
 
 

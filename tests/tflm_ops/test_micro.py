@@ -17,28 +17,25 @@ def run(nodes, **kwargs):
     return [o.view(np.uint32) if o.dtype == np.int32 else o for o in outputs]
 
 
-def assert_equal_to_lce(nodes):
+def assert_equal_to_lce(nodes, **kwargs):
     for start in range(0, len(nodes), 50):
         chunk = nodes[start : start + 50]
-        for node, actual, expected in zip(chunk, run(chunk), run_lce(chunk), strict=True):
+        for node, actual, expected in zip(chunk, run(chunk, **kwargs), run_lce(chunk), strict=True):
             assert actual.dtype == expected.dtype, node
             np.testing.assert_array_equal(actual, expected, err_msg=str(node.options))
 
 
-def test_bconv2d_equals_lce():
-    assert_equal_to_lce(cases.bconv2d_grid(600, seed=5))
+@pytest.mark.parametrize("scratch_budget", [0, 48 << 10])
+def test_bconv2d_equals_lce(scratch_budget):
+    assert_equal_to_lce(cases.bconv2d_grid(600, seed=5), scratch_budget=scratch_budget)
 
 
 def test_a_smaller_scratch_budget_takes_less_of_the_arena_and_gives_the_same_outputs():
     nodes = cases.bconv2d_grid(60, seed=5)
     arenas = []
-    try:
-        for budget in (0, 8 << 10, 48 << 10):
-            plugin.load().bcnet_set_bconv2d_scratch_budget(budget)
-            assert_equal_to_lce(nodes)
-            arenas.append(tflm.Model(model(nodes)).arena_bytes)
-    finally:
-        plugin.load().bcnet_set_bconv2d_scratch_budget(48 << 10)
+    for budget in (0, 8 << 10, 48 << 10):
+        assert_equal_to_lce(nodes, scratch_budget=budget)
+        arenas.append(tflm.Model(model(nodes), scratch_budget=budget).arena_bytes)
     assert arenas == sorted(set(arenas)) and arenas[2] - arenas[0] < 50 << 10
 
 

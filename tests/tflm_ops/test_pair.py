@@ -14,7 +14,7 @@ from bcnet_keras.convert import convert_parts, flatbuffer, merge
 from bcnet_keras.convert.gate import Gate
 from bcnet_keras.networks import NETWORKS
 from bcnet_keras.quiet import quiet
-from bcnet_keras.runtime import plugin, tflite, tflm
+from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.twins import int8_twin
 
 pytestmark = needs_tflm
@@ -130,11 +130,7 @@ def test_one_arena_serves_both_nets(parts):
     """The activations of the two nets overlap; what adds up are the records of operators and tensors, which weigh much
     in nets as small as these (and less on a core with pointers of 32 bits)."""
     gate = Gate.create(CLASSES, "score_margin", 0.5)
-    plugin.load().bcnet_set_bconv2d_scratch_budget(0)  # what faster convolutions take comes on top
-    try:
-        models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
-    finally:
-        plugin.load().bcnet_set_bconv2d_scratch_budget(48 << 10)
+    models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
     planned = []
     for model in models:
         with quiet() as said:

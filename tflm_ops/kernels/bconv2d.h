@@ -43,13 +43,13 @@ enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
-  bool pair_tables;       // of kSliced: tables of two full adders, or of one
-  int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
-  // How kSliced uses them: words of input channels that have tables at a time, rows of the input
-  // and outputs of a row that are worked on at a time.
+  // How kSliced uses its memory: tables of two full adders or of one, outputs of a row and rows of
+  // the input that are worked on at a time, words of input channels that have tables at a time.
+  bool pair_tables;
+  int16_t strip;
+  uint16_t index_rows;
   int32_t part_words;
-  int32_t index_rows;
-  int32_t strip;
+  int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
 };
 
 // The fastest kernel whose scratch memory stays within `scratch_budget` bytes. There is always one:

@@ -63,9 +63,9 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
 bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const auto fits = [&](int32_t rows, int32_t strip) {
-    plan->index_rows = rows;
-    plan->strip = strip;
-    return Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
+    plan->index_rows = static_cast<uint16_t>(rows);
+    plan->strip = static_cast<int16_t>(strip);
+    return rows <= UINT16_MAX && Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
   };
   if (plan->part_words == params.words_in_group && params.batches == 1 &&
       Passes(params) > params.groups && fits(g.rows, params.width.output)) {
@@ -91,7 +91,7 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
     const int32_t words = params.words_in_group;
     for (int32_t parts = 1; parts <= words; ++parts) {
       Bconv2dPlan candidate = {
-          Bconv2dKernel::kSliced, pair_tables != 0, 0, RoundUp(words, parts), 0, 0};
+          Bconv2dKernel::kSliced, pair_tables != 0, 0, 0, RoundUp(words, parts), 0};
       if (!FitSlices(params, budget, &candidate)) continue;
       const int64_t cost = Instructions(params, output, candidate);
       if (found && cost >= *instructions) continue;

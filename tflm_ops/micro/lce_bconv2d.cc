@@ -26,8 +26,8 @@ struct OpData {
   Bconv2dParams params;
   Bconv2dPlan plan;
   Bconv2dOutput output;
-  int16_t scratch;  // index of the scratch buffer, -1 for none
   enum : uint8_t { kFloat, kFixedPoint, kLinear } transform_type;
+  int16_t scratch;  // index of the scratch buffer, -1 for none
   union {
     Bconv2dTransform transform;
     Bconv2dFixedTransform fixed_transform;
