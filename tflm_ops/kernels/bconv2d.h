@@ -43,9 +43,10 @@ enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
-  // How kSliced uses its memory: tables of two full adders or of one, outputs of a row and rows of
-  // the input that are worked on at a time, words of input channels that have tables at a time.
-  bool pair_tables;
+  // How kSliced uses its memory: inputs of a table (5: two full adders, 3: one), outputs of a row
+  // and rows of the input that are worked on at a time, words of input channels that have tables at
+  // a time.
+  int8_t table_inputs;
   int16_t strip;
   uint16_t index_rows;
   int32_t part_words;

@@ -6,18 +6,18 @@ namespace bcnet {
 namespace {
 
 // Instructions on a Cortex-M4, measured. They only serve to compare.
-constexpr int32_t kCarrySaveWord = 10;  // of weights, for an output
-constexpr int32_t kCarrySaveOutput = 60;
-constexpr int32_t kSlicedPixel = 60;  // of 32 channels
-constexpr int32_t kSlicedKeep = 60;   // the same for each further part
-constexpr int32_t kSlicedSums = 800;  // the same when the output is not bitpacked
+constexpr int32_t kCarrySaveWord = 9;  // of weights, for an output
+constexpr int32_t kCarrySaveOutput = 140;
 struct TableCosts {
   int32_t build;  // the tables of a block
   int32_t index;  // an input word
   int32_t block;  // of a pixel
+  int32_t pixel;  // of 32 channels
 };
-constexpr TableCosts kTableCosts = {900, 80, 125};
-constexpr TableCosts kPairTableCosts = {1250, 60, 92};
+constexpr TableCosts kTableCosts = {930, 85, 131, 440};
+constexpr TableCosts kPairTableCosts = {1200, 50, 87, 90};
+constexpr int32_t kSlicedPart = 110;  // of a pixel, for each part but the first
+constexpr int32_t kSlicedSums = 400;  // of a pixel whose output is not bitpacked
 
 int64_t Taps(const Bconv2dParams& params) {
   return int64_t{params.height.filter} * params.width.filter;
@@ -44,7 +44,7 @@ int64_t Total(const Bconv2dSlicedMemory& memory) {
 
 int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const TableCosts& costs = plan.pair_tables ? kPairTableCosts : kTableCosts;
+  const TableCosts& costs = plan.table_inputs == 5 ? kPairTableCosts : kTableCosts;
   const int64_t passes = Passes(params), blocks = Taps(params) * params.words_in_group;
   const int32_t parts = RoundUp(params.words_in_group, plan.part_words);
   const int32_t strips = RoundUp(params.width.output, plan.strip);
@@ -53,8 +53,8 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
   const int64_t indexed = int64_t{params.batches} * strips * g.rows * Columns(g, plan.strip) *
                           params.words_in_group * (keeps_index ? params.groups : passes);
   const int64_t pixels = int64_t{params.batches} * params.height.output * params.width.output;
-  const int64_t pixel = blocks * costs.block + (parts - 1) * kSlicedKeep +
-                        (output == Bconv2dOutput::kBitpacked ? kSlicedPixel : kSlicedSums);
+  const int64_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * kSlicedPart +
+                        (output == Bconv2dOutput::kBitpacked ? 0 : kSlicedSums);
   return passes * (builds * blocks * costs.build + pixels * pixel) + indexed * costs.index;
 }
 
@@ -87,11 +87,12 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
   if (Bconv2dSlicedDigits(params) == 0) return false;
   if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
   bool found = false;
-  for (int pair_tables = CanUsePairTables(params); pair_tables >= 0; --pair_tables) {
+  constexpr int8_t kInputs[] = {5, 3};
+  for (const int8_t inputs : kInputs) {
+    if (inputs == 5 && !CanUsePairTables(params)) continue;
     const int32_t words = params.words_in_group;
     for (int32_t parts = 1; parts <= words; ++parts) {
-      Bconv2dPlan candidate = {
-          Bconv2dKernel::kSliced, pair_tables != 0, 0, 0, RoundUp(words, parts), 0};
+      Bconv2dPlan candidate = {Bconv2dKernel::kSliced, inputs, 0, 0, RoundUp(words, parts), 0};
       if (!FitSlices(params, budget, &candidate)) continue;
       const int64_t cost = Instructions(params, output, candidate);
       if (found && cost >= *instructions) continue;
@@ -127,8 +128,8 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
   const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
   const int64_t counters = int64_t{plan.strip} * params.height.output;
   Bconv2dSlicedMemory memory;
-  memory.tables = (plan.pair_tables ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
-  memory.index = indexes * (plan.pair_tables ? sizeof(Pairs::Index) : sizeof(Singles::Index));
+  memory.tables = (plan.table_inputs == 5 ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
+  memory.index = indexes * (plan.table_inputs == 5 ? sizeof(Pairs::Index) : sizeof(Singles::Index));
   memory.pairs = blocks * static_cast<int64_t>(sizeof(sliced::Pair));
   memory.kept = 0;
   if (plan.part_words < params.words_in_group)
@@ -144,7 +145,7 @@ int Bconv2dSlicedDigits(const Bconv2dParams& params) {
 bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
                  Bconv2dKernel kernel, Bconv2dPlan* plan) {
   int64_t instructions;
-  *plan = {kernel, false, 0, 0, 0, 0};
+  *plan = {kernel, 0, 0, 0, 0, 0};
   switch (kernel) {
     case Bconv2dKernel::kSliced:
       return PlanSliced(params, output, scratch_budget, plan, &instructions);

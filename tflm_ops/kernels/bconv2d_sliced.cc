@@ -117,13 +117,13 @@ BCNET_NOINLINE void PrepareStart(Job* job) {
   std::memset(job->start, 0, sizeof(job->start));
   if (job->sink->kind != Bconv2dSink::kBitpacked) return;
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
+  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
   uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
+  const int32_t end = 1 << job->digits;
   for (int i = 0; i < kWordBits; ++i) {
-    int32_t threshold = most;  // a bit that stays 0, for channels that are not there
-    if (i < job->count) threshold = job->sink->thresholds[job->word * kWordBits + i];
-    if (threshold < -1) threshold = -1;
-    if (threshold > most) threshold = most;
-    const int32_t value = (1 << job->digits) - (threshold + 1);
+    // Channels that are not there get a bit that stays 0.
+    const int32_t threshold = i < job->count ? Clip(thresholds[i], -1, most) : most;
+    const int32_t value = end - 1 - threshold;
     // Channel 8 * l + i is in byte l of word i.
     uint8_t* byte = bytes + i % 8 * 4 + i / 8;
     byte[0] = static_cast<uint8_t>(value);
@@ -540,7 +540,7 @@ void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
   job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
   job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
-  Run(&job, !plan.pair_tables ? kStepsOfAny : job.taps == 1 ? kSteps1x1 : kSteps3x3, input);
+  Run(&job, plan.table_inputs == 3 ? kStepsOfAny : job.taps == 1 ? kSteps1x1 : kSteps3x3, input);
 }
 
 }  // namespace bcnet
