@@ -31,27 +31,9 @@ constexpr struct {
                 {Bconv2dOutput::kInt8, "int8"},
                 {Bconv2dOutput::kFloat32, "float32"}};
 
-#if defined(__arm__) && !defined(__ARM_FP)
-constexpr bool kFixedPoint = true;  // as LceBconv2d does without a floating-point unit
-#else
-constexpr bool kFixedPoint = false;
-#endif
-
 constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
                                              bcnet::Bconv2dKernel::kCarrySave,
                                              bcnet::Bconv2dKernel::kSliced};
-
-const char* KernelName(const bcnet::Bconv2dPlan& plan) {
-  switch (plan.kernel) {
-    case bcnet::Bconv2dKernel::kPortable:
-      return "portable";
-    case bcnet::Bconv2dKernel::kCarrySave:
-      return "carry-save";
-    case bcnet::Bconv2dKernel::kSliced:
-      return plan.table_inputs == 5 ? "sliced-5" : "sliced-3";  // inputs of its tables
-  }
-  return "";
-}
 
 // Bytes of scratch memory for which a kernel is chosen.
 constexpr int32_t kBudgets[] = {48 * 1024, 24 * 1024};
@@ -91,6 +73,24 @@ class Line {
   size_t end_ = 0;
 };
 
+// A sliced kernel is named after the inputs of its tables, and after the number of parts of the
+// input channels where it has tables for some of them at a time.
+Line KernelName(const bcnet::Bconv2dParams& params, const bcnet::Bconv2dPlan& plan) {
+  Line name;
+  switch (plan.kernel) {
+    case bcnet::Bconv2dKernel::kPortable:
+      return name << "portable";
+    case bcnet::Bconv2dKernel::kCarrySave:
+      return name << "carry-save";
+    case bcnet::Bconv2dKernel::kSliced:
+      break;
+  }
+  name << (plan.table_inputs == 5 ? "sliced-5" : "sliced-3");
+  const int32_t parts = (params.words_in_group + plan.part_words - 1) / plan.part_words;
+  if (parts > 1) name << " in " << static_cast<uint32_t>(parts) << " parts";
+  return name;
+}
+
 // Blocks of the board's memory, one behind the other.
 class Memory {
  public:
@@ -115,7 +115,7 @@ struct Convolution {
   const uint32_t* filter;
   const int32_t* thresholds;
   bcnet::Bconv2dTransform transform;
-  bcnet::Bconv2dFixedTransform fixed_transform;
+  bcnet::Bconv2dLinearTransform linear_transform;
   void* scratch;
   void* result;
   size_t result_size;
@@ -128,11 +128,8 @@ void Run(const Convolution& layer) {
   } else if (layer.output == Bconv2dOutput::kFloat32) {
     bcnet::Bconv2dFloat(layer.params, layer.plan, layer.input, layer.filter, layer.transform,
                         layer.scratch, static_cast<float*>(layer.result));
-  } else if (kFixedPoint) {
-    bcnet::Bconv2dInt8(layer.params, layer.plan, layer.input, layer.filter, layer.fixed_transform,
-                       layer.scratch, static_cast<int8_t*>(layer.result));
   } else {
-    bcnet::Bconv2dInt8(layer.params, layer.plan, layer.input, layer.filter, layer.transform,
+    bcnet::Bconv2dInt8(layer.params, layer.plan, layer.input, layer.filter, layer.linear_transform,
                        layer.scratch, static_cast<int8_t*>(layer.result));
   }
 }
@@ -184,7 +181,7 @@ const char* Prepare(const Layer& shape, Memory* memory, Convolution* layer) {
   uint32_t* filter = memory->Allocate<uint32_t>(filter_size);
   int32_t* thresholds = memory->Allocate<int32_t>(channels);
   float* numbers = memory->Allocate<float>(4 * channels);
-  auto* fixed = memory->Allocate<bcnet::FixedPointChannel>(channels);
+  auto* linear = memory->Allocate<bcnet::LinearChannel>(channels);
   const int32_t result_size =
       height * width * result_channels * (layer->output == Bconv2dOutput::kInt8 ? 1 : 4);
   layer->result = memory->Allocate<uint8_t>(result_size);
@@ -202,19 +199,22 @@ const char* Prepare(const Layer& shape, Memory* memory, Convolution* layer) {
   const int32_t products = taps * shape.channels_in;
   for (int32_t i = 0; i < channels; ++i) {
     thresholds[i] = products / 2 - 8 + static_cast<int32_t>(Random() % 16);
-    numbers[i] = 0.25f + static_cast<float>(Random() % 256) / 256.0f;
-    numbers[channels + i] = static_cast<float>(static_cast<int32_t>(Random() % 64) - 32);
+    // As trained layers have them: sums next to each other give the same int8 output or the next
+    // one, and no exact halves are rounded.
+    numbers[i] = 0.0625f + static_cast<float>(Random() % 0x10000) / 262139.0f;
+    numbers[channels + i] = static_cast<float>(Random() % 0x10000) / 1021.0f - 32.0f;
   }
   layer->input = input;
   layer->filter = filter;
   layer->thresholds = thresholds;
   if (bitpacked) return nullptr;
-  const float scale = layer->output == Bconv2dOutput::kInt8 ? 0.75f : 1.0f;
+  const float scale = layer->output == Bconv2dOutput::kInt8 ? 0.731f : 1.0f;
   reason = bcnet::PrepareBconv2dTransform(layer->params, numbers, numbers + channels, scale, 0,
                                           numbers + 2 * channels, numbers + 3 * channels,
                                           &layer->transform);
-  if (reason == nullptr && !bcnet::PrepareBconv2dFixedTransform(layer->params, layer->transform,
-                                                                fixed, &layer->fixed_transform))
+  if (reason == nullptr && layer->output == Bconv2dOutput::kInt8 &&
+      !bcnet::PrepareBconv2dLinearTransform(layer->params, layer->transform, linear,
+                                            &layer->linear_transform))
     return "the output transform does not fit in integers";
   return reason;
 }
@@ -245,8 +245,8 @@ void Measure(const Layer& shape, const char* output, Convolution layer, Memory m
   board::Start();
   Run(layer);
   const uint32_t count = board::Stop();
-  Report(shape, output, KernelName(layer.plan), layer.plan.scratch_bytes, budgets,
-         Checksum(layer.result, layer.result_size), count);
+  Report(shape, output, KernelName(layer.params, layer.plan).text(), layer.plan.scratch_bytes,
+         budgets, Checksum(layer.result, layer.result_size), count);
 }
 
 // Measures the kernels that are chosen for the budgets, and the others with the largest budget.
