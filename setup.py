@@ -12,7 +12,10 @@ setup(
     # The C++ sources go along: the operators for TensorFlow Lite Micro are compiled on first use.
     packages=[*find_packages(include=["bcnet_keras", "bcnet_keras.*"]), "bcnet_keras.tflm_ops"],
     package_dir={"bcnet_keras.tflm_ops": "tflm_ops"},
-    package_data={"bcnet_keras.tflm_ops": ["*.md", "CMake*", "cmake/*", "kernels/*", "micro/*", "host/*"]},
+    package_data={
+        "bcnet_keras": ["*.json"],
+        "bcnet_keras.tflm_ops": ["*.md", "CMake*", "cmake/*", "kernels/*", "micro/*", "host/*"],
+    },
     python_requires=">=3.10,<3.13",
     install_requires=[
         "tensorflow>=2.17,<2.20",

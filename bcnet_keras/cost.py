@@ -11,11 +11,9 @@ An operator's instructions are a sum of counts (multiply-accumulates, outputs, .
 were fitted by non-negative least squares on relative errors. Where they come from:
 
 * int8 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MUL, pooling and int8 SOFTMAX: CMSIS-NN's functions, measured
-  on all five cores on 54 shapes. Convolutions of stride 1 are within 2 %, strided 1x1 and fully connected ones within
+  on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, strided 1x1 and fully connected ones within
   15 %.
-* LceBconv2d: the kernel that is sliced by output channel, with tables built and weights transposed at run time;
-  measured on four shapes on all five cores, within 1 %. (Transposition on Cortex-M55 is that of Cortex-M4; the cost of
-  index bytes on Cortex-M0+ and Cortex-M55 is scaled from Cortex-M4 by the ratio of the other terms.)
+* LceBconv2d: this project's kernels, measured by `tflm_ops/bench` on all cores; see `bcnet_keras.cost_bconv2d`.
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on all five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions a bit from 8 planes a channel on (4.0 to 5.1 on Cortex-M0+).
 * everything else, marked "estimate" in the table: read off the loops of TensorFlow Lite Micro's reference kernels and
@@ -30,12 +28,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bcnet_keras import cost_bconv2d
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.convert.flatbuffer import op_name, shape, type_name
 
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")
+# Core -> column of the table. Cortex-M33 takes Cortex-M4's: its counts of CMSIS-NN's functions lie within 3 % of them.
+_COLUMNS = {
+    "cortex-m0plus": 0,
+    "cortex-m3": 1,
+    "cortex-m4": 2,
+    "cortex-m7": 3,
+    "cortex-m33": 2,
+    "cortex-m55": 4,
+}
+CORES = tuple(_COLUMNS)
 
-# Kind of operator -> {what is counted: instructions for each, on CORES in their order}.
+# Kind of operator -> {what is counted: instructions for each, by column}.
 _TABLE = {
     # Counts: mac = multiply-accumulates; rest = inputs of a filter modulo 4, an output; vector = 16 inputs begun, an
     # output; output = output elements (requantisation); position = filter positions gathered, an output pixel;
@@ -80,17 +88,6 @@ _TABLE = {
         "position": (44.99, 36.79, 36.98, 35.48, 25.67),
     },
     "SOFTMAX": {"output": (1913, 506, 510, 519, 539), "call": (660, 240, 242, 260, 338)},
-    # Counts: block = 32 input bits x 32 output channels, an output pixel; build = such blocks of weights (a table and a
-    # transposition each); word = input words with their padding (index bytes); output word.
-    "LceBconv2d": {
-        "block": (205.2, 114.4, 114.3, 113.9, 33.7),
-        "build": (486 + 1134, 338 + 550, 338 + 550, 338 + 550, 338 + 550),
-        "word": (55, 35, 35, 35, 10),
-        "output word": (150.3, 92.1, 92.3, 98.8, 38.7),
-    },
-    # int8 and float output. Estimate: counters back from slices (a transposition of 32 channels), then multiply, add,
-    # round and clamp as a convolution's requantisation does.
-    "LceBconv2d unsliced": {"output": (35 + 82, 17 + 39, 17 + 44, 17 + 44, 17 + 14)},
     # Counts: pass = pixels of all passes over the image, of which each makes up to 16 bits; pair = of these, pairs of
     # bits; threshold = thresholds, which are packed before.
     "BcnetThermometer": {
@@ -214,8 +211,12 @@ def _op_cost(model, graph, operator):
         core: sum(
             _TABLE[kind][what][column] * count for kind, counts in kinds.items() for what, count in counts.items()
         )
-        for column, core in enumerate(CORES)
+        for core, column in _COLUMNS.items()
     }
+    if name == "LceBconv2d":
+        layer, output = _binary_convolution(operator, inputs, outputs)
+        for core in CORES:
+            instructions[core] += cost_bconv2d.instructions(layer, output, core)
     macs = _macs(name, inputs, outputs)
     index = next(number for number, other in enumerate(model.subgraphs) if other is graph)
     return OpCost(flatbuffer.text(graph.name) or str(index), name, next(iter(kinds)), macs, instructions)
@@ -226,8 +227,8 @@ def _counts(name, operator, inputs, outputs):
     read, written = _size(inputs[0]), _size(outputs[0])
     is_float = type_name(inputs[0]) == "float32" or type_name(outputs[0]) == "float32"
     call = {"call": {"call": 1}}
-    if name == "LceBconv2d":
-        return _binary_convolution(inputs, outputs) | call
+    if name == "LceBconv2d":  # the rest is in cost_bconv2d
+        return {name: {}} | call
     if name in ("CONV_2D", "DEPTHWISE_CONV_2D") and not is_float:
         return _convolution(name, operator, inputs, outputs) | call
     if name in ("MAX_POOL_2D", "AVERAGE_POOL_2D") and not is_float:
@@ -294,22 +295,17 @@ def _convolution(name, operator, inputs, outputs):
     return {name: counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels}}
 
 
-def _binary_convolution(inputs, outputs):
+def _binary_convolution(operator, inputs, outputs):
+    """(shape, type of the output) as `cost_bconv2d` takes them."""
+    from flatbuffers import flexbuffers
+
+    options = flexbuffers.Loads(np.asarray(operator.customOptions, np.uint8).tobytes())
     # Filters are [channels, height, width, words]; input and bitpacked output count in words of 32 channels.
-    channels, height, width, depth = shape(inputs[1])
-    _, rows, columns, _ = shape(inputs[0])
-    pixels = _size(outputs[0]) // shape(outputs[0])[-1]
-    output_words = math.ceil(channels / 32)
-    blocks = output_words * height * width * depth
-    counts = {
-        "block": pixels * blocks,
-        "build": blocks,
-        "word": (rows + height - 1) * (columns + width - 1) * depth,
-        "output word": pixels * output_words,
-    }
-    if type_name(outputs[0]) == "int32":
-        return {"LceBconv2d": counts}
-    return {"LceBconv2d": counts, "LceBconv2d unsliced": {"output": pixels * channels}}
+    filters, *kernel, depth = shape(inputs[1])
+    words = shape(inputs[0])[-1]
+    output = tuple(shape(outputs[0])[1:3])
+    layer = cost_bconv2d.Shape(words, filters, tuple(kernel), output, options["stride_width"], words // depth)
+    return layer, type_name(outputs[0]).replace("int32", "bitpacked")
 
 
 def _thermometer(inputs):

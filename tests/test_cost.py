@@ -1,14 +1,19 @@
 """The cost model against instruction counts that were measured under QEMU."""
 
+import json
+import re
 from pathlib import Path
 
+import fit
 import numpy as np
 import pytest
 
+from bcnet_keras import cost_bconv2d
 from bcnet_keras.convert import Gate, flatbuffer, merge
 from bcnet_keras.cost import CORES, cost
+from bcnet_keras.runtime import kernels
 
-# Instructions a MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on CORES:
+# Instructions a MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on Cortex-M0+, M3, M4, M7 and M55:
 # (height and width, input channels, output channels, kernel) -> figures.
 INT8_CONVOLUTIONS = {
     (32, 32, 32, 3): (6.702, 2.870, 1.925, 1.927, 0.2530),
@@ -18,15 +23,8 @@ INT8_CONVOLUTIONS = {
     (32, 3, 32, 3): (10.73, 4.737, 4.158, 4.177, 1.039),
 }
 FULLY_CONNECTED = {(1024, 10): (6.323, 3.652, 1.936, 1.937, 0.574)}
-# Of the binary convolution whose tables are built and whose weights are transposed at run time. The count on Cortex-M55
-# was without transposition, 550 instructions for each block of 32 x 32 weights.
-BINARY_CONVOLUTIONS = {
-    (32, 32, 32, 3): (0.2246, 0.1263, 0.1263, 0.1267, 0.0386 + 550 * 9 / 9437184),
-    (16, 64, 64, 3): (0.2188, 0.1226, 0.1226, 0.1224, 0.0371 + 550 * 36 / 9437184),
-    (8, 128, 128, 3): (0.2315, 0.1293, 0.1292, 0.1292, 0.0395 + 550 * 144 / 9437184),
-    (8, 128, 128, 1): (0.2754, 0.1565, 0.1564, 0.1578, 0.0500 + 550 * 16 / 1048576),
-}
-# Instructions of the whole operator BcnetThermometer: (height and width, channels, planes) -> figures on CORES.
+MEASURED = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")
+# Instructions of the whole operator BcnetThermometer: (height and width, channels, planes) -> figures on MEASURED.
 THERMOMETERS = {
     (8, 1, 15): (4664, 2788, 2862, 2783, 2800),
     (8, 1, 32): (8983, 5376, 5524, 5366, 5401),
@@ -39,6 +37,7 @@ THERMOMETERS = {
 }
 # Instructions of the interpreter from one operator to the next, an estimate.
 INTERPRETER = {core: 400 if core == "cortex-m0plus" else 250 for core in CORES}
+BENCH = Path(__file__).parents[1] / "tflm_ops" / "bench"
 # Millions of instructions of one inference in TensorFlow Lite Micro.
 MLPERF_TINY = {
     "pretrainedResnet_quant": {"cortex-m4": 29.87, "cortex-m7": 29.94, "cortex-m55": 4.81},
@@ -53,16 +52,34 @@ def convolution(op, size, channels, filters, kernel, type=schema.TensorType.INT8
     graph = builder.subgraph("main")
     image = builder.tensor(graph, "image", type, [1, size, size, channels], (1.0, 0))
     weights = builder.tensor(graph, "weights", type, [filters, kernel, kernel, channels], (1.0, 0))
-    if op == "LceBconv2d":
-        result = builder.tensor(graph, "result", type, [1, size, size, filters // 32])
-        builder.operator(graph, b"LceBconv2d", [image, weights, -1, -1, -1], [result])
-    else:
-        result = builder.tensor(graph, "result", type, [1, size, size, filters], (1.0, 0))
-        options = schema.Conv2DOptionsT()
-        options.strideH = options.strideW = 1
-        builder.operator(graph, op, [image, weights, -1], [result], options)
+    result = builder.tensor(graph, "result", type, [1, size, size, filters], (1.0, 0))
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = 1
+    builder.operator(graph, op, [image, weights, -1], [result], options)
     graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
     return builder.finish()
+
+
+def binary_convolution(record):
+    """A flatbuffer of the layer of one of the bench's records."""
+    height, width, channels, filters, kernel, stride = map(int, re.findall(r"\d+", record["shape"]))
+    types = {"bitpacked": schema.TensorType.INT32, "int8": schema.TensorType.INT8, "float32": schema.TensorType.FLOAT32}
+    words, size = -(-channels // 32), (-(-height // stride), -(-width // stride))
+    written = -(-filters // 32) if record["output"] == "bitpacked" else filters
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    image = builder.tensor(graph, "image", types["bitpacked"], [1, height, width, words])
+    weights = builder.tensor(graph, "weights", types["bitpacked"], [filters, kernel, kernel, words])
+    result = builder.tensor(graph, "result", types[record["output"]], [1, *size, written], (1.0, 0))
+    options = kernels.encode_options({"stride_height": stride, "stride_width": stride})
+    builder.operator(graph, b"LceBconv2d", [image, weights, -1, -1, -1], [result], custom_options=options)
+    graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
+    return builder.finish()
+
+
+@pytest.fixture(scope="module")
+def bench_records():
+    return json.loads((BENCH / "results.json").read_text())["records"]
 
 
 @pytest.mark.parametrize("layer", INT8_CONVOLUTIONS, ids=str)
@@ -70,18 +87,34 @@ def test_int8_convolutions_match_the_counts(layer):
     (op,) = cost(convolution("CONV_2D", *layer)).ops
     size, channels, filters, kernel = layer
     assert op.macs == size**2 * channels * filters * kernel**2
-    figures = [op.instructions[core] / op.macs for core in CORES]
+    figures = [op.instructions[core] / op.macs for core in MEASURED]
     assert figures == pytest.approx(INT8_CONVOLUTIONS[layer], rel=0.05)
 
 
-@pytest.mark.parametrize("layer", BINARY_CONVOLUTIONS, ids=str)
-def test_binary_convolutions_match_the_counts(layer):
-    size, channels, filters, kernel = layer
-    words = convolution("LceBconv2d", size, channels // 32, filters, kernel, schema.TensorType.INT32)
-    (op,) = cost(words).ops
-    assert op.macs == size**2 * channels * filters * kernel**2
-    figures = [op.instructions[core] / op.macs for core in CORES]
-    assert figures == pytest.approx(BINARY_CONVOLUTIONS[layer], rel=0.05)
+def test_binary_convolutions_match_the_bench(bench_records):
+    figures = cost_bconv2d.figures()
+    assert set(figures) == set(CORES)
+    for record in bench_records:
+        if record["kernel"] in ("portable", "CMSIS-NN int8"):
+            continue
+        for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
+            ways = cost_bconv2d.ways(fit.shape_of(record), record["output"], budget)
+            ((row, counts),) = ((row, counts) for kernel, row, counts in ways if kernel == record["kernel"])
+            instructions = sum(figures[record["core"]][row][what] * count for what, count in counts.items())
+            assert instructions == pytest.approx(record["instructions"], rel=0.06), record
+
+
+def test_layers_of_networks_cost_what_the_bench_counts(bench_records):
+    for record in bench_records:
+        if record["layer"] == record["shape"] or cost_bconv2d.SCRATCH_BUDGET not in record["budgets"]:
+            continue
+        (op,) = cost(binary_convolution(record)).ops
+        instructions = op.instructions[record["core"]] - INTERPRETER[record["core"]]
+        assert instructions == pytest.approx(record["instructions"], rel=0.04), record
+
+
+def test_figures_of_binary_convolutions_are_those_of_the_bench(bench_records):
+    assert fit.fit(bench_records) == cost_bconv2d.figures()
 
 
 @pytest.mark.parametrize("encoding", THERMOMETERS, ids=str)
@@ -96,14 +129,16 @@ def test_thermometer_matches_the_counts(encoding):
     builder.operator(graph, b"BcnetThermometer", [image, thresholds], [bits])
     graph.inputs, graph.outputs = np.array([image], np.int32), np.array([bits], np.int32)
     (op,) = cost(builder.finish()).ops
-    figures = [op.instructions[core] - INTERPRETER[core] for core in CORES]
+    figures = [op.instructions[core] - INTERPRETER[core] for core in MEASURED]
     assert op.macs == 0 and figures == pytest.approx(THERMOMETERS[encoding], rel=0.05)
 
 
 def test_fully_connected_matches_the_count(make_part):
     for (size, units), figures in FULLY_CONNECTED.items():
         ops = cost(make_part(0, units, (1, 1, size))).ops
-        assert [op.instructions[core] / op.macs for op in ops[1:] for core in CORES] == pytest.approx(figures, rel=0.05)
+        assert [op.instructions[core] / op.macs for op in ops[1:] for core in MEASURED] == pytest.approx(
+            figures, rel=0.05
+        )
 
 
 @pytest.mark.parametrize("name", MLPERF_TINY)

@@ -18,12 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fit
 import tables
 
 from bcnet_keras import files
 from bcnet_keras.runtime import native
 
 HERE = Path(__file__).resolve().parent
+COSTS = HERE.parents[1] / "bcnet_keras" / "cost_bconv2d.json"
 # QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
 BOARDS = {
     "cortex-m0plus": "mps2-an385",
@@ -201,6 +203,7 @@ def main():
     except (FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     files.write_atomic(HERE / "results.json", as_json(results))
+    files.write_atomic(COSTS, json.dumps({"instructions": fit.fit(results["records"])}, indent=1) + "\n")
     files.write_atomic(HERE / "results.md", tables.report(results))
 
 

@@ -1,0 +1,141 @@
+"""Instructions of the binary convolution's kernels, as functions of a layer's shape.
+
+`ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
+by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions on a Cortex-M4 that the scratch
+memory allows.
+"""
+
+import functools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRATCH_BUDGET = 48 * 1024  # bytes, that of the operator unless the application sets another
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Bytes of a block of 32 x 32 weights, blocks that lie `together`, and bytes of the choices of an input word."""
+
+    block: int
+    together: int
+    index: int
+
+
+_TABLES = {"sliced-5": _Tables(2048, 9, 36), "sliced-3": _Tables(512, 1, 68)}
+_PAIR = 8  # bytes that a block leaves for a pixel
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A binary convolution of one image; `words` and `filters` are those of all groups together."""
+
+    words: int  # of an input pixel, 32 channels each
+    filters: int
+    kernel: tuple  # height, width
+    output: tuple  # height, width
+    stride: int = 1
+    groups: int = 1
+
+
+def ways(shape, output, budget=SCRATCH_BUDGET):
+    """What the kernels that can compute a layer within a scratch budget do.
+
+    Yields (name of the kernel in the bench's results, its row in the figures, {what: how many}).
+
+    `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, an output pixel;
+    line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose choices of
+    table entries are made; output word; part = output words that are put aside and taken up again; row = rows of
+    output, a pass over them (32 output channels and a part of the input channels); words = words of weights, an
+    output; tap = taps gathered, an output pixel; output.
+    """
+    rows, columns = shape.output
+    words = shape.words // shape.groups
+    pixels, taps = rows * columns, math.prod(shape.kernel)
+    outputs, blocks, passes = pixels * shape.filters, taps * words, math.ceil(shape.filters / 32)
+    written = {f"{output} output": outputs}
+    counts = {
+        "eight words": outputs * (blocks // 8),
+        # Their carries are seldom 0 behind others.
+        "first word": outputs * blocks if blocks < 8 else 0,
+        "last word": outputs * (blocks % 8) if blocks >= 8 else 0,
+        "tap": pixels * taps,
+        "tap word": pixels * blocks,
+        "call": 1,
+    }
+    yield "carry-save", "carry-save", counts | written
+    for kernel, parts, kept, columns_read, strips in _layouts(shape, words, passes, budget):
+        rows_read = min((rows - 1) * shape.stride + shape.kernel[0], rows * shape.kernel[0])
+        counts = {
+            "block": passes * pixels * blocks,
+            "line": passes * pixels * shape.kernel[0] * words,
+            "build": passes * blocks * (strips if parts > 1 else 1),
+            "index": rows_read * columns_read * words * (shape.groups if kept else passes),
+            "row": passes * parts * rows * strips,
+            "output word": passes * pixels,
+            "part": passes * pixels * (parts - 1),
+            f"{output} pass": passes,
+            "call": 1,
+        }
+        # There is code of its own for 3x3 and 1x1 with tables of 5 inputs.
+        row = f"{kernel} {shape.kernel[0]}x{shape.kernel[1]}" if kernel == "sliced-5" else kernel
+        name = f"{kernel} in {parts} parts" if parts > 1 else kernel
+        yield name, row, counts if output == "bitpacked" else counts | written
+
+
+def _layouts(shape, words, passes, budget):
+    """The ways of a sliced kernel to use its scratch memory, as the backend's `bconv2d_plan.cc` finds them.
+
+    Yields (kernel, parts of the input channels, whether the choices of all rows are kept for all passes, columns of
+    choices that all strips take, strips that a row of output is cut into).
+    """
+    (height, width), (rows, columns) = shape.kernel, shape.output
+    step = 1 if width == 1 else shape.stride
+    all_rows = (rows - 1) * shape.stride + height
+    bits = height * width * words * 32
+    if bits >= 1 << 13:  # more than its counters hold
+        return
+    digits = 9 if bits < 1 << 9 else 11 if bits < 1 << 11 else 13
+    for kernel, tables in _TABLES.items():
+        if kernel == "sliced-5" and shape.kernel not in ((3, 3), (1, 1)):
+            continue
+        for parts in range(1, words + 1):
+            part = math.ceil(words / parts)
+            if parts > 1 and math.ceil(words / part) != parts:
+                continue
+            blocks = height * width * part
+            fixed = math.ceil(blocks / tables.together) * tables.together * tables.block + blocks * _PAIR
+
+            def fits(rows_kept, strip, fixed=fixed, tables=tables, part=part, parts=parts):
+                index = rows_kept * ((strip - 1) * step + width) * part * tables.index
+                aside = strip * rows * (digits + 1) * 4 if parts > 1 else 0
+                return fixed + index + aside <= budget
+
+            strip = columns
+            kept = parts == 1 and passes > shape.groups and fits(all_rows, columns)
+            if not kept:
+                strip = next((s for s in range(columns, 0, -1) if fits(min(height, all_rows), s)), 0)
+                if not strip:
+                    continue
+            strips = math.ceil(columns / strip)
+            strip = math.ceil(columns / strips)
+            read = strips * ((strip - 1) * step + width)
+            yield kernel, parts, kept, read, strips
+
+
+@functools.cache
+def figures():
+    """{core: {row: {what: instructions of each}}}"""
+    return json.loads(Path(__file__).with_suffix(".json").read_text())["instructions"]
+
+
+def instructions(shape, output, core, budget=SCRATCH_BUDGET):
+    """Instructions of a layer on a core. On all cores, as in the backend, the way is the best one for a Cortex-M4."""
+
+    def total(way, core):
+        _, row, counts = way
+        table = figures()[core][row]
+        return sum(table[what] * count for what, count in counts.items())
+
+    return total(min(ways(shape, output, budget), key=lambda way: total(way, "cortex-m4")), core)
