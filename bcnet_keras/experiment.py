@@ -155,7 +155,7 @@ def run(settings, folder, verbose="auto"):
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
-        "seconds": round(time.time() - began, 1),
+        "seconds_since_last_start": round(time.time() - began, 1),
     }
     # The record goes first and comes last: where it is, the files beside it are those that it speaks of.
     (folder / "results.json").unlink(missing_ok=True)

@@ -115,7 +115,7 @@ Flatbuffer and Keras agree on {same["images"]} test images: class of the binary 
 of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
 {100 * same["escalation"]:.1f} %.<br>
 <code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
-{html.escape(results["machine"])}, {results["seconds"]:g} s.</p>
+{html.escape(results["machine"])}, {results["seconds_since_last_start"]:g} s since the run was last started.</p>
 </body></html>
 """
     write_atomic(path, page)

@@ -74,7 +74,7 @@ def summarise(records):
         "settings": {key: value for key, value in first["settings"].items() if key not in ("seed", "data_dir")},
         **{key: first[key] for key in ("epochs", "data", "versions", "python", "machine")},
         "commands": [command_line("python -m experiments.run"), *(each["command"] for each in records)],
-        "seconds": [record["seconds"] for record in records],
+        "seconds_since_last_start": [record["seconds_since_last_start"] for record in records],
     }
 
 
