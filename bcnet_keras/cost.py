@@ -14,7 +14,7 @@ were fitted by non-negative least squares on relative errors. Where they come fr
   on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, strided 1x1 and fully connected ones within
   15 %.
 * LceBconv2d: this project's kernels, measured by `tflm_ops/bench` on all cores; see `bcnet_keras.cost_bconv2d`.
-* BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on all five cores on ten encodings of 1 to 96 bits and
+* BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions a bit from 8 planes a channel on (4.0 to 5.1 on Cortex-M0+).
 * everything else, marked "estimate" in the table: read off the loops of TensorFlow Lite Micro's reference kernels and
   scaled to the other cores by the ratio of the nearest measured kind. They are a small part of any net here.

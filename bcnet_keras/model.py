@@ -36,7 +36,7 @@ class BCNet(tf.keras.Model):
       per_class: one threshold a class instead of one for all.
       combine: what an escalated sample's logits are: `"sum"` (boost * binary + int8) or `"swap"` (int8).
       boost: start value of the factor on the binary logits, at least 0; trains in the cooperative stage. Where the
-        binary net is unsure, a weight well below 1 is best: measured on Fashion-MNIST, 0.2 to 0.4.
+        binary net is unsure, a weight well below 1 is best: measured on Fashion-MNIST, 0.1 to 0.4.
       class_names: names of the classes, kept in the converted file.
       raw_range: (lowest, highest) value in the data as it comes, e.g. (0, 255) for images; kept in the converted file.
       input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.

@@ -8,20 +8,12 @@ import cases
 import golden
 import numpy as np
 import pytest
+from bench import BOARDS
 from test_kernels_numpy import MEASURES, confidence
 
 from bcnet_keras.runtime import kernels
 
 SOURCES = Path(__file__).parents[2] / "tflm_ops"
-# QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
-BOARDS = {
-    "cortex-m0plus": "mps2-an385",
-    "cortex-m3": "mps2-an385",
-    "cortex-m4": "mps2-an386",
-    "cortex-m7": "mps2-an500",
-    "cortex-m33": "mps2-an505",
-    "cortex-m55": "mps3-an547",
-}
 TYPES = ("float32", "int8", "bool")
 
 

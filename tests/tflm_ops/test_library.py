@@ -5,8 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+from bench import BOARDS
 from micro import needs_tflm
-from test_cores import BOARDS, SOURCES
+from test_cores import SOURCES
 
 from bcnet_keras.runtime import plugin
 
