@@ -63,7 +63,7 @@ class Model:
         self._outputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.outputs]
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
         with plugin.gate_control() if "BcnetGate" in custom else contextlib.nullcontext() as self._gate:
-            self._interpreter = self._allocated(data, _roomy_arena(model))
+            self._interpreter = self._allocated(data, _roomy_arena(model, scratch_budget))
         self._own_thresholds = None
         with quiet() as said:
             self._interpreter.print_allocations()
@@ -144,7 +144,7 @@ class Model:
         raise ValueError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
 
 
-def _roomy_arena(model):
+def _roomy_arena(model, scratch_budget):
     """Bytes of an arena that no flatbuffer fills: in one that is too small the wheel's interpreter may crash."""
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     operators = sum(len(graph.operators) for graph in model.subgraphs)
@@ -152,8 +152,10 @@ def _roomy_arena(model):
         8 * math.prod(flatbuffer.shape(tensor)) for tensor in tensors if not flatbuffer.is_constant(model, tensor)
     )
     constants = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    # Scratch memory of an operator is at most some copies of what it reads and writes, weights included.
-    return (1 << 20) + 4 * activations + 4 * constants + (1 << 10) * (len(tensors) + operators)
+    # Scratch memory of an operator is at most some copies of what it reads and writes, weights included. The tables of
+    # a binary convolution are 16 times its weights, and its choices 17 times its input.
+    scratch = 4 * activations + 4 * constants + min(scratch_budget, 32 * (activations + constants))
+    return (1 << 20) + scratch + (1 << 10) * (len(tensors) + operators)
 
 
 class Interpreter(BaseInterpreter):
