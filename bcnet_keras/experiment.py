@@ -86,7 +86,7 @@ def run(settings, folder, verbose="auto"):
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
     float_net, binary_net = builder(shape, len(names))
     gate = dict(measure=settings.measure, per_class=settings.per_class)
-    about = dict(class_names=names, raw_range=data.raw_range)
+    about = dict(class_names=names, raw_range=data.raw_range, front_end=data.front_end)
     batch_size, *epochs = RECIPES.get(settings.dataset, RECIPES["other"])
     epochs = dict(zip(("float", "binary", "boosted", "cooperative"), settings.epochs or epochs, strict=True))
     epochs["int8"] = epochs["boosted"] + epochs["cooperative"]
@@ -231,7 +231,7 @@ def _batches(data, batch_size, seed):
         return raw.map(lambda images, labels: (scale(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
 
     return {
-        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augment=data.photos),
+        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augmentation=data.augmentation),
         "validation": batches(data.validation),
         "test": batches(data.test),
     }

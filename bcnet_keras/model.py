@@ -11,6 +11,7 @@ confidence rule are not public, and those here are our own.
 """
 
 import contextlib
+import json
 import re
 
 import numpy as np
@@ -40,6 +41,7 @@ class BCNet(tf.keras.Model):
       class_names: names of the classes, kept in the converted file.
       raw_range: (lowest, highest) value in the data as it comes, e.g. (0, 255) for images; kept in the converted file.
       input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.
+      front_end: dict, in JSON's types, of what turns the recorded signal into the data; kept in the converted file.
 
     Raises ValueError where the two nets do not fit together.
     """
@@ -55,6 +57,7 @@ class BCNet(tf.keras.Model):
         class_names=None,
         raw_range=(0, 255),
         input_range=INPUT_RANGE,
+        front_end=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -72,6 +75,7 @@ class BCNet(tf.keras.Model):
         self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
         self.raw_range = tuple(float(value) for value in raw_range)
         self.input_range = tuple(float(value) for value in input_range)
+        self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
         self.gate = ConfidenceGate(measure, per_class, name="gate")
         self.gate.build((None, self.classes))
         self.output_quant = FakeQuant(-8.0, 8.0, symmetric=True, name="output_quant")
@@ -96,6 +100,11 @@ class BCNet(tf.keras.Model):
         """
         binary = binary_twin(model, width, stem, planes, input_range)
         return cls(binary, int8_twin(model, input_range), input_range=input_range, **kwargs)
+
+    @property
+    def front_end(self):
+        """What turns the recorded signal into the data, or None."""
+        return None if self._front_end is None else json.loads(self._front_end)
 
     @property
     def threshold(self):
@@ -290,6 +299,7 @@ class BCNet(tf.keras.Model):
             "class_names": self.class_names,
             "raw_range": self.raw_range,
             "input_range": self.input_range,
+            "front_end": self.front_end,
         }
 
     @classmethod

@@ -144,7 +144,7 @@ def cascade(pair, data):
 def _baseline(pair, data, combine):
     # A learned measure comes of training together, which these two have not had.
     measure = "score_margin" if pair.gate.measure == "learned" else pair.gate.measure
-    about = dict(class_names=pair.class_names, raw_range=pair.raw_range, input_range=pair.input_range)
+    about = {name: getattr(pair, name) for name in ("class_names", "raw_range", "input_range", "front_end")}
     baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, boost=1.0, **about)
     largest = 0.0
     for images, *_ in data:

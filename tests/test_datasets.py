@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import json
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 import wave
@@ -15,7 +17,7 @@ import pytest
 
 from bcnet_keras.datasets import NAMES, Split, as_tf_dataset, check_arrays, load
 from bcnet_keras.datasets.arrays import stratified
-from bcnet_keras.datasets.speech import mfcc
+from bcnet_keras.datasets.speech import KEYWORDS, front_end, log_mel, mfcc
 
 REAL = Path(os.environ.get("BCNET_DATA_DIR", "~/datasets")).expanduser()
 
@@ -479,17 +481,20 @@ def speech(tmp_path):
     return tmp_path, root
 
 
-def numpy_mfcc(samples):
-    """The front end from its definition: DFT, triangles on the mel scale of HTK, DCT-II with tf.signal's scaling."""
-    starts = range(0, 16000 - 640 + 1, 320)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(640) / 640)
-    spectrum = np.abs(np.fft.rfft([samples[s : s + 640] * window for s in starts], 1024))
+def numpy_features(samples, steps):
+    """A front end as its record says it: DFT, triangles on the mel scale, logarithm and, for MFCCs, a DCT-II."""
+    window, stride, length, bands_count = (
+        steps[key] for key in ("window_samples", "stride_samples", "fft_length", "mel_bands")
+    )
+    starts = range(0, steps["sample_rate_hertz"] - window + 1, stride)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    spectrum = np.abs(np.fft.rfft([samples[s : s + window] * hann for s in starts], length))
 
     def mel(hertz):
         return 1127 * np.log(1 + hertz / 700)
 
-    bins = mel(np.arange(513) * 16000 / 1024)
-    edges = np.linspace(mel(20.0), mel(4000.0), 42)
+    bins = mel(np.arange(length // 2 + 1) * steps["sample_rate_hertz"] / length)
+    edges = np.linspace(mel(steps["lowest_hertz"]), mel(steps["highest_hertz"]), bands_count + 2)
     bands = np.array(
         [
             np.clip(np.minimum((bins - low) / (mid - low), (high - bins) / (high - mid)), 0, None)
@@ -497,27 +502,31 @@ def numpy_mfcc(samples):
         ]
     )
     bands[:, 0] = 0  # no constant part
-    log_mel = np.log(spectrum @ bands.T + 1e-6)
-    angles = np.pi / 40 * (np.arange(40) + 0.5)[:, None] * np.arange(10)
-    return log_mel @ (2 * np.cos(angles)) / np.sqrt(2 * 40)
+    log_mel = np.log(spectrum @ bands.T + steps["log_offset"])
+    if steps["features"] == "log_mel":
+        return log_mel
+    angles = np.pi / bands_count * (np.arange(bands_count) + 0.5)[:, None] * np.arange(steps["coefficients"])
+    return log_mel @ np.cos(angles) * steps["dct_scale"]
 
 
-def test_mfcc_equals_its_definition():
+@pytest.mark.parametrize(("features", "function", "size"), [("mfcc", mfcc, 10), ("log_mel", log_mel, 40)])
+def test_features_are_those_of_the_record(features, function, size):
     random = np.random.default_rng(11)
     time = np.arange(16000) / 16000
     tones = np.sin(2 * np.pi * np.array([[200.0], [900.0], [3000.0]]) * time)
     samples = np.stack([0.1 * random.standard_normal(16000), *(0.5 * tones)]).astype(np.float32)
-    features = mfcc(samples).numpy()
-    assert features.shape == (4, 49, 10, 1) and features.dtype == np.float32
-    np.testing.assert_allclose(features[0, ..., 0], numpy_mfcc(samples[0]), rtol=0, atol=2e-3)
-    # A pure tone leaves bands with next to nothing, whose logarithm float32 gives less exactly.
-    for index in (1, 2, 3):
-        np.testing.assert_allclose(features[index, ..., 0], numpy_mfcc(samples[index]), rtol=0, atol=0.3)
+    found, steps = function(samples).numpy(), json.loads(json.dumps(front_end(features)))
+    assert found.shape == (4, 49, size, 1) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0, ..., 0], numpy_features(samples[0], steps), rtol=0, atol=2e-3)
+    if features == "mfcc":
+        # A pure tone leaves bands with next to nothing, whose logarithm float32 gives less exactly.
+        for index in (1, 2, 3):
+            np.testing.assert_allclose(found[index, ..., 0], numpy_features(samples[index], steps), rtol=0, atol=0.3)
 
 
 def test_speech_splits_by_speaker_without_lists(speech):
     data_dir, root = speech
-    dataset = load("speech_commands", data_dir, seed=1, validation_fraction=0.25)
+    dataset = load("speech_commands_35", data_dir, seed=1, validation_fraction=0.25)
     assert dataset.class_names == ("left", "right", "stop")
     splits = dataset.train, dataset.validation, dataset.test
     assert sum(len(split.labels) for split in splits) == 3 * 23  # one copy a word is dropped
@@ -539,24 +548,24 @@ def test_speech_splits_by_speaker_without_lists(speech):
     assert len(set.union(*speakers)) == 12
     low, high = dataset.raw_range
     assert low < np.percentile(dataset.train.images, 1) and high > np.percentile(dataset.train.images, 99)
-    again = load("speech_commands", root, seed=1, validation_fraction=0.25)  # data_dir may be the folder itself
+    again = load("speech_commands_35", root, seed=1, validation_fraction=0.25)  # data_dir may be the folder itself
     assert_same_split(again.test, dataset.test)
 
 
 def test_speech_takes_the_official_lists(speech):
     data_dir, root = speech
     (root / "validation_list.txt").write_text("".join(f"{w}/0000000a_nohash_0.wav\n" for w in ("left", "right")))
-    fails(ValueError, "has only one of validation_list.txt and testing_list.txt", "speech_commands", data_dir)
+    fails(ValueError, "has only one of validation_list.txt and testing_list.txt", "speech_commands_35", data_dir)
     # The copies: the kept one is that of the test split, whichever of the two is named there.
     listed = ["left/00000000_nohash_1.wav", "stop/0000000b_nohash_0.wav", "stop/0000000b_nohash_1.wav"]
     (root / "testing_list.txt").write_text("\n".join(listed))
-    dataset = load("speech_commands", data_dir)
+    dataset = load("speech_commands_35", data_dir)
     assert dataset.validation.labels.tolist() == [0, 1]
     assert dataset.test.labels.tolist() == [0, 2, 2]
     assert len(dataset.train.labels) == 3 * 23 - 5
     assert "published" not in dataset.source
     (root / "testing_list.txt").write_text("down/0000000b_nohash_0.wav")
-    fails(ValueError, "a split has no clip", "speech_commands", data_dir)
+    fails(ValueError, "a split has no clip", "speech_commands_35", data_dir)
 
 
 @pytest.mark.parametrize(
@@ -577,8 +586,48 @@ def test_speech_takes_the_official_lists(speech):
 def test_broken_wav_files_are_named(speech, content, text):
     path = speech[1] / "right" / "00000005_nohash_0.wav"
     path.write_bytes(content)
-    fails(ValueError, f"{path} ", "speech_commands", speech[0])
-    fails(ValueError, text, "speech_commands", speech[0])
+    fails(ValueError, f"{path} ", "speech_commands_35", speech[0])
+    fails(ValueError, text, "speech_commands_35", speech[0])
+
+
+def test_twelve_classes_of_words_others_and_noise(tmp_path):
+    random = np.random.default_rng(20)
+    root = tmp_path / "speech_commands_v0.02"
+    words = [*KEYWORDS, "bed", "cat"]
+    for word in words:
+        (root / word).mkdir(parents=True)
+        for speaker in range(10):
+            content = wav_bytes(random.integers(-9000, 9000, 16000).astype("<i2"))
+            (root / word / f"{speaker:08x}_nohash_0.wav").write_bytes(content)
+    fails(ValueError, "must have wav files of at least 10 s for _silence_, found none", "speech_commands", tmp_path)
+    (root / "_background_noise_").mkdir()
+    noise, path = random.integers(-3000, 3000, 12 * 16000).astype("<i2"), root / "_background_noise_" / "tap.wav"
+    path.write_bytes(wav_bytes(noise[:16000]))
+    fails(ValueError, "found tap.wav with 1.0 s", "speech_commands", tmp_path)
+    path.write_bytes(wav_bytes(noise))
+    dataset = load("speech_commands", tmp_path, seed=2, validation_fraction=0.25)
+    assert dataset.class_names == tuple(sorted((*KEYWORDS, "_silence_", "_unknown_")))
+    for split, speakers in ((dataset.train, 6), (dataset.validation, 2), (dataset.test, 2)):
+        assert np.bincount(split.labels, minlength=12).tolist() == [speakers] * 12
+    again = load("speech_commands", tmp_path, seed=2, validation_fraction=0.25)
+    assert_same_split(again.train, dataset.train)
+    assert len(load("speech_commands_35", tmp_path).class_names) == 12
+    for path in (root / "bed", root / "cat"):
+        shutil.rmtree(path)
+    fails(ValueError, "has no word besides the ten keywords", "speech_commands", tmp_path)
+    shutil.rmtree(root / "yes")
+    fails(ValueError, "has no folder of wav files for yes; speech_commands needs all ten", "speech_commands", tmp_path)
+    # The test files have folders for the two other classes.
+    test_files = tmp_path / "test"
+    for word in (*KEYWORDS, "_silence_", "_unknown_"):
+        (test_files / word).mkdir(parents=True)
+        for speaker in range(4):
+            content = wav_bytes(random.integers(-9000, 9000, 16000).astype("<i2"))
+            (test_files / word / f"{speaker:08x}_nohash_0.wav").write_bytes(content)
+    dataset = load("speech_commands_log_mel", test_files, validation_fraction=0.4)
+    assert dataset.class_names[:2] == ("_silence_", "_unknown_") and len(dataset.class_names) == 12
+    assert dataset.train.images.shape[1:] == (49, 40, 1)
+    assert sum(len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)) == 48
 
 
 # --- batches ---
@@ -620,7 +669,7 @@ def test_shuffle_is_seeded_and_differs_between_epochs():
 
 def test_augmentation_mirrors_and_shifts_by_up_to_one_pixel():
     split = numbered(400)
-    batches = as_tf_dataset(split, 50, seed=3, augment=True)
+    batches = as_tf_dataset(split, 50, seed=3, augmentation="photo")
     assert batches.element_spec[0].shape.as_list() == [None, 6, 5, 2]
     seen = set()
     for images, labels in batches:
@@ -638,11 +687,31 @@ def test_augmentation_mirrors_and_shifts_by_up_to_one_pixel():
     for index, values in enumerate((range(3), range(3), (False, True))):
         assert {variant[index] for variant in seen} == set(values)
     once, again = (
-        np.concatenate([images for images, _ in as_tf_dataset(split, 50, seed=3, augment=True)]) for _ in "ab"
+        np.concatenate([images for images, _ in as_tf_dataset(split, 50, seed=3, augmentation="photo")]) for _ in "ab"
     )
     np.testing.assert_array_equal(once, again)
     first, second = (np.concatenate([images for images, _ in batches]) for _ in range(2))
     assert not np.array_equal(first, second)  # another epoch, other variants
+
+
+def test_augmented_sounds_are_shifted_and_have_one_gap():
+    images = np.random.default_rng(13).standard_normal((300, 40, 3, 1)).astype(np.float32)
+    split = Split(images, np.arange(300))
+    shifts, gaps = set(), set()
+    for batch, labels in as_tf_dataset(split, 50, seed=3, augmentation="sound"):
+        for varied, label in zip(batch.numpy(), labels.numpy(), strict=True):
+            candidates = {shift: images[label][np.clip(np.arange(40) + shift, 0, 39)] for shift in range(-4, 5)}
+            same = {shift: (varied == whole).all(axis=(1, 2)) for shift, whole in candidates.items()}
+            shift = max(same, key=lambda each: same[each].sum())
+            missing = np.flatnonzero(~same[shift])
+            shifts.add(shift)
+            gaps.add(len(missing))
+            assert len(missing) <= 5 and (len(missing) == 0 or np.ptp(missing) == len(missing) - 1)
+            mean = candidates[shift].mean(axis=0)
+            np.testing.assert_allclose(varied[missing], np.broadcast_to(mean, (len(missing), 3, 1)), atol=1e-5)
+    assert shifts == set(range(-4, 5)) and gaps == set(range(6))
+    with pytest.raises(ValueError, match="augmentation must be one of"):
+        as_tf_dataset(split, 50, augmentation="mirror")
 
 
 # --- the real files ---

@@ -174,8 +174,8 @@ def replace_gate(data, gate):
 def metadata(model):
     """The record that `convert` and `convert_parts` keep in a flatbuffer, as a dict; None for a file of others.
 
-    Keys: `version`, `class_names`, `raw_range`, `input_range`; in a merged file also `measure`, `threshold`, `combine`
-    and `boost`. `model` is a `schema.ModelT`.
+    Keys: `version`, `class_names`, `raw_range`, `input_range`, where there is one `front_end`; in a merged file also
+    `measure`, `threshold`, `combine` and `boost`. `model` is a `schema.ModelT`.
     """
     data = flatbuffer.metadata(model, METADATA)
     if data is None:
@@ -199,6 +199,7 @@ def _record(pair):
         "class_names": None if names is None else list(names),
         "raw_range": [float(value) for value in pair.raw_range],
         "input_range": [float(value) for value in pair.input_range],
+        **({} if pair.front_end is None else {"front_end": pair.front_end}),
     }
 
 

@@ -1,11 +1,12 @@
 """Small public data sets and a user's own images, as arrays with fixed training, validation and test splits.
 
     dataset = load("fashion_mnist", data_dir="~/datasets")
-    batches = as_tf_dataset(dataset.train, batch_size=64, shuffle=True, augment=dataset.photos)
+    batches = as_tf_dataset(dataset.train, batch_size=64, shuffle=True, augmentation=dataset.augmentation)
 
 Nothing is downloaded: a loader that misses its files says which ones it looks for, where, and where they can be had.
 """
 
+import functools
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _LOADERS = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "speech_commands": speech_commands,
+    "speech_commands_log_mel": functools.partial(speech_commands, features="log_mel"),
+    "speech_commands_35": functools.partial(speech_commands, keywords=False),
     "fer2013": fer2013,
 }
 NAMES = (*_LOADERS, "folder:PATH")

@@ -25,7 +25,10 @@ class Dataset:
       class_names: tuple of str; label i means class_names[i].
       raw_range: (lowest, highest) value of the images, to be mapped linearly to the input range of a net.
       source: what the splits are, for tables of results.
-      photos: whether a mirrored and shifted image still shows its class.
+      augmentation: "photo", "sound" or None: how training may vary a sample that then still shows its class, see
+        `as_tf_dataset`.
+      front_end: dict of what turns the recorded signal into `images`, for a device to do the same; None where `images`
+        are the recording itself.
     """
 
     name: str
@@ -35,7 +38,8 @@ class Dataset:
     class_names: tuple
     raw_range: tuple
     source: str
-    photos: bool = False
+    augmentation: str | None = None
+    front_end: dict | None = None
 
 
 def check_arrays(images, labels, num_classes=None):
@@ -126,7 +130,7 @@ def missing(name, looked_for, origin):
     return FileNotFoundError(f"the data set {name} is not there: looked for {places}; it can be had at {origin}")
 
 
-def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augment=False):
+def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
     """Batches of a split for `fit`, `evaluate` or a loop.
 
     Arguments:
@@ -134,40 +138,72 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augment=False):
       batch_size: int; the last batch of an epoch may be smaller.
       shuffle: whether every epoch has an order of its own.
       seed: of the order and the augmentation; the same seed gives the same batches.
-      augment: whether every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size both
-        ways, with zeros moving in. Makes sense for photos, not for digits or sounds.
+      augmentation: "photo": every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size
+        both ways, with zeros moving in. "sound": every map of [time, frequency] is shifted in time by up to a tenth,
+        its first or last row moving in, and one stretch of up to an eighth of its time is silenced by its mean
+        (SpecAugment, Park et al., arXiv 1904.08779). None: nothing.
 
     Returns:
       tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
     """
     import tensorflow as tf
 
-    count, height, width, _ = split[0].shape
+    if augmentation not in (*_AUGMENTATIONS, None):
+        raise ValueError(f"augmentation must be one of {(*_AUGMENTATIONS, None)}, got {augmentation!r}")
+    shape = split[0].shape[1:]
     with tf.device("CPU:0"):  # the whole set stays in main memory
         images, labels = tf.constant(split[0]), tf.constant(split[1], tf.int64)
 
     def take(indices):
         return tf.cast(tf.gather(images, indices), tf.float32), tf.gather(labels, indices)
 
-    most = max(1, height // 14)
-
     def vary(batch, random_seed):
         pixels, classes = batch
-        size = tf.shape(pixels)[:1]
         seeds = tf.random.experimental.stateless_split(random_seed, 3)
-        down, right = (tf.random.stateless_uniform(size, seeds[i], 0, 2 * most + 1, tf.int32) for i in (0, 1))
-        mirrored = tf.random.stateless_uniform(size, seeds[2]) < 0.5
-        rows = down[:, None] + tf.range(height)
-        columns = tf.where(mirrored[:, None], tf.range(width)[::-1], tf.range(width)) + right[:, None]
-        pixels = tf.pad(pixels, [[0, 0], [most, most], [most, most], [0, 0]])
-        pixels = tf.gather(tf.gather(pixels, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
-        return tf.ensure_shape(pixels, [None, *split[0].shape[1:]]), classes
+        return tf.ensure_shape(_AUGMENTATIONS[augmentation](pixels, seeds), [None, *shape]), classes
 
-    batches = tf.data.Dataset.range(count)
+    batches = tf.data.Dataset.range(len(split[1]))
     if shuffle:
-        batches = batches.shuffle(count, seed=seed)
+        batches = batches.shuffle(len(split[1]), seed=seed)
     batches = batches.batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    if augment:
+    if augmentation:
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
         batches = tf.data.Dataset.zip(batches, seeds).map(vary, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _whole_numbers(count, seed, limit):
+    """int32 [count] from 0 to limit - 1."""
+    import tensorflow as tf
+
+    return tf.random.stateless_uniform([count], seed, 0, limit, tf.int32)
+
+
+def _vary_photos(pixels, seeds):
+    import tensorflow as tf
+
+    count, (height, width) = tf.shape(pixels)[0], pixels.shape[1:3]
+    most = max(1, height // 14)
+    down, right = (_whole_numbers(count, seeds[i], 2 * most + 1) for i in (0, 1))
+    mirrored = tf.random.stateless_uniform([count], seeds[2]) < 0.5
+    rows = down[:, None] + tf.range(height)
+    columns = tf.where(mirrored[:, None], tf.range(width)[::-1], tf.range(width)) + right[:, None]
+    pixels = tf.pad(pixels, [[0, 0], [most, most], [most, most], [0, 0]])
+    return tf.gather(tf.gather(pixels, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def _vary_sounds(features, seeds):
+    import tensorflow as tf
+
+    count, length = tf.shape(features)[0], features.shape[1]
+    most, longest = max(1, length // 10), max(1, length // 8)
+    shift = _whole_numbers(count, seeds[0], 2 * most + 1) - most
+    times = tf.clip_by_value(tf.range(length) + shift[:, None], 0, length - 1)
+    shifted = tf.gather(features, times, axis=1, batch_dims=1)
+    begin, stretch = _whole_numbers(count, seeds[1], length), _whole_numbers(count, seeds[2], longest + 1)
+    times = tf.range(length)[None] - begin[:, None]
+    silent = (times >= 0) & (times < stretch[:, None])
+    return tf.where(silent[..., None, None], tf.reduce_mean(shifted, axis=1, keepdims=True), shifted)
+
+
+_AUGMENTATIONS = {"photo": _vary_photos, "sound": _vary_sounds}

@@ -140,7 +140,7 @@ def _with_public_test(name, train, test, class_names, seed, validation_fraction)
             f"{name}, its public test split of {len(test[1])} images; {len(validation.labels)} of its training images, "
             f"stratified by seed {seed}, are for validation and {len(train.labels)} for training"
         ),
-        photos=name != "fashion_mnist",  # whose articles are all centred and face one way
+        augmentation=None if name == "fashion_mnist" else "photo",  # its articles are all centred and face one way
     )
 
 
@@ -266,7 +266,7 @@ def _fer2013_table(path):
         class_names=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
         raw_range=_PIXELS,
         source="fer2013, its splits Training, PublicTest for validation and PrivateTest for test",
-        photos=True,
+        augmentation="photo",
     )
 
 
