@@ -33,7 +33,8 @@ constexpr struct {
 
 constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
                                              bcnet::Bconv2dKernel::kCarrySave,
-                                             bcnet::Bconv2dKernel::kSliced};
+                                             bcnet::Bconv2dKernel::kSliced,
+                                             bcnet::Bconv2dKernel::kHelium};
 
 // Bytes of scratch memory for which a kernel is chosen.
 constexpr int32_t kBudgets[] = {48 * 1024, 24 * 1024};
@@ -83,9 +84,12 @@ Line KernelName(const bcnet::Bconv2dParams& params, const bcnet::Bconv2dPlan& pl
     case bcnet::Bconv2dKernel::kCarrySave:
       return name << "carry-save";
     case bcnet::Bconv2dKernel::kSliced:
+      name << (plan.table_inputs == 5 ? "sliced-5" : "sliced-3");
+      break;
+    case bcnet::Bconv2dKernel::kHelium:
+      name << "helium";
       break;
   }
-  name << (plan.table_inputs == 5 ? "sliced-5" : "sliced-3");
   const int32_t parts = (params.words_in_group + plan.part_words - 1) / plan.part_words;
   if (parts > 1) name << " in " << static_cast<uint32_t>(parts) << " parts";
   return name;

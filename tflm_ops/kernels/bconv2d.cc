@@ -77,6 +77,9 @@ void WriteBitpacked(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_
 void Run(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
          const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
   switch (plan.kernel) {
+    case Bconv2dKernel::kHelium:
+      if constexpr (kHasHelium) Bconv2dHelium(params, plan, input, filter, sink, scratch);
+      return;
     case Bconv2dKernel::kSliced:
       return Bconv2dSliced(params, plan, input, filter, sink, scratch);
     case Bconv2dKernel::kCarrySave:

@@ -38,14 +38,14 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
                            Bconv2dOutput output, Bconv2dParams* params);
 
 // The ways to compute a convolution; all give the same output.
-enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced };
+enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced, kHelium };
 
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
-  // How kSliced uses its memory: inputs of a table (5: two full adders, 3: one), outputs of a row
-  // and rows of the input that are worked on at a time, words of input channels that have tables at
-  // a time.
+  // How kSliced and kHelium use their memory: inputs of a table (5: two full adders, 3: one),
+  // outputs of a row and rows of the input that are worked on at a time, words of input channels
+  // that have tables at a time.
   int8_t table_inputs;
   int16_t strip;
   uint16_t index_rows;

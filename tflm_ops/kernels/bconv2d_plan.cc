@@ -108,7 +108,44 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
   return found;
 }
 
+// The Helium kernel takes the same convolutions.
+bool PlanHelium(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
+  if (!kHasHelium || Bconv2dSlicedDigits(params) == 0) return false;
+  if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
+  const Bconv2dParams lane = LaneOf(params);
+  const int32_t words = params.words_in_group;
+  for (int32_t parts = 1; parts <= words; ++parts) {
+    *plan = {Bconv2dKernel::kHelium, 5, 0, 0, RoundUp(words, parts), 0};
+    if (!FitSlices(lane, budget, plan)) continue;
+    plan->scratch_bytes = static_cast<int32_t>(Total(Bconv2dSlicedMemoryOf(lane, *plan)));
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+HeliumLanes HeliumLanesOf(const Bconv2dParams& params) {
+  HeliumLanes best = {};
+  int64_t least = INT64_MAX;
+  for (int32_t across = 4; across >= 1; across /= 2) {
+    const HeliumLanes lanes = {across, RoundUp(params.height.output, kHeliumLanes / across),
+                               RoundUp(params.width.output, across)};
+    const int64_t positions = int64_t{lanes.height} * lanes.width;
+    if (positions >= least) continue;
+    least = positions;
+    best = lanes;
+  }
+  return best;
+}
+
+Bconv2dParams LaneOf(const Bconv2dParams& params) {
+  const HeliumLanes lanes = HeliumLanesOf(params);
+  Bconv2dParams lane = params;
+  lane.height.output = static_cast<int16_t>(lanes.height);
+  lane.width.output = static_cast<int16_t>(lanes.width);
+  return lane;
+}
 
 Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
   const auto span = [](const WindowAxis& axis) { return (axis.filter - 1) * axis.dilation + 1; };
@@ -130,6 +167,13 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
   const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
   const int64_t counters = int64_t{plan.strip} * params.height.output;
   Bconv2dSlicedMemory memory;
+  if (plan.kernel == Bconv2dKernel::kHelium) {
+    constexpr int kVector = kHeliumLanes * 4;
+    memory = {blocks * kHeliumTableBytes, indexes * kHeliumIndexBytes, blocks * 2 * kVector, 0};
+    if (plan.part_words < params.words_in_group)
+      memory.kept = counters * (Bconv2dSlicedDigits(params) + 1) * kVector;
+    return memory;
+  }
   memory.tables = (plan.table_inputs == 5 ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
   memory.index = indexes * (plan.table_inputs == 5 ? sizeof(Pairs::Index) : sizeof(Singles::Index));
   memory.pairs = blocks * static_cast<int64_t>(sizeof(sliced::Pair));
@@ -149,6 +193,8 @@ bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scra
   int64_t instructions;
   *plan = {kernel, 0, 0, 0, 0, 0};
   switch (kernel) {
+    case Bconv2dKernel::kHelium:
+      return PlanHelium(params, scratch_budget, plan);
     case Bconv2dKernel::kSliced:
       return PlanSliced(params, output, scratch_budget, plan, &instructions);
     case Bconv2dKernel::kCarrySave:

@@ -7,6 +7,13 @@
 #include "tflm_ops/kernels/bconv2d.h"
 #include "tflm_ops/kernels/bitpacking.h"
 
+// Whether the core has vectors of integers.
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define BCNET_HELIUM 1
+#else
+#define BCNET_HELIUM 0
+#endif
+
 namespace bcnet {
 
 // Turns sums into outputs. A sum is 2 * m: twice the mismatches, because a tap outside the input
@@ -77,6 +84,26 @@ struct Bconv2dSlicedMemory {
 Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
 
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+
+constexpr bool kHasHelium = BCNET_HELIUM != 0;
+constexpr int kHeliumLanes = 4;
+constexpr int kHeliumTableBytes = 2112;  // of a block of 32 inputs and 32 output channels
+constexpr int kHeliumIndexBytes = 64;    // of an input word of each lane
+
+// The pieces that the output is cut into, one for each lane: lane i has the piece in row i / across
+// and column i % across of all pieces.
+struct HeliumLanes {
+  int32_t across;
+  int32_t height, width;  // outputs of a piece
+};
+HeliumLanes HeliumLanesOf(const Bconv2dParams& params);
+
+// The convolution of one piece.
+Bconv2dParams LaneOf(const Bconv2dParams& params);
+
+// There is code for it where kHasHelium is true.
+void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 
 }  // namespace bcnet

@@ -1,0 +1,727 @@
+// The Helium kernel, for cores with vectors: the sliced kernel (bconv2d_sliced.cc) on four pixels
+// at once.
+//
+// A word of digits becomes a vector of four, one for each of the pixels that are worked on, and
+// table entries are gathered by four offsets. The output is cut into four equal pieces, side by
+// side, on top of each other, or two by two; a *position* is the place in a piece, and stands for
+// four pixels. Columns are made and tables built by vectors too.
+//
+// Differences from the sliced kernel: the sum that a block leaves over is data and no table knows
+// it, so that the tables of blocks do not depend on each other, and a tap outside the input that
+// counts 0 chooses entries of zeros.
+#include "tflm_ops/kernels/bconv2d_sink.h"
+
+#if BCNET_HELIUM
+
+#include <arm_mve.h>
+
+#include <cstring>
+
+#include "tflm_ops/kernels/sliced.h"
+
+namespace bcnet {
+namespace {
+
+using Vector = uint32x4_t;
+constexpr int kLanes = kHeliumLanes;
+constexpr int kMaxDigits = 16;
+constexpr int kBlockDigits = 4;  // those that blocks sum; a block leaves a pair of the next weight
+
+// sliced::Pair and its adders, on vectors.
+struct Pair {
+  Vector x;
+  Vector p;
+};
+
+BCNET_INLINE Pair AddPairs(Vector* sum, Pair a, Pair b) {
+  const Vector h = a.p | (a.x ^ *sum);
+  const Vector s = *sum ^ a.p;
+  *sum = s ^ b.p;
+  return {h ^ s, h ^ vbicq_u32(b.x ^ s, b.p)};
+}
+
+BCNET_INLINE Vector AddPair(Vector* sum, Pair a) {
+  const Vector h = a.p | (a.x ^ *sum);
+  *sum = *sum ^ a.p;
+  return h ^ *sum;
+}
+
+BCNET_INLINE Vector AddDigit(Vector* sum, Vector digit) {
+  const Vector carry = *sum & digit;
+  *sum = *sum ^ digit;
+  return carry;
+}
+
+// Adds `numbers`, one for each lane, to all counters of `count` digits of the lane.
+void AddNumbers(Vector numbers, int count, Vector* digits) {
+  Vector carry = vdupq_n_u32(0);
+  for (int i = 0; i < count; ++i) {
+    // All bits of a lane are the lowest bit of its number.
+    const Vector add = vdupq_n_u32(0) - (numbers & vdupq_n_u32(1));
+    numbers = vshrq_n_u32(numbers, 1);
+    const Vector digit = digits[i], half = digit ^ add;
+    digits[i] = half ^ carry;
+    carry = (digit & add) | (carry & half);
+  }
+}
+
+BCNET_INLINE void SwapNibbles(Vector* x, Vector* y) {
+  const uint8x16_t a = vreinterpretq_u8_u32(*x), b = vreinterpretq_u8_u32(*y);
+  *x = vreinterpretq_u32_u8(vsliq_n_u8(a, b, 4));
+  *y = vreinterpretq_u32_u8(vsriq_n_u8(b, a, 4));
+}
+
+template <int kShift>
+BCNET_INLINE void SwapBits(Vector* x, Vector* y, Vector mask) {
+  const Vector t = (vshrq_n_u32(*x, kShift) ^ *y) & mask;
+  *y = *y ^ t;
+  *x = *x ^ vshlq_n_u32(t, kShift);
+}
+
+// sliced::TransposeBytes in each lane.
+BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
+  const Vector twos = vdupq_n_u32(0x33333333u), ones = vdupq_n_u32(0x55555555u);
+  for (int i = 0; i < 2; ++i) {
+    Vector a = w[i], b = w[i + 2], c = w[i + 4], d = w[i + 6];
+    SwapNibbles(&a, &c);
+    SwapNibbles(&b, &d);
+    SwapBits<2>(&a, &b, twos);
+    SwapBits<2>(&c, &d, twos);
+    w[i] = a;
+    w[i + 2] = b;
+    w[i + 4] = c;
+    w[i + 6] = d;
+  }
+  for (int i = 0; i < 8; i += 2) {
+    Vector a = w[i], b = w[i + 1];
+    SwapBits<1>(&a, &b, ones);
+    w[i] = a;
+    w[i + 1] = b;
+  }
+}
+
+// The tables of a block: rows of 16 words, a row for each entry of nodes 0 to 6 and one of zeros.
+// In a row there are the first carries of all nodes, and then what sliced::Pair makes of both.
+// Entry e of the last node takes the place of node 7 in three half rows from 3 * e on: the first
+// carry, its sum with the second for an even sum before, and the bits in which the second depends
+// on the sum before. Entry 16 has zeros.
+constexpr int kNodes = 8;
+constexpr int kHalfRow = 32;  // bytes
+constexpr int kRow = 2 * kHalfRow;
+constexpr int kZeroRow = 32;
+constexpr int kLastPlace = 4 * (kNodes - 1);
+constexpr int kLastEntry = 3 * kHalfRow;
+constexpr int kLastZero = 16;
+static_assert(kHeliumTableBytes == (kZeroRow + 1) * kRow, "the tables' layout");
+static_assert(kHeliumIndexBytes == kNodes * kLanes * sizeof(uint16_t), "the index's layout");
+
+// Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
+// are their complements.
+template <typename T>
+struct Carries {
+  T of0, of4, of7, of6;
+
+  BCNET_INLINE Carries(T a, T b, T c) {
+    const T d = a ^ b, e = b ^ c;
+    of0 = b ^ (d & e);
+    of4 = b ^ (d & ~e);
+    of7 = b ^ (e & ~d);
+    of6 = b ^ (d | e);
+  }
+};
+
+// Writes the entries of four nodes. `sum` and `inputs` are those of the nodes' full adders.
+BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
+  const Carries<Vector> a(sum, inputs[0], inputs[1]);
+  const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
+  const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
+  const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
+      const int choice = i | j << 3;
+      uint32_t* entry = reinterpret_cast<uint32_t*>(table + choice * kRow);
+      uint32_t* opposite = reinterpret_cast<uint32_t*>(table + (choice ^ 21) * kRow);
+      const Vector p = first[i] ^ second[j];
+      vst1q_u32(entry, first[i]);
+      vst1q_u32(entry + kHalfRow / 4, p);
+      vst1q_u32(opposite, ~first[i]);
+      vst1q_u32(opposite + kHalfRow / 4, p);
+    }
+  }
+}
+
+// Writes the entries of the last node.
+BCNET_INLINE void BuildLastNode(uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+  const Carries<uint32_t> a(sum, inputs[0], inputs[1]);
+  const uint32_t firsts[8] = {a.of0, ~a.of4, ~a.of7, ~a.of6, a.of4, ~a.of0, a.of6, a.of7};
+  sum ^= inputs[0] ^ inputs[1];
+  uint32_t* entry = reinterpret_cast<uint32_t*>(table + kLastPlace);
+  const auto write = [&](uint32_t x, uint32_t p, uint32_t open) {
+    entry[0] = x;
+    entry[kHalfRow / 4] = p;
+    entry[2 * kHalfRow / 4] = open;
+    entry += kLastEntry / 4;
+  };
+#pragma GCC unroll 16
+  for (int choice = 0; choice < 16; ++choice) {
+    const uint32_t s = (choice & 4) != 0 ? ~sum : sum;
+    const uint32_t last = ((choice >> 2 ^ choice >> 3) & 1) != 0 ? ~inputs[2] : inputs[2];
+    const uint32_t x = firsts[choice & 7];
+    write(x, x ^ (s & last), s ^ last);
+  }
+  write(0, 0, 0);
+}
+
+// Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride];
+// channels from `count` on are not there.
+BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
+                               int32_t count) {
+  // Lane l of vector i is row 8 * l + i.
+  Vector bytes[8];
+  const Vector eights = vidupq_n_u32(0, 8);
+  const Vector offsets = eights * static_cast<uint32_t>(row_stride);
+  for (int i = 0; i < 8; ++i, rows += row_stride) {
+    const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
+    bytes[i] = vldrwq_gather_shifted_offset_z_u32(rows, offsets, is_there);
+  }
+  TransposeBytes(bytes);
+  // Column 1 + 4 * j + k is input k of node j. Byte b of lane l of vector i is byte l of column
+  // 8 * b + i.
+  constexpr int kStride = 12;  // words from input to input
+  uint32_t columns[4 + 4 * kStride];
+  uint32_t* const inputs = columns + 4;
+  static const uint8_t kPlaces[16] = {0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27};
+  const uint8x16_t places = vldrbq_u8(kPlaces);
+  inputs[3 * kStride + 7] = 0;
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    // Column 0 comes to lie before the inputs 3, and would be input 3 of a node before.
+    uint32_t* to = i == 0 ? inputs + 3 * kStride - 1 : inputs + (i - 1) % 4 * kStride + (i - 1) / 4;
+    vstrbq_scatter_offset_u8(reinterpret_cast<uint8_t*>(to), places,
+                             vreinterpretq_u8_u32(bytes[i]));
+  }
+  uint32_t sum = inputs[3 * kStride - 1];
+  for (int group = 0; group < 2; ++group) {
+    Vector in[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) in[k] = vld1q_u32(inputs + k * kStride + 4 * group);
+    // The sums that enter the nodes are those of all columns before: a scan over the lanes.
+    uint32_t none = 0;
+    Vector sums = vshlcq_u32(in[0] ^ in[1] ^ in[2] ^ in[3], &sum, 32);
+    sums = sums ^ vshlcq_u32(sums, &none, 32);
+    none = 0;
+    Vector shifted = vshlcq_u32(sums, &none, 32);
+    none = 0;
+    sums = sums ^ vshlcq_u32(shifted, &none, 32);
+    BuildNodes(table + group * kHalfRow / 2, sums, in);
+    const uint32_t last_sum = vgetq_lane_u32(sums, 3);
+    if (group == 0) {
+      sum ^= last_sum;
+    } else {
+      const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
+      BuildLastNode(table, last_sum, last);
+    }
+  }
+  const Vector zero = vdupq_n_u32(0);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    vst1q_u32(reinterpret_cast<uint32_t*>(table + kZeroRow * kRow) + 4 * i, zero);
+}
+
+// Writes the offsets of the entries that the input words `x` choose: a vector of halfwords a node.
+BCNET_INLINE void MakeIndex(Vector x, uint16_t* index) {
+  // Bit k of p is the parity of the bits up to k: see adder_tables.h.
+  Vector p = x ^ vshlq_n_u32(x, 1);
+  p = p ^ vshlq_n_u32(p, 2);
+  p = p ^ vshlq_n_u32(p, 4);
+  p = p ^ vshlq_n_u32(p, 8);
+  p = p ^ vshlq_n_u32(p, 16);
+  const Vector choices = vdupq_n_u32(31 * kRow);
+  static_assert(kRow == 1 << 6, "the shifts below");
+  vstrhq_u32(index, vshlq_n_u32(p, 6) & choices);
+  vstrhq_u32(index + 4, (vshlq_n_u32(p, 2) & choices) | vdupq_n_u32(4));
+  vstrhq_u32(index + 8, (vshrq_n_u32(p, 2) & choices) | vdupq_n_u32(8));
+  vstrhq_u32(index + 12, (vshrq_n_u32(p, 6) & choices) | vdupq_n_u32(12));
+  vstrhq_u32(index + 16, (vshrq_n_u32(p, 10) & choices) | vdupq_n_u32(16));
+  vstrhq_u32(index + 20, (vshrq_n_u32(p, 14) & choices) | vdupq_n_u32(20));
+  vstrhq_u32(index + 24, (vshrq_n_u32(p, 18) & choices) | vdupq_n_u32(24));
+  vstrhq_u32(index + 28, vshrq_n_u32(p, 28) * uint32_t{kLastEntry} + uint32_t{kLastPlace});
+}
+
+// Makes the lanes that are not `inside` choose entries of zeros.
+BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint16_t* index) {
+  const mve_pred16_t outside = vpnot(inside);
+  for (int node = 0; node < kNodes - 1; ++node)
+    vstrhq_p_u32(index + kLanes * node, vdupq_n_u32(kZeroRow * kRow + 4u * node), outside);
+  vstrhq_p_u32(index + kLanes * (kNodes - 1), vdupq_n_u32(kLastZero * kLastEntry + kLastPlace),
+               outside);
+}
+
+// Adds what `count` blocks left, as in bconv2d_sliced.cc.
+template <int kLevel>
+BCNET_INLINE Pair Reduce(const Pair* pairs, Vector* digits) {
+  if constexpr (kLevel == 0) {
+    return *pairs;
+  } else {
+    const Pair a = Reduce<kLevel - 1>(pairs, digits);
+    const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
+    return AddPairs(&digits[kBlockDigits + kLevel - 1], a, b);
+  }
+}
+
+template <int kLevel, int kDigits>
+BCNET_INLINE void AddGroup(const Pair* pairs, Vector* digits) {
+  constexpr int kDigit = kBlockDigits + kLevel;
+  Vector carry = AddPair(&digits[kDigit], Reduce<kLevel>(pairs, digits));
+#pragma GCC unroll 16
+  for (int i = kDigit + 1; i < kDigits; ++i) carry = AddDigit(&digits[i], carry);
+  digits[kDigits] = digits[kDigits] | carry;
+}
+
+template <int kDigits>
+BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* start,
+                             Vector* result) {
+  Vector digits[kDigits + 1];
+#pragma GCC unroll 16
+  for (int i = kBlockDigits; i <= kDigits; ++i) digits[i] = start[i];
+  for (; count >= 8; count -= 8, pairs += 8) AddGroup<3, kDigits>(pairs, digits);
+  if ((count & 4) != 0) {
+    AddGroup<2, kDigits>(pairs, digits);
+    pairs += 4;
+  }
+  if ((count & 2) != 0) {
+    AddGroup<1, kDigits>(pairs, digits);
+    pairs += 2;
+  }
+  if ((count & 1) != 0) AddGroup<0, kDigits>(pairs, digits);
+  if (result != nullptr) {
+#pragma GCC unroll 16
+    for (int i = kBlockDigits; i <= kDigits; ++i) result[i] = digits[i];
+  }
+  return digits[kDigits];
+}
+
+// A convolution under way; as in bconv2d_sliced.cc.
+struct Job {
+  const Bconv2dParams* params;
+  const Bconv2dPlan* plan;
+  const Bconv2dSink* sink;
+  const uint32_t* filter;
+  HeliumLanes lanes;
+  Bconv2dSlicedGeometry geometry;
+  int32_t taps;
+  int digits;
+  Vector (*finish)(const Pair*, int32_t, const Vector*, Vector*);
+  // Of each lane: its first output, and its place in the output.
+  Vector first_row;
+  Vector first_column;
+  Vector pixels;
+  // Parts of the scratch memory.
+  uint8_t* tables;
+  uint16_t* index;  // [row % index_rows][channel word of the part][column of the strip]
+  Pair* pairs;
+  int32_t kept_size;
+  Vector* kept;
+  // The pass.
+  int32_t word;
+  int32_t count;
+  Vector start[kMaxDigits + 1];
+  // The strip.
+  int32_t first_x;
+  int32_t width;
+  int32_t columns;
+  // The part.
+  int32_t first_word;
+  int32_t words;
+  bool is_first;
+  bool is_last;
+};
+
+int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
+
+// The counters' start: for a bitpacked output 2^digits less threshold and 1, otherwise 0.
+BCNET_NOINLINE void PrepareStart(Job* job) {
+  std::memset(job->start, 0, sizeof(job->start));
+  if (job->sink->kind != Bconv2dSink::kBitpacked) return;
+  const int32_t most = job->taps * job->params->words_in_group * kWordBits;
+  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
+  const int32x4_t end = vdupq_n_s32((1 << job->digits) - 1);
+  uint16_t values[kWordBits];
+  for (int i = 0; i < kWordBits; i += kLanes) {
+    // Channels that are not there get a bit that stays 0.
+    const mve_pred16_t is_there = vctp32q(static_cast<uint32_t>(Clip(job->count - i, 0, kLanes)));
+    int32x4_t threshold = vldrwq_z_s32(thresholds + i, is_there);
+    threshold = vpselq_s32(threshold, vdupq_n_s32(most), is_there);
+    threshold = vmaxq_s32(vminq_s32(threshold, vdupq_n_s32(most)), vdupq_n_s32(-1));
+    vstrhq_u32(values + i, vreinterpretq_u32_s32(end - threshold));
+  }
+  // Byte l of lane 0 of vector i is the low byte of channel 8 * l + i, that of lane 1 the high
+  // byte.
+  static const uint8_t kPlaces[16] = {0, 16, 32, 48, 1, 17, 33, 49, 0, 16, 32, 48, 1, 17, 33, 49};
+  const uint8x16_t places = vldrbq_u8(kPlaces);
+  Vector bytes[8];
+  for (int i = 0; i < 8; ++i) {
+    bytes[i] = vreinterpretq_u32_u8(
+        vldrbq_gather_offset_u8(reinterpret_cast<const uint8_t*>(values + i), places));
+  }
+  TransposeBytes(bytes);
+  for (int i = 0; i < 8; ++i) {
+    job->start[i] = vdupq_n_u32(vgetq_lane_u32(bytes[i], 0));
+    job->start[8 + i] = vdupq_n_u32(vgetq_lane_u32(bytes[i], 1));
+  }
+}
+
+// Builds the tables of a part.
+BCNET_NOINLINE void Build(const Job& job) {
+  const int32_t words = job.params->words_in_group;
+  const int32_t row_size = job.taps * words;
+  const uint32_t* rows = job.filter + int64_t{job.word} * kWordBits * row_size + job.first_word;
+  uint8_t* table = job.tables;
+  for (int32_t word = 0; word < job.words; ++word) {
+    for (int32_t tap = 0; tap < job.taps; ++tap, table += kHeliumTableBytes)
+      BuildBlock(table, rows + tap * words + word, row_size, job.count);
+  }
+}
+
+// Makes the choices of a row of the strip, channel word by channel word. Positions outside the
+// input hold +1, which is 0, or count 0.
+BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
+  const Bconv2dParams& params = *job.params;
+  const int32_t slot = row % job.plan->index_rows;
+  const int32_t step = job.geometry.column_step;
+  uint16_t* index = job.index + slot * job.columns * job.words * (kNodes * kLanes);
+  const Vector y = job.first_row * static_cast<uint32_t>(params.height.stride) +
+                   static_cast<uint32_t>(row - params.height.pad);
+  const Vector first_x =
+      job.first_column * static_cast<uint32_t>(params.width.stride) +
+      static_cast<uint32_t>(job.first_x * params.width.stride - params.width.pad);
+  // Rows outside have no columns that are inside.
+  const Vector input_width = vdupq_n_u32(static_cast<uint32_t>(params.width.input));
+  const Vector end = vpselq_u32(vdupq_n_u32(0), input_width,
+                                vcmpcsq_n_u32(y, static_cast<uint32_t>(params.height.input)));
+  const Vector places = (y * static_cast<uint32_t>(params.width.input) + first_x) *
+                        static_cast<uint32_t>(params.words_in);
+  const uint32_t* words = image + job.first_word;
+  for (int32_t word = 0; word < job.words; ++word) {
+    const uint32_t* there = words + word;
+    Vector x = first_x;
+    for (int32_t i = 0; i < job.columns; ++i, index += kNodes * kLanes) {
+      const mve_pred16_t inside = vcmphiq_u32(end, x);
+      MakeIndex(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
+      if (params.zero_padding) LeaveOut(inside, index);
+      x = x + static_cast<uint32_t>(step);
+      there += step * params.words_in;
+    }
+  }
+}
+
+// The counters of a position while blocks are added: the sum that they leave over, the lowest
+// digits, and room for two vectors.
+struct Low {
+  Vector left_over;
+  Vector twos;
+  Vector fours;
+  Vector eights;
+  Pair room;
+};
+
+// In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
+// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). NODE looks the
+// pair (x, p) of a node up. QUARTER adds two nodes to the digit of weight 2, in q0.
+#define FIRST(z, x1, p1)        \
+  "veor " #x1 ", " #x1 ", " #z  \
+  "\n"                          \
+  "vorr " #x1 ", " #x1 ", " #p1 \
+  "\n"                          \
+  "veor " #z ", " #z ", " #p1   \
+  "\n"                          \
+  "veor " #p1 ", " #x1 ", " #z "\n"
+#define SECOND(z, x1, x2, p2)   \
+  "veor " #x2 ", " #x2 ", " #z  \
+  "\n"                          \
+  "vbic " #x2 ", " #x2 ", " #p2 \
+  "\n"                          \
+  "veor " #x1 ", " #x1 ", " #x2 \
+  "\n"                          \
+  "veor " #z ", " #z ", " #p2 "\n"
+#define CHOICE(node) "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #node ")]\n"
+#define NODE(node, x, p) \
+  CHOICE(node)           \
+  "vldrw.u32 " #x        \
+  ", [%[table], q7]\n"   \
+  "vldrw.u32 " #p ", [%[half], q7]\n"
+#define QUARTER(node, x1, p1, x2, p2) \
+  NODE(node, x1, p1) FIRST(q0, x1, p1) NODE(node + 1, x2, p2) SECOND(q0, x1, x2, p2)
+
+// Adds a block, the `kBlock`-th of those at `index` and `pairs`, to the lowest digits; its pair has
+// carries of weight 16.
+template <int kBlock>
+BCNET_INLINE void AddBlock(Low* low, const uint16_t* index, const uint8_t* table, Pair* pairs) {
+  // clang-format off
+  __asm__ volatile(
+      "vldrw.u32 q0, [%[low], #16]\n"
+      QUARTER(0, q1, q2, q3, q4)
+      QUARTER(2, q3, q4, q5, q6)
+      "vldrw.u32 q5, [%[low], #32]\n"
+      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
+      "vstrw.32 q5, [%[low], #32]\n"
+      "vstrw.32 q1, [%[low], #64]\n"
+      "vstrw.32 q2, [%[low], #80]\n"
+      QUARTER(4, q1, q2, q3, q4)
+      NODE(6, q3, q4)
+      FIRST(q0, q3, q4)
+      // The last node's second carry depends on the sum that is left over, in the bits of q6.
+      CHOICE(7)
+      "vldrw.u32 q6, [%[open], q7]\n"
+      "vldrw.u32 q5, [%[low]]\n"
+      "veor q5, q5, q6\n"
+      "vstrw.32 q5, [%[low]]\n"
+      "vbic q6, q6, q5\n"
+      "vldrw.u32 q5, [%[half], q7]\n"
+      "veor q6, q6, q5\n"
+      "vldrw.u32 q5, [%[table], q7]\n"
+      SECOND(q0, q3, q5, q6)
+      "vstrw.32 q0, [%[low], #16]\n"
+      "vldrw.u32 q5, [%[low], #32]\n"
+      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
+      "vstrw.32 q5, [%[low], #32]\n"
+      "vldrw.u32 q5, [%[low], #48]\n"
+      "vldrw.u32 q3, [%[low], #64]\n"
+      "vldrw.u32 q4, [%[low], #80]\n"
+      FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2)
+      "vstrw.32 q5, [%[low], #48]\n"
+      "vstrw.32 q4, [%[pairs], #%c[pair]]\n"
+      "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
+      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * kHeliumIndexBytes),
+          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + 2 * kHalfRow),
+          [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+  // clang-format on
+}
+#undef FIRST
+#undef SECOND
+#undef CHOICE
+#undef NODE
+#undef QUARTER
+
+// The number of taps outside the input, of each lane.
+Vector TapsOutside(const Job& job, int32_t y, int32_t x) {
+  const Bconv2dParams& params = *job.params;
+  uint32_t outside[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    const TapRange rows = TapsInside(params.height, static_cast<int32_t>(job.first_row[i]) + y);
+    const TapRange columns =
+        TapsInside(params.width, static_cast<int32_t>(job.first_column[i]) + x);
+    outside[i] =
+        static_cast<uint32_t>(job.taps - (rows.end - rows.begin) * (columns.end - columns.begin));
+  }
+  return vld1q_u32(outside);
+}
+
+// Writes the outputs of lanes `is_there` from digits of their sums: digit i is of weight 2^i.
+BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
+                              mve_pred16_t is_there) {
+  const Bconv2dSink& sink = *job.sink;
+  // Byte b of vector i is the low byte of channel 8 * b + i, that of vector 8 + i the high byte.
+  TransposeBytes(digits);
+  TransposeBytes(digits + 8);
+  int32_t sums[kLanes][kWordBits];
+  const Vector places = vidupq_n_u32(0, 1) * uint32_t{kWordBits};
+  for (int i = 0; i < 8; ++i) {
+    const uint16x8_t low = vreinterpretq_u16_u32(digits[i]);
+    const uint16x8_t high = vreinterpretq_u16_u32(digits[8 + i]);
+    const Vector even = vreinterpretq_u32_u16(vsliq_n_u16(low, high, 8));
+    const Vector odd = vreinterpretq_u32_u16(vsriq_n_u16(high, low, 8));
+    uint32_t* to = reinterpret_cast<uint32_t*>(&sums[0][i]);
+    vstrwq_scatter_shifted_offset_u32(to, places, even & vdupq_n_u32(0xffff));
+    vstrwq_scatter_shifted_offset_u32(to + 8, places, odd & vdupq_n_u32(0xffff));
+    vstrwq_scatter_shifted_offset_u32(to + 16, places, vshrq_n_u32(even, 16));
+    vstrwq_scatter_shifted_offset_u32(to + 24, places, vshrq_n_u32(odd, 16));
+  }
+  for (int lane = 0; lane < kLanes; ++lane, is_there >>= 4) {
+    if ((is_there & 1) == 0) continue;
+    const int32_t place = pixel + static_cast<int32_t>(job.pixels[lane]);
+    sink.write(sink, place, job.word, job.count, sums[lane]);
+  }
+}
+
+// Ends a position.
+BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vector* start,
+                        Vector* kept, Vector outside, int32_t pixel, mve_pred16_t is_there) {
+  Vector digits[kMaxDigits + 2];
+  Vector* const result = job.is_last ? digits + 1 : kept;
+  result[0] = low.left_over;
+  result[1] = low.twos;
+  result[2] = low.fours;
+  result[3] = low.eights;
+  job.finish(job.pairs, count, start, result);
+  if (!job.is_last) return;
+  digits[0] = vdupq_n_u32(0);  // a sum is twice the counter
+  for (int i = job.digits + 2; i < kMaxDigits; ++i) digits[i] = vdupq_n_u32(0);
+  // Taps outside count half a mismatch a channel.
+  if (job.params->zero_padding) {
+    AddNumbers(outside * static_cast<uint32_t>(job.params->channels_in_group), job.digits + 2,
+               digits);
+  }
+  WriteSums(job, digits, pixel, is_there);
+}
+
+// A row of positions of the strip. `pixel` is the place of lane 0's first one, `kept` their
+// counters. kWidth is the kernel's width with taps side by side, or 0 for any other.
+template <int kWidth>
+BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) {
+  constexpr int kStep = kNodes * kLanes;
+  const Bconv2dParams& params = *job.params;
+  const Bconv2dSink& sink = *job.sink;
+  const int32_t row_size = job.columns * job.words * kStep;
+  const int32_t count = job.taps * job.words;
+  const bool to_bits = job.is_last && sink.kind == Bconv2dSink::kBitpacked;
+  // A lane has outputs up to, and without, column `end` of its own.
+  const Vector width =
+      vqsubq_u32(vdupq_n_u32(static_cast<uint32_t>(params.width.output)), job.first_column);
+  const Vector rows_left = vdupq_n_u32(static_cast<uint32_t>(params.height.output - y));
+  const Vector end = vpselq_u32(width, vdupq_n_u32(0), vcmphiq_u32(rows_left, job.first_row));
+  const Vector places = job.pixels * static_cast<uint32_t>(sink.pixel_size);
+  uint32_t* output = static_cast<uint32_t*>(sink.output) + pixel * sink.pixel_size + job.word;
+  for (int32_t x = 0; x < job.width; ++x, ++pixel, output += sink.pixel_size) {
+    Vector shifted[kMaxDigits + 1];
+    Vector outside = vdupq_n_u32(0);
+    const Vector* start = job.is_first ? job.start : kept;
+    if (params.zero_padding) {
+      outside = TapsOutside(job, y, job.first_x + x);
+      if (job.is_first && sink.kind == Bconv2dSink::kBitpacked) {
+        // Half of the channels of these taps count as mismatches.
+        for (int i = 0; i <= job.digits; ++i) shifted[i] = start[i];
+        AddNumbers(outside * static_cast<uint32_t>(params.channels_in_group / 2), job.digits + 1,
+                   shifted);
+        start = shifted;
+      }
+    }
+    Low low;
+    low.left_over = start[0];
+    low.twos = start[1];
+    low.fours = start[2];
+    low.eights = start[3];
+    Pair* pair = job.pairs;
+    const uint8_t* table = job.tables;
+    for (int32_t word = 0; word < job.words; ++word) {
+      int32_t slot = y * params.height.stride % job.plan->index_rows;
+      const int32_t column = (word * job.columns + x * job.geometry.x_step) * kStep;
+      for (int32_t r = params.height.filter; r > 0; --r) {
+        const uint16_t* index = job.index + slot * row_size + column;
+        if constexpr (kWidth == 3) {
+          AddBlock<0>(&low, index, table, pair);
+          AddBlock<1>(&low, index, table + kHeliumTableBytes, pair);
+          AddBlock<2>(&low, index, table + 2 * kHeliumTableBytes, pair);
+          table += 3 * kHeliumTableBytes;
+          pair += 3;
+        } else {
+          for (int32_t c = params.width.filter; c > 0; --c, table += kHeliumTableBytes) {
+            AddBlock<0>(&low, index, table, pair++);
+            index += params.width.dilation * kStep;
+          }
+        }
+        slot += params.height.dilation;
+        if (slot >= job.plan->index_rows) slot -= job.plan->index_rows;
+      }
+    }
+    const mve_pred16_t is_there = vcmphiq_n_u32(end, static_cast<uint32_t>(job.first_x + x));
+    if (to_bits) {
+      vstrwq_scatter_shifted_offset_p_u32(output, places,
+                                          job.finish(job.pairs, count, start, nullptr), is_there);
+    } else {
+      End(job, count, low, start, kept, outside, pixel, is_there);
+    }
+    kept += job.kept_size;
+  }
+}
+
+// A part of a strip of an image; `pixel` is the place of the image's first output.
+void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed) {
+  const Bconv2dParams& params = *job.params;
+  const Bconv2dSlicedGeometry& geometry = job.geometry;
+  const auto row = params.width.filter == 3 && params.width.dilation == 1 ? Row<3> : Row<0>;
+  Vector* kept = job.kept;
+  int32_t next_row = indexed ? geometry.rows : 0;
+  pixel += job.first_x;
+  for (int32_t y = 0; y < job.lanes.height; ++y, pixel += params.width.output) {
+    const int32_t top = y * params.height.stride;
+    if (next_row < top) next_row = top;
+    for (; next_row < top + geometry.row_span; ++next_row) IndexRow(job, image, next_row);
+    row(job, y, pixel, kept);
+    kept += job.width * job.kept_size;
+  }
+}
+
+void Run(Job* job, const uint32_t* input) {
+  const Bconv2dParams& params = *job->params;
+  const Bconv2dPlan& plan = *job->plan;
+  const Bconv2dSlicedGeometry& geometry = job->geometry;
+  const int32_t words = params.words_in_group;
+  const bool one_part = plan.part_words >= words;
+  const bool keeps_index = one_part && plan.index_rows >= geometry.rows &&
+                           plan.strip >= job->lanes.width && params.batches == 1;
+  int32_t indexed_group = -1;
+  for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
+    const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
+    bool built = false;
+    job->count = ChannelsOfWord(params, job->word);
+    PrepareStart(job);
+    const uint32_t* image = input + group * words;
+    for (int32_t batch = 0; batch < params.batches; ++batch) {
+      for (job->first_x = 0; job->first_x < job->lanes.width; job->first_x += plan.strip) {
+        job->width = Clip(job->lanes.width - job->first_x, 1, plan.strip);
+        job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
+        for (job->first_word = 0; job->first_word < words; job->first_word += plan.part_words) {
+          job->words = Clip(words - job->first_word, 1, plan.part_words);
+          job->is_first = job->first_word == 0;
+          job->is_last = job->first_word + job->words == words;
+          if (!built || !one_part) Build(*job);
+          built = true;
+          RunPart(*job, image, batch * params.height.output * params.width.output,
+                  keeps_index && indexed_group == group);
+        }
+      }
+      image += params.height.input * params.width.input * params.words_in;
+    }
+    indexed_group = group;
+  }
+}
+
+}  // namespace
+
+void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+  Job job = {};
+  job.params = &params;
+  job.plan = &plan;
+  job.sink = &sink;
+  job.filter = filter;
+  job.lanes = HeliumLanesOf(params);
+  job.geometry = Bconv2dSlicedGeometryOf(LaneOf(params));
+  job.taps = params.height.filter * params.width.filter;
+  job.digits = Bconv2dSlicedDigits(params);
+  job.finish = job.digits == 9 ? Finish<9> : job.digits == 11 ? Finish<11> : Finish<13>;
+  for (int i = 0; i < kLanes; ++i) {
+    const int32_t row = i / job.lanes.across * job.lanes.height;
+    const int32_t column = i % job.lanes.across * job.lanes.width;
+    job.first_row[i] = static_cast<uint32_t>(row);
+    job.first_column[i] = static_cast<uint32_t>(column);
+    job.pixels[i] = static_cast<uint32_t>(row * params.width.output + column);
+  }
+  const Bconv2dSlicedMemory memory = Bconv2dSlicedMemoryOf(LaneOf(params), plan);
+  uint8_t* bytes = static_cast<uint8_t*>(scratch);
+  job.tables = bytes;
+  job.index = reinterpret_cast<uint16_t*>(bytes + memory.tables);
+  job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
+  job.kept = reinterpret_cast<Vector*>(bytes + memory.tables + memory.index + memory.pairs);
+  job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
+  Run(&job, input);
+}
+
+}  // namespace bcnet
+
+#endif
