@@ -13,8 +13,11 @@ setup(
     packages=[*find_packages(include=["bcnet_keras", "bcnet_keras.*"]), "bcnet_keras.tflm_ops"],
     package_dir={"bcnet_keras.tflm_ops": "tflm_ops"},
     package_data={
-        "bcnet_keras": ["*.json"],
-        "bcnet_keras.tflm_ops": ["*.md", "CMake*", "cmake/*", "kernels/*", "micro/*", "host/*"],
+        "bcnet_keras": ["*.json", "export/templates/**"],
+        "bcnet_keras.tflm_ops": [
+            *("*.md", "CMake*"),
+            *(f"{folder}/*" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),
+        ],
     },
     python_requires=">=3.10,<3.13",
     install_requires=[
@@ -34,7 +37,7 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
-        "test": [*DEMO, "hypothesis>=6", "pytest>=8", "ruff>=0.6"],
+        "test": [*DEMO, "hypothesis>=6", "kconfiglib>=14", "platformio>=6.1", "pytest>=8", "pyyaml>=6", "ruff>=0.6"],
     },
     entry_points={"console_scripts": ["bcnet = bcnet_keras.cli:main"]},
 )

@@ -1,4 +1,4 @@
-"""The `bcnet` command: `bcnet demo | train | calibrate | convert | run`; `bcnet COMMAND --help` lists its flags."""
+"""The `bcnet` command: `bcnet --help` lists its commands, `bcnet COMMAND --help` the flags of one."""
 
 import contextlib
 import dataclasses
@@ -19,6 +19,7 @@ usage: bcnet COMMAND [flags]
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file
   run        run a .tflite file on images
+  export     turn a .tflite file into the source of a firmware: C, CMake, Arduino, Zephyr or PlatformIO
 
 bcnet COMMAND --help lists the flags of a command.
 """
@@ -252,6 +253,43 @@ def _interpret(values, arguments):
     print()
 
 
+def _define_export_flags(values):
+    from bcnet_keras.export import FORMATS
+
+    flags.DEFINE_enum("format", None, list(FORMATS), "Build system to write for.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder to write, which must not exist.", flag_values=values)
+    flags.DEFINE_string(
+        "name", None, "Start of the names of files and symbols. By default that of the file.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "arena_size",
+        None,
+        "Bytes of the tensor arena. By default as many as the net takes.",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "scratch_budget",
+        48 << 10,
+        "Bytes of the arena that a binary convolution may use to need fewer instructions.",
+        flag_values=values,
+        lower_bound=0,
+        upper_bound=(1 << 31) - 1,
+    )
+
+
+def _export(values, arguments):
+    (source,) = _expect(arguments, 1, "a .tflite file")
+    for flag, what in (("format", "the build system"), ("output", "the folder to write")):
+        if values[flag].value is None:
+            raise ValueError(f"--{flag} is missing: give {what}.")
+    from bcnet_keras.export import export
+
+    options = {name: values[name].value for name in ("name", "arena_size", "scratch_budget")}
+    folder = export(source, values.format, values.output, **options)
+    print(f"{folder}: {folder / 'README.md'} says how to build it")
+
+
 def _array(path, what):
     try:
         array = np.load(path, allow_pickle=False)
@@ -286,6 +324,9 @@ COMMANDS = {
     ),
     "convert": Command(_define_convert_flags, _convert, "bcnet convert PAIR.keras [flags]"),
     "run": Command(_define_interpret_flags, _interpret, "bcnet run FILE.tflite --input=IMAGES.npy [flags]"),
+    "export": Command(
+        _define_export_flags, _export, "bcnet export FILE.tflite --format=FORMAT --output=FOLDER [flags]"
+    ),
 }
 
 

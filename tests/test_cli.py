@@ -18,6 +18,7 @@ FLAGS = {
     "calibrate": "max_cost min_accuracy",
     "convert": "output gate threshold",
     "run": "input labels runtime output",
+    "export": "format output name arena_size scratch_budget",
 }
 
 
@@ -139,7 +140,7 @@ def test_help_of_the_command_lists_the_commands(bcnet):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("nonsense", "bcnet: unknown command 'nonsense'; there are demo, train, calibrate, convert, run."),
+        ("nonsense", "bcnet: unknown command 'nonsense'; there are demo, train, calibrate, convert, run, export."),
         ("train --nonsense=1", "bcnet train: Unknown command line flag 'nonsense'"),
         ("demo --dataset=digits", "bcnet demo: Unknown command line flag 'dataset'"),
         ("train --measure=luck", "value should be one of <score_margin|max_probability|entropy|learned>"),
@@ -148,6 +149,8 @@ def test_help_of_the_command_lists_the_commands(bcnet):
         ("train --core=z80", "cortex-m4"),
         ("run pair.tflite --runtime=onnx", "value should be one of <tflite|tflm>"),
         ("convert pair.tflite --gate=none", "value should be one of <custom|builtin>"),
+        ("export pair.tflite --format=mbed", "value should be one of <c|cmake|arduino|zephyr|platformio>"),
+        ("export pair.tflite --arena_size=0", "flag --arena_size=0"),
         ("calibrate runs/other --min_accuracy=90", "flag --min_accuracy=90"),
         ("calibrate runs/other --max_cost=-1", "flag --max_cost=-1"),
         ("calibrate runs/other --max_cost=high", "flag --max_cost=high"),
@@ -237,6 +240,18 @@ REFUSED = [
     ("convert pair.tflite --threshold=high", "--threshold takes numbers, got 'high'"),
     ("convert pair.tflite --threshold=0.1,0.2", "must be one number or 4 (one a class), got an array of shape [2]"),
     ("convert unset.keras --threshold=1.5", "the threshold must lie between 0 and 1, got 1.5"),
+    # exports
+    ("export --format=c --output=new", "expected a .tflite file, got nothing"),
+    ("export net.tflite --output=new", "--format is missing: give the build system"),
+    ("export net.tflite --format=c", "--output is missing: give the folder to write"),
+    ("export net.tflite --format=c --output=runs", "runs exists; give another folder, or delete it"),
+    ("export net.tflite --format=c --output=file", "file exists; give another folder, or delete it"),
+    ("export net.tflite --format=c --output=file/new", "cannot write file/new: file is not a directory"),
+    ("export net.tflite --format=c --output=new --name=1", "the name must be a C identifier"),
+    ("export net.tflite --format=c --output=new --arena_size=9", "an arena of 9 bytes is too small"),
+    ("export absent.tflite --format=c --output=new", "there is no file 'absent.tflite'"),
+    ("export cut.tflite --format=c --output=new", "truncated or damaged TensorFlow Lite flatbuffer"),
+    ("export text.tflite --format=c --output=new", "not a TensorFlow Lite flatbuffer"),
     # data sets
     ("train --dataset=mnist", "unknown data set 'mnist'; there are digits, fashion_mnist, cifar10"),
     (
@@ -297,6 +312,15 @@ def test_run_says_how_many_escalate(bcnet, files, tmp_path):
     escalated = np.load(output)["escalated"]
     assert (status, escalated.dtype) == (0, bool) and 0 < escalated.mean() < 1
     assert out == f"20 images, {100 * escalated.mean():.1f} % escalated\n"
+
+
+def test_export_writes_a_folder(bcnet, files, tmp_path):
+    folder = tmp_path / "new" / "library"
+    arguments = ["--format=arduino", f"--output={folder}", "--name=mine", "--arena_size=20000", "--scratch_budget=0"]
+    status, out, err = bcnet("export", files / "net.tflite", *arguments)
+    assert (status, err) == (0, "") and f"{folder}: " in out and "README.md says how to build" in out
+    header = (folder / "src" / "mine_model.h").read_text()
+    assert "#define MINE_ARENA_SIZE 20000\n" in header and "#define MINE_SCRATCH_BUDGET 0\n" in header
 
 
 def test_convert_changes_gate_and_threshold_of_a_flatbuffer(bcnet, files, tmp_path):

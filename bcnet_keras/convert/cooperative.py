@@ -30,7 +30,6 @@ DESCRIPTION = "bcnet-keras"
 COMBINATIONS = ("sum", "swap")
 LCE_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d"})  # on bitpacked words
 _RUNTIME = "2.3.0"  # the oldest TensorFlow that has all builtin operators of the gate and of the branches
-# The builtin operators of TensorFlow Lite Micro.
 _MICRO_OPS = """
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS
     BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE
@@ -42,6 +41,7 @@ _MICRO_OPS = """
     SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF
     TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
 """
+MICRO_OPS = frozenset(_MICRO_OPS.split())  # the builtin operators of TensorFlow Lite Micro
 
 
 def convert(pair, gate="custom", parts=None, threshold=None):
@@ -242,7 +242,7 @@ def _interface(model, what):
         raise ValueError(f"the {what} net must have one input and one output, found {found}")
     for operator in graph.operators:
         name = flatbuffer.op_name(model, operator)
-        if name not in LCE_OPS | {THERMOMETER} and name not in _MICRO_OPS.split():
+        if name not in LCE_OPS | {THERMOMETER} and name not in MICRO_OPS:
             raise ValueError(f"the {what} net has the operator {name}, which TensorFlow Lite Micro lacks; replace it")
         if operator.outputs[0] == graph.outputs[0] and name == "SOFTMAX":
             raise ValueError(f"the {what} net ends in a softmax; take it away: the pair works on logits")

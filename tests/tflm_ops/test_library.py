@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from bench import BOARDS
-from micro import needs_tflm
+from micro import include_flags, needs_tflm
 from test_cores import SOURCES
 
 from bcnet_keras.runtime import plugin
@@ -40,20 +40,8 @@ def test_program_of_the_readme_compiles(tmp_path):
     program = re.search(r"```cpp\n(.*?)```", (SOURCES / "README.md").read_text(), re.DOTALL)[1]
     assert len(program.splitlines()) < 30
     (tmp_path / "program.cc").write_text(program)
-    tree = plugin.tflm_tree()
-    includes = [SOURCES.parent, tree, *(tree / "third_party" / n for n in ("flatbuffers/include", "gemmlowp", "ruy"))]
-    if not (tree / "signal").is_dir():  # a tree may leave the signal library out, whose headers the resolver includes
-        resolver = (tree / "tensorflow/lite/micro/micro_mutable_op_resolver.h").read_text()
-        names = sorted(set(re.findall(r"tflm_signal::(Register_\w+)\(", resolver)))
-        stand_in = '#include "tensorflow/lite/micro/micro_common.h"\n'
-        stand_in += "namespace tflite { namespace tflm_signal {\n"
-        stand_in += "".join(f"TFLMRegistration* {name}();\n" for name in names) + "} }\n"
-        for name in re.findall(r'#include "(signal/[^"]+)"', resolver):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(f"#pragma once\n{stand_in if name.endswith('irfft.h') else ''}")
-        includes.append(tmp_path)
     command = ["arm-none-eabi-g++", "-mcpu=cortex-m4", "-mthumb", "-std=c++17", "-fno-exceptions", "-fno-rtti"]
     command += ["-fno-threadsafe-statics", "-DTF_LITE_STATIC_MEMORY", "-fsyntax-only"]
-    command += [f"-isystem{path}" for path in includes]
+    command += [f"-isystem{SOURCES.parent}", *include_flags(tmp_path)]
     run = subprocess.run([*command, str(tmp_path / "program.cc")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[:3000]

@@ -1,0 +1,97 @@
+"""A flatbuffer as the source of a firmware: `bcnet_keras.export.export("pair.tflite", "arduino", "my_library")`.
+
+The folder that it writes holds, in the structure that the ecosystem expects,
+
+* `NAME_model.h` and `NAME_model.cc`: the flatbuffer as an array aligned to 16 bytes, and what is known of it (shapes,
+  scales, zero points, labels, thresholds, size of the arena);
+* `NAME_ops.h`: a `MicroMutableOpResolver` of the right size, and a function that adds the operators the model has;
+* `NAME.h` and `NAME.cc`: the net in an interpreter with its own arena: `Begin`, `Input`, `Run`, `Output`;
+* `tflm_ops/`: the sources of the operators that TensorFlow Lite Micro lacks;
+* an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
+"""
+
+import errno
+import shutil
+from pathlib import Path
+
+from bcnet_keras.export.facts import read_facts
+from bcnet_keras.export.sources import substitutions
+from bcnet_keras.files import replace_when_done
+from bcnet_keras.runtime.native import source_root
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_OPERATORS = ("kernels", "micro")  # folders of tflm_ops
+# Format -> (folders of templates, what goes along of tflm_ops, suffix of C++ sources).
+_LAYOUTS = {
+    "c": (("c",), _OPERATORS, ".cc"),
+    "cmake": (("cmake",), (*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt"), ".cc"),
+    "arduino": (("arduino", "library"), _OPERATORS, ".cpp"),  # the suffix that every version of its tools compiles
+    "zephyr": (("zephyr",), _OPERATORS, ".cc"),
+    "platformio": (("platformio", "library"), _OPERATORS, ".cc"),
+}
+FORMATS = tuple(_LAYOUTS)
+_NOT_TAKEN = ("fuzz_*", "instruction_count.cc")  # tools of this project's own tests
+
+
+def export(source, format, output, name=None, arena_size=None, scratch_budget=48 << 10):
+    """Writes a flatbuffer as a folder of sources for a build system.
+
+    Arguments:
+      source: the bytes or the path of a `.tflite` file: a cooperating pair, a net of Larq Compute Engine, or any other
+        whose operators TensorFlow Lite Micro has.
+      format: one of `FORMATS`.
+      output: the folder to write, which must not exist.
+      name: C identifier that starts the names of files and symbols. By default that of the file, with `_net` behind.
+      arena_size: bytes of the tensor arena. By default as many as the net takes, measured in TensorFlow Lite Micro's
+        interpreter, with room for the scratch memory of CMSIS-NN's kernels.
+      scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
+
+    Returns:
+      pathlib.Path of the folder.
+
+    Raises:
+      FileExistsError: there is something at `output`.
+      FileNotFoundError: there is no such file; or the arena is to be measured for custom operators and there are no
+        headers of TensorFlow Lite Micro.
+      ValueError: unknown format, a name that is no identifier, no sound flatbuffer, an operator that TensorFlow Lite
+        Micro lacks, or an arena that is too small.
+    """
+    if format not in _LAYOUTS:
+        raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+    output = Path(output)
+    if output.exists() or output.is_symlink():
+        raise FileExistsError(errno.EEXIST, f"{output} exists; give another folder, or delete it")
+    facts = read_facts(source, name, arena_size, scratch_budget)
+    parts, taken, suffix = _LAYOUTS[format]
+    values = substitutions(facts)
+    with replace_when_done(output) as partial:
+        _fill(_TEMPLATES / "common", partial / "src", values, suffix)
+        for part in parts:
+            _fill(_TEMPLATES / part, partial, values)
+        _copy_operators(partial / "src" / "tflm_ops", taken, suffix)
+    return output
+
+
+def _fill(templates, target, values, suffix=".cc"):
+    """Writes every template under `templates` to `target`: `@key@` stands for a value, `NAME` in paths for the name."""
+    for template in sorted(path for path in templates.rglob("*") if path.is_file()):
+        path = target / str(template.relative_to(templates)).replace("NAME", values["name"])
+        if path.suffix == ".cc":
+            path = path.with_suffix(suffix)
+        text = template.read_text()
+        for key, value in values.items():
+            text = text.replace(f"@{key}@", value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _copy_operators(target, taken, suffix):
+    sources = source_root() / "tflm_ops"
+    target.mkdir()
+    for part in taken:
+        if (sources / part).is_file():
+            shutil.copy(sources / part, target / part)
+        else:
+            shutil.copytree(sources / part, target / part, ignore=shutil.ignore_patterns(*_NOT_TAKEN, "__pycache__"))
+    for path in sorted(target.rglob("*.cc")):
+        path.rename(path.with_suffix(suffix))

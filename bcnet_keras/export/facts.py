@@ -1,0 +1,157 @@
+"""What a firmware has to know of a flatbuffer."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcnet_keras.convert import flatbuffer
+from bcnet_keras.convert.cooperative import MICRO_OPS, metadata
+from bcnet_keras.convert.gate import read_gate
+from bcnet_keras.runtime.plugin import CUSTOM_OPS
+from bcnet_keras.runtime.tflm import Model
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
+_MARGIN = 64  # bytes of the arena that alignment may take
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """An input or output: name of its type, shape, and (scale, zero point) or None."""
+
+    type: str
+    shape: tuple[int, ...]
+    quantization: tuple[float, int] | None
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A flatbuffer, sound and aligned, and what is known of it.
+
+    Attributes:
+      name: C identifier.
+      origin: name of the file that it was read from, or "a flatbuffer".
+      data: bytes of the flatbuffer.
+      inputs, outputs: tuples of `TensorFacts`.
+      builtin_ops, custom_ops: sorted names of the operators.
+      labels: names of the classes, or None.
+      thresholds: those of the gate, one or one a class; None for a net alone.
+      raw_range, input_range: (low, high) of the data set's values and of the same as the net takes them, or None.
+      arena_size: bytes of the tensor arena.
+      scratch_budget: bytes that a binary convolution may use of them.
+    """
+
+    name: str
+    origin: str
+    data: bytes
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    builtin_ops: tuple[str, ...]
+    custom_ops: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    thresholds: tuple[float, ...] | None
+    raw_range: tuple[float, float] | None
+    input_range: tuple[float, float] | None
+    arena_size: int
+    scratch_budget: int
+
+
+def read_facts(source, name, arena_size, scratch_budget):
+    """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.export`."""
+    model = flatbuffer.read(flatbuffer.load(source))
+    origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).name
+    builtin, custom = _operators(model)
+    graph = model.subgraphs[0]
+    inputs, outputs = (tuple(_tensor(graph.tensors[index]) for index in side) for side in (graph.inputs, graph.outputs))
+    if not inputs or not outputs:
+        raise ValueError("the flatbuffer has no input or no output; give one of a whole net")
+    record = metadata(model) or {}
+    gated = "measure" in record
+    classes = outputs[0].shape[-1] if outputs[0].shape else 1
+    thresholds = read_gate(model, record["measure"], classes)[1].threshold.reshape(-1).tolist() if gated else None
+    labels = record.get("class_names")
+    data = flatbuffer.write(model)
+    return Facts(
+        name=_name(name, origin),
+        origin=origin,
+        data=data,
+        inputs=inputs,
+        outputs=outputs,
+        builtin_ops=builtin,
+        custom_ops=custom,
+        labels=None if labels is None else tuple(labels),
+        thresholds=None if thresholds is None else tuple(thresholds),
+        raw_range=record.get("raw_range"),
+        input_range=record.get("input_range"),
+        arena_size=_arena_size(model, data, arena_size, scratch_budget),
+        scratch_budget=scratch_budget,
+    )
+
+
+def _operators(model):
+    names = {flatbuffer.op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
+    missing = sorted(names - MICRO_OPS - CUSTOM_OPS)
+    if missing:
+        raise ValueError(
+            f"TensorFlow Lite Micro lacks the flatbuffer's operators {', '.join(missing)}; expected its builtin ones "
+            f"and {', '.join(sorted(CUSTOM_OPS))}"
+        )
+    return tuple(sorted(names & MICRO_OPS)), tuple(sorted(names & CUSTOM_OPS))
+
+
+def _tensor(tensor):
+    type = flatbuffer.type_name(tensor)
+    if type not in _TYPES:
+        raise ValueError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
+    return TensorFacts(type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
+
+
+def _name(name, origin):
+    if name is None:
+        stem = re.sub(r"[^a-z0-9]+", "_", Path(origin).stem.lower()).strip("_")
+        name = f"{stem}_net" if re.match("[a-z]", stem) else f"net_{stem}" if stem else "net"
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the name must be a C identifier (letters, digits, _; a letter first), got {name!r}")
+    return name
+
+
+def _arena_size(model, data, wanted, scratch_budget):
+    """Bytes of the arena: `wanted`, where it is not too small."""
+    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
+        raise ValueError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
+    needed = Model(data, scratch_budget=scratch_budget).arena_bytes + _cmsis_nn_scratch(model) + _MARGIN
+    needed = -(-needed // 16) * 16
+    if wanted is not None and wanted < needed:
+        raise ValueError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
+    return wanted or needed
+
+
+def _cmsis_nn_scratch(model):
+    """An upper bound of the scratch memory of CMSIS-NN's kernels, which the host's reference kernels do without.
+
+    Its convolutions gather up to two windows of 16-bit or four of 8-bit inputs, its depthwise ones a window for each of
+    four outputs and 124 channels at a time, its fully connected layers a 32-bit sum an output
+    (`arm_convolve_s8_get_buffer_size` and the like). Operators run one after the other, so the largest counts.
+    """
+    most = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = flatbuffer.op_name(model, operator)
+            if name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "SVDF"):
+                continue
+            if name == "AVERAGE_POOL_2D":
+                most = max(most, 4 * flatbuffer.shape(graph.tensors[operator.inputs[0]])[-1])
+                continue
+            weights = flatbuffer.shape(graph.tensors[operator.inputs[1]])
+            window = math.prod(weights[1:])
+            if name == "DEPTHWISE_CONV_2D":
+                most = max(most, 4 * math.prod(weights[1:3]) * max(124, weights[-1]))
+            else:
+                most = max(most, 4 * (window + 16) + 4 * weights[0])
+    return most

@@ -1,0 +1,22 @@
+"""The kernels' self-test that exports carry: a few small cases of every operator, with the outputs of other programs.
+
+`PYTHONPATH=.:tflm_ops/bench python tests/tflm_ops/self_test.py` writes them to tflm_ops/tests/cases.bin.
+"""
+
+import golden
+from test_cores import SOURCES, gates, operators, thermometers
+
+PATH = SOURCES / "tests" / "cases.bin"
+CASES = (48, 2, 8, 8)  # binary convolutions, of each other operator of LCE, gates, thermometers
+_LARGEST = 2048  # bytes of a case
+
+
+def cases():
+    """(number of cases, bytes of the file)."""
+    convolutions, others, *more = CASES
+    nodes = [node for node in operators(convolutions, others, seed=21) if len(golden.records([node])) <= _LARGEST]
+    return len(nodes) + sum(more), golden.records(nodes) + gates(more[0], seed=22) + thermometers(more[1], seed=23)
+
+
+if __name__ == "__main__":
+    PATH.write_bytes(cases()[1])

@@ -1,0 +1,442 @@
+"""Exports of a pair, of a binary net and of an int8 net, each checked by tools of the ecosystem that it is for."""
+
+import filecmp
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import cases
+import numpy as np
+import pytest
+import self_test
+from bench import BOARDS
+from lce_graphs import model as graph_of
+from micro import include_flags, needs_tflm
+
+import bcnet_keras.export as exports
+from bcnet_keras.convert import Gate, flatbuffer, merge
+from bcnet_keras.convert.cooperative import MICRO_OPS
+from bcnet_keras.export.sources import resolver_method
+from bcnet_keras.runtime import native, plugin, tflm
+
+OPERATORS = native.source_root() / "tflm_ops"
+COMPILER = "arm-none-eabi-g++"
+FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-std=c++17", "-Os", "-c"]
+FLAGS += ["-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
+MODELS = ("pair", "binary", "int8")
+pytestmark = needs_tflm  # whose interpreter measures the arena
+LABELS = ["cat", 'a "dog"', "Bär", "what??/"]
+needs_compiler = pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")
+needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+needs_qemu = pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="qemu-system-arm is not installed")
+
+
+@pytest.fixture(scope="module")
+def flatbuffers(make_part):
+    """One of each kind: a pair with a gate, a net of Larq Compute Engine alone, an int8 net."""
+    record = {"class_names": LABELS, "raw_range": [0, 255], "input_range": [-1.0, 127 / 128]}
+    gate = Gate.create(4, "score_margin", [0.1, 0.2, 0.3, 1.0])
+    rng = np.random.default_rng(3)
+    node = cases.bconv2d(rng, output="int8", channels_in=40, channels_out=6, size=4, kernel=3, batches=1, groups=1)
+    return {
+        "pair": merge(make_part(1), make_part(2), gate, record=record),
+        "binary": graph_of([node]),
+        "int8": make_part(3),
+    }
+
+
+@pytest.fixture(scope="module")
+def folders(flatbuffers, tmp_path_factory):
+    """(kind of model, format) -> its export."""
+    parent = tmp_path_factory.mktemp("exports")
+    return {
+        (kind, format): exports.export(data, format, parent / kind / format, name=f"{kind}_net")
+        for kind, data in flatbuffers.items()
+        for format in exports.FORMATS
+    }
+
+
+def compile_sources(sources, include, folder, *flags):
+    for source in sources:
+        command = [COMPILER, *FLAGS, *flags, f"-I{include}", "-o", str(folder / f"{source.stem}.o"), "-x", "c++"]
+        run = subprocess.run([*command, str(source)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[:3000]
+
+
+def all_files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- what is written ---
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_sources_are_the_same_in_every_format(folders, kind):
+    """Arduino's end in .cpp; CMake's have the tools to build and test them on top."""
+    first = folders[kind, "c"] / "src"
+    for format in exports.FORMATS:
+        other, suffix = folders[kind, format] / "src", ".cpp" if format == "arduino" else ".cc"
+        names = {name: re.sub(r"\.cc$", suffix, name) for name in all_files(first)}
+        assert set(names.values()) <= all_files(other)
+        for name, here in names.items():
+            assert filecmp.cmp(first / name, other / here, shallow=False), here
+    for name in all_files(first / "tflm_ops"):
+        assert filecmp.cmp(first / "tflm_ops" / name, OPERATORS / name, shallow=False), name
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_nothing_is_left_to_fill_in(folders, kind):
+    for format in exports.FORMATS:
+        for path in folders[kind, format].rglob("*"):
+            assert "NAME" not in path.name and ".partial" not in path.name
+            if path.is_file() and "tflm_ops" not in path.parts and path.name != "tflm_library.py":
+                assert not re.search(r"@\w+@", path.read_text()), path
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_array_is_the_flatbuffer_and_the_header_tells_of_it(folders, flatbuffers, kind):
+    source = folders[kind, "c"] / "src"
+    text = (source / f"{kind}_net_model.cc").read_text()
+    data = bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2}),", text))
+    written, given = flatbuffer.read(data), flatbuffer.read(flatbuffers[kind])
+    assert flatbuffer.write(written) == flatbuffer.write(given) == data and "alignas(16)" in text
+    defined = dict(re.findall(rf"#define {kind.upper()}_NET_(\w+) (.+)", (source / f"{kind}_net_model.h").read_text()))
+    graph = given.subgraphs[0]
+    for what, indices in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
+        for number, index in enumerate(indices):
+            tensor, prefix = graph.tensors[index], f"{what}{number or ''}"
+            shape = flatbuffer.shape(tensor)
+            assert defined[f"{prefix}_SHAPE"] == "{" + ", ".join(map(str, shape)) + "}"
+            assert int(defined[f"{prefix}_SIZE"]) == np.prod(shape)
+            if quantization := flatbuffer.quantization(tensor):
+                assert np.float32(defined[f"{prefix}_SCALE"].rstrip("f")) == np.float32(quantization[0])
+                assert int(defined[f"{prefix}_ZERO_POINT"].strip("()")) == quantization[1]
+    assert int(defined["MODEL_SIZE"]) == len(data)
+    if kind == "pair":
+        thresholds = [float(value.rstrip("f")) for value in defined["THRESHOLD"].strip("{}").split(", ")]
+        np.testing.assert_array_equal(np.float32(thresholds), np.float32([0.1, 0.2, 0.3, 1.0]))
+        assert (defined["CODE_SLOPE"], defined["CODE_OFFSET"]) == ("1.0f", "-128.0f")
+    else:
+        assert "THRESHOLD" not in defined and "CODE_SLOPE" not in defined
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_registered_operators_are_those_of_the_model(folders, flatbuffers, kind):
+    text = (folders[kind, "c"] / "src" / f"{kind}_net_ops.h").read_text()
+    model = flatbuffer.read(flatbuffers[kind])
+    names = {flatbuffer.op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
+    methods = {method for method in re.findall(r"resolver\.(Add\w+)\(\)", text)}
+    custom = set(re.findall(r"bcnet::k(\w+)", text))
+    assert methods == {resolver_method(name) for name in names & MICRO_OPS} and custom == names - MICRO_OPS
+    assert f"MicroMutableOpResolver<{len(names)}>" in text
+
+
+@needs_tflm
+def test_resolver_has_a_method_for_every_operator():
+    header = (plugin.tflm_tree() / "tensorflow/lite/micro/micro_mutable_op_resolver.h").read_text()
+    methods = set(re.findall(r"TfLiteStatus (Add\w+)\(", header))
+    assert {resolver_method(name) for name in MICRO_OPS} <= methods
+
+
+# --- what compiles ---
+
+
+@needs_compiler
+@needs_tflm
+@pytest.mark.parametrize("kind", [*MODELS[:2], pytest.param(MODELS[2], marks=pytest.mark.slow)])
+def test_net_compiles(folders, tmp_path, kind):
+    source = folders[kind, "c"] / "src"
+    flags = ["-DTF_LITE_STATIC_MEMORY", *include_flags(tmp_path)]
+    compile_sources([source / f"{kind}_net.cc", source / f"{kind}_net_model.cc"], source, tmp_path, *flags)
+    sections = subprocess.run(
+        ["arm-none-eabi-readelf", "-SW", tmp_path / f"{kind}_net_model.o"], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"\.rodata\.?\w* .* 16$", sections.stdout, re.MULTILINE)  # the flatbuffer's alignment
+
+
+@needs_compiler
+def test_labels_and_header_are_c(folders, tmp_path):
+    """The header serves C, and labels come out as they went in, trigraphs and all."""
+    source = folders["pair", "c"] / "src"
+    program = tmp_path / "program.c"
+    program.write_text('#include "pair_net_model.h"\nconst char* label(int i) { return pair_net_labels[i]; }\n')
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{source}", "-c"]
+    run = subprocess.run(["arm-none-eabi-gcc", *flags, program, "-o", tmp_path / "c.o"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    compile_sources([source / "pair_net_model.cc"], source, tmp_path)
+    data = (tmp_path / "pair_net_model.o").read_bytes()
+    assert all(label.encode() + b"\0" in data for label in LABELS)
+
+
+STAND_INS = {  # what the examples use of their ecosystem, beside TensorFlow Lite Micro
+    "TensorFlowLite.h": "",
+    "Arduino.h": """
+        struct Port { void begin(long); operator bool(); void print(const char*); void print(int);
+                      void println(const char*); void println(unsigned long); };
+        extern Port Serial;
+        void delay(unsigned long);
+        unsigned long micros();
+    """,
+    "zephyr/sys/printk.h": "void printk(const char* format, ...) __attribute__((format(printf, 1, 2)));",
+}
+EXAMPLES = {
+    "cmake": "examples/main.cc",
+    "arduino": "examples/Classify/Classify.ino",
+    "zephyr": "samples/classify/src/main.cpp",
+    "platformio": "examples/classify/src/main.cpp",
+}
+
+
+@needs_compiler
+@needs_tflm
+@pytest.mark.parametrize("format", EXAMPLES)
+def test_examples_compile(folders, tmp_path, format):
+    for name, text in STAND_INS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#pragma once\n{text}\n")
+    for kind in MODELS:
+        folder = folders[kind, format]
+        flags = [f"-I{tmp_path}", *include_flags(tmp_path / "tree")]
+        if format == "arduino":
+            flags += ["-include", "Arduino.h"]  # as the Arduino tools do with a sketch
+        compile_sources([folder / EXAMPLES[format]], folder / "src", tmp_path, *flags)
+
+
+@needs_compiler
+@needs_tflm
+@pytest.mark.slow
+def test_operators_compile_without_macros(folders, tmp_path):
+    """Arduino and Zephyr define no TF_LITE_STATIC_MEMORY."""
+    source = folders["pair", "arduino"] / "src"
+    sources = [source / "pair_net.cpp", *sorted((source / "tflm_ops" / "micro").glob("*.cpp"))]
+    compile_sources(sources, source, tmp_path, *include_flags(tmp_path))
+
+
+@needs_compiler
+@needs_tflm
+@pytest.mark.slow
+def test_library_for_arduino_is_made_of_a_tree(folders, tmp_path):
+    """Headers and sources of the library that extras/tflm_library.py makes, with one include folder."""
+    library = tmp_path / "TensorFlowLite"
+    script = folders["pair", "arduino"] / "extras" / "tflm_library.py"
+    command = [sys.executable, str(script), str(plugin.tflm_tree()), str(library)]
+    assert subprocess.run(command).returncode == 0
+    check_properties(library / "library.properties")
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1 and "exists; give another folder" in again.stderr
+    stand_ins = [flag for flag in include_flags(tmp_path) if flag == f"-isystem{tmp_path}"]
+    flags = ["-DARDUINO=10607", f"-isystem{library / 'src'}", *stand_ins]
+    source = folders["pair", "arduino"] / "src"
+    compile_sources([source / "pair_net.cpp", source / "tflm_ops/micro/bcnet_gate.cpp"], source, tmp_path, *flags)
+    micro = library / "src/tensorflow/lite/micro"
+    sources = [micro / "micro_interpreter.cpp", micro / "kernels/if.cpp", micro / "kernels/cmsis_nn/conv.cpp"]
+    sources += [library / "src/third_party/cmsis_nn/Source/ConvolutionFunctions/arm_convolve_s8.c"]
+    for path in sources:
+        command = [COMPILER, *FLAGS, *flags, "-w", "-o", str(tmp_path / "o.o")]
+        if path.suffix == ".c":
+            command = ["arm-none-eabi-gcc", *FLAGS[:4], "-c", "-w", *flags, "-o", str(tmp_path / "o.o")]
+        run = subprocess.run([*command, str(path)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[:3000]
+
+
+# --- CMake, under QEMU ---
+
+
+def run_cmake(folder, build, *options, includes=""):
+    environment = {**os.environ, "CPLUS_INCLUDE_PATH": str(includes)}
+    for command in (
+        ["cmake", "--preset", "cortex-m4", "-B", str(build), *options],
+        ["cmake", "--build", str(build), "--parallel", "2"],
+    ):
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def run_qemu(elf, arguments=""):
+    command = ["qemu-system-arm", "-M", BOARDS["cortex-m4"], "-nographic", "-monitor", "none", "-serial", "null"]
+    command += ["-semihosting-config", f"enable=on,target=native{arguments}", "-kernel", str(elf)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+@needs_cmake
+@needs_compiler
+@needs_qemu
+def test_cmake_runs_the_self_test_without_a_tree(folders, tmp_path):
+    folder = folders["int8", "cmake"]
+    run_cmake(folder, tmp_path, "-DTFLM_DIR=none")
+    arguments = f",arg=kernel_test,arg={folder / 'src/tflm_ops/tests/cases.bin'}"
+    said = run_qemu(tmp_path / "src/tflm_ops/kernel_test", arguments)
+    assert f"{self_test.cases()[0]} cases, 0 failed" in said
+
+
+def test_self_test_is_as_its_program_writes_it():
+    assert self_test.cases()[1] == self_test.PATH.read_bytes()
+
+
+def tflm_library():
+    name = "cortex_m_generic_cortex-m4*/lib/libtensorflow-microlite.a"
+    try:
+        return next(iter(sorted(plugin.tflm_tree().glob(f"gen/{name}"))), None)
+    except FileNotFoundError:
+        return None
+
+
+@needs_cmake
+@needs_compiler
+@needs_qemu
+@pytest.mark.skipif(tflm_library() is None, reason="no library of TensorFlow Lite Micro for cortex-m4 in its tree")
+def test_cmake_runs_the_net_with_a_tree(folders, flatbuffers, tmp_path):
+    include_flags(tmp_path / "headers")
+    options = [f"-DTFLM_DIR={plugin.tflm_tree()}", f"-DTFLM_LIBRARY={tflm_library()}", "-DBCNET_TESTS=OFF"]
+    run_cmake(folders["pair", "cmake"], tmp_path, *options, includes=tmp_path / "headers")
+    said = run_qemu(tmp_path / "pair_net_example")
+    model = tflm.Model(flatbuffers["pair"])
+    shape = model._inputs[0]
+    codes = (37 * np.arange(np.prod(shape))).astype(np.uint8).view(np.int8).reshape(shape)
+    outputs = model.run([codes])
+    assert [int(code) for code in re.findall(r"code \d+: (-?\d+)", said)] == outputs[0].reshape(-1).tolist()
+    who = "both nets" if outputs[1][0] else "the binary net"
+    assert f"class {outputs[0].argmax()}, from {who}" in said
+    used, size = map(int, re.search(r"arena: (\d+) of (\d+) bytes", said).groups())
+    assert used <= size <= 1.5 * used + 1024
+
+
+# --- PlatformIO, Zephyr, Arduino ---
+
+
+def test_platformio_packs_the_library(folders, tmp_path):
+    pytest.importorskip("platformio")
+    folder = tmp_path / "library"
+    shutil.copytree(folders["pair", "platformio"], folder)
+    manifest = json.loads((folder / "library.json").read_text())
+    assert manifest.pop("license") == "Apache-2.0"  # of the SPDX list, which PlatformIO would fetch from the network
+    (folder / "library.json").write_text(json.dumps(manifest))
+    package = tmp_path / "package.tar.gz"
+    command = [sys.executable, "-m", "platformio", "pkg", "pack", str(folder), "-o", str(package)]
+    environment = {**os.environ, "PLATFORMIO_CORE_DIR": str(tmp_path), "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0 and package.exists(), run.stdout + run.stderr
+    for example in manifest["examples"]:
+        assert all((folder / example["base"] / name).is_file() for name in example["files"])
+    assert (folder / "src" / manifest["headers"]).is_file()
+
+
+def test_zephyr_reads_the_module(folders, tmp_path, monkeypatch):
+    kconfiglib, yaml = pytest.importorskip("kconfiglib"), pytest.importorskip("yaml")
+    folder = folders["pair", "zephyr"]
+    module = yaml.safe_load((folder / "zephyr" / "module.yml").read_text())
+    # The keys and types that Zephyr's documentation of modules gives (doc/develop/modules.rst).
+    assert set(module) == {"name", "build", "samples"} and set(module["build"]) == {"cmake", "kconfig"}
+    assert (folder / module["build"]["cmake"] / "CMakeLists.txt").is_file()
+    assert all((folder / path).is_dir() for path in module["samples"])
+    sample = folder / "samples" / "classify"
+    described = yaml.safe_load((sample / "sample.yaml").read_text())
+    assert described["sample"]["name"] == "pair_net" and described["tests"]
+
+    # The symbols that the module and the sample use, as Zephyr declares them.
+    zephyr = ["CPP", "STD_CPP17", "REQUIRES_FULL_LIBCPP", "TENSORFLOW_LITE_MICRO"]
+    text = "".join(f'config {name}\n\tbool "{name}"\n' for name in zephyr)
+    text += 'config MAIN_STACK_SIZE\n\tint "stack"\n\tdefault 1024\n'
+    (tmp_path / "Kconfig").write_text(f'{text}source "{folder / module["build"]["kconfig"]}"\n')
+    settings = kconfiglib.Kconfig(str(tmp_path / "Kconfig"), warn_to_stderr=False)
+    assert settings.syms["PAIR_NET"].visibility == 0  # not without TensorFlow Lite Micro
+    settings.load_config(str(sample / "prj.conf"))
+    assert settings.warnings == [] and settings.syms["PAIR_NET"].str_value == "y"
+    listed = re.findall(r"^\s+(src/\S+?\.cc)\b", (folder / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert set(listed) == {name for name in all_files(folder) if name.endswith(".cc")}
+    assert "CONFIG_PAIR_NET" in (folder / "CMakeLists.txt").read_text()
+
+
+def check_properties(path):
+    """library.properties by Arduino's library specification, revision 2.2."""
+    lines = path.read_text().splitlines()
+    assert all(re.fullmatch(r"[a-z_]+=\S.*", line) for line in lines)
+    fields = dict(line.split("=", 1) for line in lines)
+    assert len(fields) == len(lines)
+    required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
+    assert required <= set(fields) <= required | {"depends", "dot_a_linkage", "includes", "precompiled", "ldflags"}
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_ .\-]{0,62}", fields["name"])
+    assert not fields["name"].lower().startswith("arduino")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fields["version"]) and fields["category"] == "Data Processing"
+    assert all((path.parent / "src" / name).is_file() for name in fields["includes"].split(","))
+    return fields
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_arduino_library_follows_its_specification(folders, kind):
+    folder = folders[kind, "arduino"]
+    assert check_properties(folder / "library.properties")["name"] == f"{kind}_net"
+    suffixes = {path.suffix for path in (folder / "src").rglob("*") if path.is_file()}
+    assert suffixes == {".cpp", ".h"}
+    sketches = [path.parent for path in folder.glob("examples/*/*.ino")]
+    assert [path.name for path in sketches] == ["Classify"] and (sketches[0] / "Classify.ino").is_file()
+
+
+# --- what is refused ---
+
+
+def refused(error, message, *arguments, **options):
+    with pytest.raises(error, match=message) as caught:
+        exports.export(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_input_leaves_nothing_behind(flatbuffers, tmp_path):
+    pair, output = flatbuffers["pair"], tmp_path / "new" / "folder"
+    refused(ValueError, "unknown format 'mbed': expected one of c, cmake, arduino", pair, "mbed", output)
+    refused(ValueError, "must be a C identifier .* got 'my-net'", pair, "c", output, name="my-net")
+    refused(ValueError, "must be a C identifier .* got '3d'", pair, "c", output, name="3d")
+    refused(ValueError, "truncated or damaged TensorFlow Lite flatbuffer", pair[: len(pair) // 2], "c", output)
+    refused(ValueError, "not a TensorFlow Lite flatbuffer", b"nothing of that kind", "c", output)
+    refused(FileNotFoundError, "there is no file", tmp_path / "absent.tflite", "c", output)
+    refused(ValueError, "arena of 100 bytes is too small .* which takes up to", pair, "c", output, arena_size=100)
+    refused(ValueError, "must be a whole number of bytes above 0, got -1", pair, "c", output, arena_size=-1)
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    tensors = [builder.tensor(graph, name, flatbuffer.schema.TensorType.FLOAT32, [1, 4]) for name in "ab"]
+    builder.operator(graph, "TOPK_V2", tensors[:1], tensors[1:])
+    builder.operator(graph, b"FlexErf", tensors[:1], tensors[1:])
+    graph.inputs, graph.outputs = np.array(tensors[:1], np.int32), np.array(tensors[1:], np.int32)
+    refused(ValueError, "TensorFlow Lite Micro lacks .* FlexErf, TOPK_V2; expected", builder.finish(), "c", output)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_exists_is_not_overwritten(flatbuffers, tmp_path, kind):
+    output = tmp_path / "there"
+    if kind == "file":
+        output.write_text("mine")
+    elif kind == "link":
+        output.symlink_to("nowhere")
+    else:
+        output.mkdir()
+        (output / "mine").write_text("mine")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    refused(FileExistsError, "exists; give another folder, or delete it", flatbuffers["int8"], "c", output)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_failure_halfway_leaves_nothing_behind(flatbuffers, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exports.shutil, "copytree", fail)
+    with pytest.raises(OSError, match="No space left"):
+        exports.export(flatbuffers["int8"], "c", tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("pair.tflite", "pair_net"), ("Keyword Spotting-2.tflite", "keyword_spotting_2_net"), ("8bit.tflite", "net_8bit")],
+)
+def test_name_follows_from_the_file(flatbuffers, tmp_path, file, name):
+    path = tmp_path / file
+    path.write_bytes(flatbuffers["int8"])
+    folder = exports.export(path, "c", tmp_path / "out")
+    assert (folder / "src" / f"{name}.h").is_file() and f"from `{file}`" in (folder / "README.md").read_text()
