@@ -31,10 +31,9 @@ constexpr struct {
                 {Bconv2dOutput::kInt8, "int8"},
                 {Bconv2dOutput::kFloat32, "float32"}};
 
-constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
-                                             bcnet::Bconv2dKernel::kCarrySave,
-                                             bcnet::Bconv2dKernel::kSliced,
-                                             bcnet::Bconv2dKernel::kHelium};
+constexpr bcnet::Bconv2dKernel kKernels[] = {
+    bcnet::Bconv2dKernel::kPortable, bcnet::Bconv2dKernel::kCarrySave,
+    bcnet::Bconv2dKernel::kSliced, bcnet::Bconv2dKernel::kHelium};
 
 // Bytes of scratch memory for which a kernel is chosen.
 constexpr int32_t kBudgets[] = {48 * 1024, 24 * 1024};

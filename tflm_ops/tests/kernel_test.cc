@@ -211,10 +211,9 @@ const char* TestBconv2d(const Block* blocks) {
                                                      &c.linear_transform);
   // The kernel that is chosen without memory and with much, and all that can be forced.
   constexpr int32_t kBudgets[] = {0, 8 * 1024, kScratchBudget};
-  constexpr bcnet::Bconv2dKernel kKernels[] = {bcnet::Bconv2dKernel::kPortable,
-                                               bcnet::Bconv2dKernel::kCarrySave,
-                                               bcnet::Bconv2dKernel::kSliced,
-                                               bcnet::Bconv2dKernel::kHelium};
+  constexpr bcnet::Bconv2dKernel kKernels[] = {
+      bcnet::Bconv2dKernel::kPortable, bcnet::Bconv2dKernel::kCarrySave,
+      bcnet::Bconv2dKernel::kSliced, bcnet::Bconv2dKernel::kHelium};
   for (const int32_t budget : kBudgets) {
     bcnet::Bconv2dPlan plan = bcnet::PlanBconv2d(c.params, c.type, budget);
     if (plan.scratch_bytes > budget) return "more scratch memory than the budget";
