@@ -30,6 +30,7 @@ SOURCES = [
     "tflm_ops/kernels/bconv2d_prepare.cc",
     "tflm_ops/kernels/bconv2d_sliced.cc",
     "tflm_ops/kernels/bmaxpool2d.cc",
+    "tflm_ops/kernels/budget.cc",
     "tflm_ops/kernels/flexbuffer.cc",
     "tflm_ops/kernels/gate.cc",
     "tflm_ops/kernels/options.cc",
@@ -229,6 +230,64 @@ def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.
         ctypes.byref(escalate),
     )
     return GateDecision(predicted.value, confidence.value, bool(escalate.value))
+
+
+class Budget(ctypes.Structure):
+    """Holds the mean cost of a stream of answers at a budget by moving the gate's threshold.
+
+    What it computes and promises is in ``tflm_ops/kernels/budget.h``. The costs are whole numbers in any unit
+    (instructions, nanojoules).
+
+        budget = Budget(accepted_cost=2_500_000, escalated_cost=25_000_000, budget=10_000_000, threshold=0.9)
+        escalate = budget.run(confidences)                    # a stream at once, or one by one:
+        budget.update(confidence < budget.threshold)
+
+    Args:
+        accepted_cost: cost of an answer of the binary net alone.
+        escalated_cost: cost of an answer of both nets.
+        budget: what an answer may cost on average, between the two.
+        threshold: where the threshold starts, in [0, 1].
+        window: answers in which the threshold can cross its whole range, 8 to 65536: larger is steadier, and slower.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    _fields_ = [("level", ctypes.c_int32), ("up", ctypes.c_int32), ("down", ctypes.c_int32)]
+
+    def __init__(self, accepted_cost: int, escalated_cost: int, budget: int, threshold: float, window: int = 1024):
+        super().__init__()
+        numbers = (accepted_cost, escalated_cost, budget, window)
+        if not all(isinstance(number, (int, np.integer)) and abs(number) < 1 << 31 for number in numbers):
+            raise ValueError(f"costs, budget and window must be whole numbers below 2^31, got {numbers}")
+        options = (ctypes.c_int32 * 4)(*map(int, numbers))
+        _call("bcnet_prepare_budget", options, ctypes.c_float(threshold), ctypes.byref(self))
+
+    @property
+    def threshold(self) -> float:
+        """The threshold for the next answer, in [0, 1]."""
+        function = _library().bcnet_budget_threshold
+        function.restype = ctypes.c_float
+        return function(ctypes.byref(self))
+
+    @property
+    def rate(self) -> float:
+        """The part of the answers that may escalate."""
+        return self.up / (self.up + self.down)
+
+    def update(self, escalated: bool) -> None:
+        """Takes note of an answer."""
+        self.run(np.float32([-1.0 if escalated else 2.0]))
+
+    def run(self, confidences: np.ndarray) -> np.ndarray:
+        """Decides on float32 ``confidences`` [n], in [0, 1], one after the other; bool [n], true to escalate."""
+        confidences = np.ascontiguousarray(confidences, np.float32)
+        if confidences.ndim != 1:
+            raise ValueError(f"confidences must have the shape [n], got {list(confidences.shape)}")
+        escalated = np.empty(len(confidences), np.bool_)
+        size = ctypes.c_size_t(len(confidences))
+        _call("bcnet_run_budget", _data(confidences), size, ctypes.byref(self), _data(escalated))
+        return escalated
 
 
 @cache

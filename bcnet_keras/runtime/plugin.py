@@ -84,6 +84,7 @@ class GateControl(ctypes.Structure):
         ("predicted_class", ctypes.c_int32),
         ("confidence", ctypes.c_float),
         ("escalated", ctypes.c_bool),
+        ("budget", ctypes.POINTER(kernels.Budget)),
     ]
 
     def __init__(self):

@@ -64,7 +64,7 @@ class Model:
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
         with plugin.gate_control() if "BcnetGate" in custom else contextlib.nullcontext() as self._gate:
             self._interpreter = self._allocated(data, _roomy_arena(model, scratch_budget))
-        self._own_thresholds = None
+        self._own_thresholds = self._budget = None
         with quiet() as said:
             self._interpreter.print_allocations()
             self.arena_bytes = int(re.search(r"Arena allocation total (\d+) bytes", said())[1])
@@ -101,6 +101,18 @@ class Model:
         self._own_thresholds = values  # the gate reads this memory
         self._gate.threshold_count = len(values)
         self._gate.thresholds = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    @property
+    def budget(self):
+        """The `bcnet_keras.runtime.kernels.Budget` that moves the threshold of the gate with every run, or None."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget):
+        if self._gate is None:
+            raise ValueError("this flatbuffer has no gate whose threshold a budget could move")
+        self._budget = budget  # the gate reads and writes its memory
+        self._gate.budget = None if budget is None else ctypes.pointer(budget)
 
     def run(self, inputs):
         """Runs the flatbuffer once.
@@ -177,6 +189,15 @@ class Interpreter(BaseInterpreter):
     @thresholds.setter
     def thresholds(self, values):
         self._model.thresholds = values
+
+    @property
+    def budget(self):
+        """What moves the threshold with every image: see `Model.budget`."""
+        return self._model.budget
+
+    @budget.setter
+    def budget(self, budget):
+        self._model.budget = budget
 
     def _run(self, codes):
         outputs = [np.empty((len(codes), self.classes), np.int8), np.empty(len(codes), bool)][: 1 + self._gated]

@@ -7,6 +7,7 @@
 
 #include "tflm_ops/kernels/bconv2d.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
+#include "tflm_ops/kernels/budget.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
 #include "tflm_ops/kernels/thermometer.h"
@@ -162,6 +163,26 @@ BCNET_EXPORT const char* bcnet_gate(const uint8_t* options, size_t options_size,
   *predicted_class = decision.predicted_class;
   *confidence = decision.confidence;
   *escalate = decision.escalate;
+  return nullptr;
+}
+
+// `options` holds the numbers of BudgetOptions.
+BCNET_EXPORT const char* bcnet_prepare_budget(const int32_t* options, float threshold,
+                                              bcnet::Budget* budget) {
+  return bcnet::PrepareBudget({options[0], options[1], options[2], options[3]}, threshold, budget);
+}
+
+BCNET_EXPORT float bcnet_budget_threshold(const bcnet::Budget* budget) {
+  return bcnet::BudgetThreshold(*budget);
+}
+
+// Decides as a gate does: escalates what is not at least the threshold.
+BCNET_EXPORT const char* bcnet_run_budget(const float* confidences, size_t count,
+                                          bcnet::Budget* budget, bool* escalated) {
+  for (size_t i = 0; i < count; ++i) {
+    escalated[i] = !(confidences[i] >= bcnet::BudgetThreshold(*budget));
+    bcnet::UpdateBudget(escalated[i], budget);
+  }
   return nullptr;
 }
 

@@ -71,7 +71,12 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
   const float* thresholds = data.numbers();
   size_t count = static_cast<size_t>(data.threshold_count);
   GateControl* control = Control(context);
-  if (control != nullptr && control->thresholds != nullptr) {
+  float of_budget;
+  if (control != nullptr && control->budget != nullptr) {
+    of_budget = BudgetThreshold(*control->budget);
+    thresholds = &of_budget;
+    count = 1;
+  } else if (control != nullptr && control->thresholds != nullptr) {
     thresholds = control->thresholds;
     count = static_cast<size_t>(control->threshold_count);
     const char* reason = CheckGateThresholds(thresholds, count, data.params.classes);
@@ -87,6 +92,7 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
     control->predicted_class = decision.predicted_class;
     control->confidence = decision.confidence;
     control->escalated = decision.escalate;
+    if (control->budget != nullptr) UpdateBudget(decision.escalate, control->budget);
   }
   return kTfLiteOk;
 }

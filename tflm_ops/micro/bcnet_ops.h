@@ -11,6 +11,7 @@
 
 #include "tensorflow/lite/c/common.h"
 #include "tensorflow/lite/micro/micro_common.h"
+#include "tflm_ops/kernels/budget.h"
 
 namespace bcnet {
 
@@ -84,6 +85,9 @@ struct GateControl {
   int32_t predicted_class = -1;
   float confidence = 0.0f;
   bool escalated = false;
+
+  // Set by the application: the threshold is then that of the budget, and each Invoke moves it.
+  Budget* budget = nullptr;
 };
 
 }  // namespace bcnet
