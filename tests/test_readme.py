@@ -6,6 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+
+from bcnet_keras.cli import COMMANDS
+from bcnet_keras.convert import Gate, merge
+from bcnet_keras.files import write_atomic
+from bcnet_keras.runtime import plugin
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,14 +32,37 @@ def test_python_blocks_run_one_after_the_other(tmp_path):
     assert done.stdout.strip().endswith("0.2") or re.search(r"^0\.2\d*$", done.stdout, re.MULTILINE)
 
 
+def test_deploy_leads_from_images_to_an_arduino_library(bcnet, make_part, tmp_path, monkeypatch):
+    """The commands as they stand, with two small nets in the place of those that `bcnet train` trains for hours."""
+    try:
+        plugin.tflm_tree()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    monkeypatch.chdir(tmp_path)
+    section = README.partition("## Deploy")[2].partition("\n## ")[0]
+    train, export = [line.split()[1:] for line in re.findall(r"^bcnet .*", section, re.MULTILINE)]
+    assert (train[0], export[0]) == ("train", "export")
+    values = flags.FlagValues()
+    COMMANDS["train"].define(values)
+    assert values(train) == ["train"] and values.dataset == "folder:my_photos"
+    record = {"class_names": ["cat", "dog"], "raw_range": [0, 255], "input_range": [-1.0, 127 / 128]}
+    gate = Gate.create(2, "score_margin", 0.5)
+    parts = make_part(1, classes=2), make_part(2, classes=2)
+    write_atomic(tmp_path / values.runs_dir / values.name / "pair.tflite", merge(*parts, gate, record=record))
+    status, _, err = bcnet(*export)
+    assert (status, err) == (0, "")
+    library = tmp_path / "photos_library"
+    assert "name=photos\n" in (library / "library.properties").read_text()
+    assert '"cat",\n    "dog"' in (library / "src" / "photos_model.cpp").read_text()
+    assert (library / "examples" / "Classify" / "Classify.ino").is_file()
+
+
 def test_links_and_folders_exist():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links and [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_commands_exist():
-    from bcnet_keras.cli import COMMANDS
-
     for name in re.findall(r"^bcnet (\w+)", README, re.MULTILINE):
         assert name in COMMANDS
 

@@ -41,6 +41,25 @@ def test_docker_image_builds_by_make_and_does_not_run_as_root():
     assert all((ROOT / word).exists() for word in copied if not word.startswith("--"))
 
 
+def test_docker_readme_has_a_command_for_the_demo_the_tests_and_a_shell():
+    commands = re.findall(r"^docker run (.*?)(?: +#.*)?$", (ROOT / "docker/README.md").read_text(), re.MULTILINE)
+    ends = [command.partition(" bcnet")[2].strip() for command in commands]
+    assert ends == ["", "make test", "bash"]
+    home = re.search(r"--create-home (\w+)", (ROOT / "docker/Dockerfile").read_text())[1]
+    mounted = [path for command in commands for path in re.findall(r":(/\S+?)(?::ro)?[\" ]", command + " ")]
+    assert mounted == [f"/home/{home}/bcnet-keras/runs", f"/home/{home}/.cache/bcnet/tflm"]
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "tflm_ops/README.md"])
+def test_links_and_named_files_exist(name):
+    text, folder = (ROOT / name).read_text(), (ROOT / name).parent
+    links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (folder / link).exists()] == []
+    named = re.findall(r"`((?:bcnet_keras|tflm_ops|tests|experiments)/[\w./]+)`", text)
+    places = (ROOT, ROOT / "tflm_ops")
+    assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12"])
 def test_every_dependency_is_pinned_within_its_range(version):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
