@@ -3,7 +3,7 @@
 import json
 
 import bcnet_keras
-from bcnet_keras.runtime import kernels, native
+from bcnet_keras.runtime import native
 
 # The methods of MicroMutableOpResolver that are not named after their operator.
 _METHODS = {
@@ -196,6 +196,5 @@ def _interface(facts):
 def _operator_sources():
     """The C++ sources of the operators, one a line, as CMake lists them."""
     root = native.source_root()
-    micro = sorted(f"tflm_ops/micro/{path.name}" for path in (root / "tflm_ops" / "micro").glob("*.cc"))
-    plain = [source for source in kernels.SOURCES if "/kernels/" in source]
-    return "\n".join(f"    src/{source}" for source in (*plain, *micro))
+    sources = sorted(path for part in ("kernels", "micro") for path in (root / "tflm_ops" / part).glob("*.cc"))
+    return "\n".join(f"    src/{path.relative_to(root).as_posix()}" for path in sources)
