@@ -112,8 +112,9 @@ constexpr int kZeroRow = 32;
 constexpr int kLastPlace = 4 * (kNodes - 1);
 constexpr int kLastEntry = 3 * kHalfRow;
 constexpr int kLastZero = 16;
+constexpr int kIndexSize = kNodes * kLanes;  // halfwords of choices of a position's input words
 static_assert(kHeliumTableBytes == (kZeroRow + 1) * kRow, "the tables' layout");
-static_assert(kHeliumIndexBytes == kNodes * kLanes * sizeof(uint16_t), "the index's layout");
+static_assert(kHeliumIndexBytes == kIndexSize * sizeof(uint16_t), "the index's layout");
 
 // Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
 // are their complements.
@@ -136,19 +137,27 @@ BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4])
   const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
   const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
   const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
+  // All entries are within a short distance of two places.
+  constexpr int kReach = 496, kHalf = kZeroRow / 2 * kRow;
+  uint8_t* low = table + kReach;
+  uint8_t* high = table + kHalf + kReach;
+  __asm__("" : "+r"(low), "+r"(high));
+  const auto entry = [&](int row) {
+    return reinterpret_cast<uint32_t*>((row < kZeroRow / 2 ? low : high - kHalf) + row * kRow -
+                                       kReach);
+  };
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
+  for (int i = 0; i < 4; ++i) {
+    const Vector x = first[i], opposite = ~x;
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < 4; ++j) {
       // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
       const int choice = i | j << 3;
-      uint32_t* entry = reinterpret_cast<uint32_t*>(table + choice * kRow);
-      uint32_t* opposite = reinterpret_cast<uint32_t*>(table + (choice ^ 21) * kRow);
-      const Vector p = first[i] ^ second[j];
-      vst1q_u32(entry, first[i]);
-      vst1q_u32(entry + kHalfRow / 4, p);
-      vst1q_u32(opposite, ~first[i]);
-      vst1q_u32(opposite + kHalfRow / 4, p);
+      const Vector p = x ^ second[j];
+      vst1q_u32(entry(choice), x);
+      vst1q_u32(entry(choice) + kHalfRow / 4, p);
+      vst1q_u32(entry(choice ^ 21), opposite);
+      vst1q_u32(entry(choice ^ 21) + kHalfRow / 4, p);
     }
   }
 }
@@ -183,9 +192,15 @@ BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row
   Vector bytes[8];
   const Vector eights = vidupq_n_u32(0, 8);
   const Vector offsets = eights * static_cast<uint32_t>(row_stride);
-  for (int i = 0; i < 8; ++i, rows += row_stride) {
-    const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
-    bytes[i] = vldrwq_gather_shifted_offset_z_u32(rows, offsets, is_there);
+  if (count == kWordBits) {
+    for (int i = 0; i < 8; ++i, rows += row_stride)
+      bytes[i] = vldrwq_gather_shifted_offset_u32(rows, offsets);
+  } else {
+#pragma GCC unroll 1
+    for (int i = 0; i < 8; ++i, rows += row_stride) {
+      const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
+      bytes[i] = vldrwq_gather_shifted_offset_z_u32(rows, offsets, is_there);
+    }
   }
   TransposeBytes(bytes);
   // Column 1 + 4 * j + k is input k of node j. Byte b of lane l of vector i is byte l of column
@@ -260,49 +275,169 @@ BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint16_t* index) {
                outside);
 }
 
-// Adds what `count` blocks left, as in bconv2d_sliced.cc.
-template <int kLevel>
-BCNET_INLINE Pair Reduce(const Pair* pairs, Vector* digits) {
-  if constexpr (kLevel == 0) {
-    return *pairs;
-  } else {
-    const Pair a = Reduce<kLevel - 1>(pairs, digits);
-    const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
-    return AddPairs(&digits[kBlockDigits + kLevel - 1], a, b);
-  }
+// The counters of a position while blocks are added: the sum that they leave over, the lowest
+// digits, and room for two vectors.
+struct Low {
+  Vector left_over;
+  Vector twos;
+  Vector fours;
+  Vector eights;
+  Pair room;
+};
+
+// In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
+// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). NODE looks the
+// pair (x, p) of a node up. QUARTER adds two nodes to the digit of weight 2, in q0.
+#define FIRST(z, x1, p1)        \
+  "veor " #x1 ", " #x1 ", " #z  \
+  "\n"                          \
+  "vorr " #x1 ", " #x1 ", " #p1 \
+  "\n"                          \
+  "veor " #z ", " #z ", " #p1   \
+  "\n"                          \
+  "veor " #p1 ", " #x1 ", " #z "\n"
+#define SECOND(z, x1, x2, p2)   \
+  "veor " #x2 ", " #x2 ", " #z  \
+  "\n"                          \
+  "vbic " #x2 ", " #x2 ", " #p2 \
+  "\n"                          \
+  "veor " #x1 ", " #x1 ", " #x2 \
+  "\n"                          \
+  "veor " #z ", " #z ", " #p2 "\n"
+#define CHOICE(node) "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #node ")]\n"
+#define NODE(node, x, p) \
+  CHOICE(node)           \
+  "vldrw.u32 " #x        \
+  ", [%[table], q7]\n"   \
+  "vldrw.u32 " #p ", [%[half], q7]\n"
+#define QUARTER(node, x1, p1, x2, p2) \
+  NODE(node, x1, p1) FIRST(q0, x1, p1) NODE(node + 1, x2, p2) SECOND(q0, x1, x2, p2)
+#define PAIR(number, x, p)                       \
+  "vldrw.u32 " #x ", [%[pairs], #32 * (" #number \
+  ")]\n"                                         \
+  "vldrw.u32 " #p ", [%[pairs], #32 * (" #number ") + 16]\n"
+#define QUARTER_OF_PAIRS(number, x1, p1, x2, p2) \
+  PAIR(number, x1, p1) FIRST(q0, x1, p1) PAIR(number + 1, x2, p2) SECOND(q0, x1, x2, p2)
+
+// Adds a block, the `kBlock`-th of those at `index` and `pairs`, to the lowest digits; its pair has
+// carries of weight 16.
+template <int kBlock>
+BCNET_INLINE void AddBlock(Low* low, const uint16_t* index, const uint8_t* table, Pair* pairs) {
+  // clang-format off
+  __asm__ volatile(
+      "vldrw.u32 q0, [%[low], #16]\n"
+      QUARTER(0, q1, q2, q3, q4)
+      QUARTER(2, q3, q4, q5, q6)
+      "vldrw.u32 q5, [%[low], #32]\n"
+      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
+      "vstrw.32 q5, [%[low], #32]\n"
+      "vstrw.32 q1, [%[low], #64]\n"
+      "vstrw.32 q2, [%[low], #80]\n"
+      QUARTER(4, q1, q2, q3, q4)
+      NODE(6, q3, q4)
+      FIRST(q0, q3, q4)
+      // The last node's second carry depends on the sum that is left over, in the bits of q6.
+      CHOICE(7)
+      "vldrw.u32 q6, [%[open], q7]\n"
+      "vldrw.u32 q5, [%[low]]\n"
+      "veor q5, q5, q6\n"
+      "vstrw.32 q5, [%[low]]\n"
+      "vbic q6, q6, q5\n"
+      "vldrw.u32 q5, [%[half], q7]\n"
+      "veor q6, q6, q5\n"
+      "vldrw.u32 q5, [%[table], q7]\n"
+      SECOND(q0, q3, q5, q6)
+      "vstrw.32 q0, [%[low], #16]\n"
+      "vldrw.u32 q5, [%[low], #32]\n"
+      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
+      "vstrw.32 q5, [%[low], #32]\n"
+      "vldrw.u32 q5, [%[low], #48]\n"
+      "vldrw.u32 q3, [%[low], #64]\n"
+      "vldrw.u32 q4, [%[low], #80]\n"
+      FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2)
+      "vstrw.32 q5, [%[low], #48]\n"
+      "vstrw.32 q4, [%[pairs], #%c[pair]]\n"
+      "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
+      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * kHeliumIndexBytes),
+          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + 2 * kHalfRow),
+          [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+  // clang-format on
+}
+// Adds eight pairs to digits of their weight and the next two; the sum is `result`, eight times the
+// weight.
+BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
+  Pair result;
+  // clang-format off
+  __asm__ volatile(
+      "vldrw.u32 q0, [%[digits]]\n"
+      QUARTER_OF_PAIRS(0, q1, q2, q3, q4)
+      QUARTER_OF_PAIRS(2, q3, q4, q5, q6)
+      "vldrw.u32 q5, [%[digits], #16]\n"
+      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
+      "vstrw.32 q5, [%[digits], #16]\n"
+      "vstrw.32 q1, [%[result]]\n"
+      QUARTER_OF_PAIRS(4, q1, q3, q4, q5)
+      QUARTER_OF_PAIRS(6, q4, q5, q6, q7)
+      "vstrw.32 q0, [%[digits]]\n"
+      "vldrw.u32 q6, [%[digits], #16]\n"
+      FIRST(q6, q3, q1) SECOND(q6, q3, q5, q4)
+      "vstrw.32 q6, [%[digits], #16]\n"
+      "vldrw.u32 q6, [%[digits], #32]\n"
+      "vldrw.u32 q0, [%[result]]\n"
+      FIRST(q6, q0, q2) SECOND(q6, q0, q1, q3)
+      "vstrw.32 q6, [%[digits], #32]\n"
+      "vstrw.32 q2, [%[result]]\n"
+      "vstrw.32 q0, [%[result], #16]\n"
+      : : [pairs] "r"(pairs), [digits] "r"(digits), [result] "r"(&result)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+  // clang-format on
+  return {result.x, result.p};
 }
 
-template <int kLevel, int kDigits>
-BCNET_INLINE void AddGroup(const Pair* pairs, Vector* digits) {
-  constexpr int kDigit = kBlockDigits + kLevel;
-  Vector carry = AddPair(&digits[kDigit], Reduce<kLevel>(pairs, digits));
+// Adds a carry of the weight of `digits` to those up to kDigits.
+template <int kFirst, int kDigits>
+BCNET_INLINE void AddCarry(Vector carry, Vector* digits) {
 #pragma GCC unroll 16
-  for (int i = kDigit + 1; i < kDigits; ++i) carry = AddDigit(&digits[i], carry);
+  for (int i = kFirst; i < kDigits; ++i) carry = AddDigit(&digits[i], carry);
   digits[kDigits] = digits[kDigits] | carry;
 }
 
+// Adds what `count` blocks left to the digits from kBlockDigits on; returns the digit kDigits.
 template <int kDigits>
 BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* start,
                              Vector* result) {
+  constexpr int kEights = kBlockDigits + 3;
   Vector digits[kDigits + 1];
 #pragma GCC unroll 16
   for (int i = kBlockDigits; i <= kDigits; ++i) digits[i] = start[i];
-  for (; count >= 8; count -= 8, pairs += 8) AddGroup<3, kDigits>(pairs, digits);
-  if ((count & 4) != 0) {
-    AddGroup<2, kDigits>(pairs, digits);
-    pairs += 4;
+  for (; count >= 8; count -= 8, pairs += 8) {
+    const Pair pair = AddEight(pairs, digits + kBlockDigits);
+    AddCarry<kEights + 1, kDigits>(AddPair(&digits[kEights], pair), digits);
   }
-  if ((count & 2) != 0) {
-    AddGroup<1, kDigits>(pairs, digits);
-    pairs += 2;
+  for (; count >= 2; count -= 2, pairs += 2) {
+    const Pair pair =
+        AddPairs(&digits[kBlockDigits], {pairs[0].x, pairs[0].p}, {pairs[1].x, pairs[1].p});
+    AddCarry<kBlockDigits + 2, kDigits>(AddPair(&digits[kBlockDigits + 1], pair), digits);
   }
-  if ((count & 1) != 0) AddGroup<0, kDigits>(pairs, digits);
+  if (count != 0) {
+    AddCarry<kBlockDigits + 1, kDigits>(AddPair(&digits[kBlockDigits], {pairs->x, pairs->p}),
+                                        digits);
+  }
   if (result != nullptr) {
 #pragma GCC unroll 16
     for (int i = kBlockDigits; i <= kDigits; ++i) result[i] = digits[i];
   }
   return digits[kDigits];
 }
+
+#undef FIRST
+#undef SECOND
+#undef CHOICE
+#undef NODE
+#undef QUARTER
+#undef PAIR
+#undef QUARTER_OF_PAIRS
 
 // A convolution under way; as in bconv2d_sliced.cc.
 struct Job {
@@ -321,7 +456,7 @@ struct Job {
   Vector pixels;
   // Parts of the scratch memory.
   uint8_t* tables;
-  uint16_t* index;  // [row % index_rows][channel word of the part][column of the strip]
+  uint16_t* index;  // [row % index_rows][channel word][column of the strip]
   Pair* pairs;
   int32_t kept_size;
   Vector* kept;
@@ -336,6 +471,8 @@ struct Job {
   // The part.
   int32_t first_word;
   int32_t words;
+  int32_t index_words;  // channel words that there is room for in the index, those of the part or
+  int32_t index_word;   // all, and the place of the part's first
   bool is_first;
   bool is_last;
 };
@@ -392,7 +529,7 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
   const Bconv2dParams& params = *job.params;
   const int32_t slot = row % job.plan->index_rows;
   const int32_t step = job.geometry.column_step;
-  uint16_t* index = job.index + slot * job.columns * job.words * (kNodes * kLanes);
+  uint16_t* index = job.index + slot * job.index_words * job.columns * kIndexSize;
   const Vector y = job.first_row * static_cast<uint32_t>(params.height.stride) +
                    static_cast<uint32_t>(row - params.height.pad);
   const Vector first_x =
@@ -404,11 +541,11 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
                                 vcmpcsq_n_u32(y, static_cast<uint32_t>(params.height.input)));
   const Vector places = (y * static_cast<uint32_t>(params.width.input) + first_x) *
                         static_cast<uint32_t>(params.words_in);
-  const uint32_t* words = image + job.first_word;
-  for (int32_t word = 0; word < job.words; ++word) {
+  const uint32_t* words = image + job.first_word - job.index_word;
+  for (int32_t word = 0; word < job.index_words; ++word) {
     const uint32_t* there = words + word;
     Vector x = first_x;
-    for (int32_t i = 0; i < job.columns; ++i, index += kNodes * kLanes) {
+    for (int32_t i = 0; i < job.columns; ++i, index += kIndexSize) {
       const mve_pred16_t inside = vcmphiq_u32(end, x);
       MakeIndex(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
       if (params.zero_padding) LeaveOut(inside, index);
@@ -417,95 +554,6 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
     }
   }
 }
-
-// The counters of a position while blocks are added: the sum that they leave over, the lowest
-// digits, and room for two vectors.
-struct Low {
-  Vector left_over;
-  Vector twos;
-  Vector fours;
-  Vector eights;
-  Pair room;
-};
-
-// In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
-// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). NODE looks the
-// pair (x, p) of a node up. QUARTER adds two nodes to the digit of weight 2, in q0.
-#define FIRST(z, x1, p1)        \
-  "veor " #x1 ", " #x1 ", " #z  \
-  "\n"                          \
-  "vorr " #x1 ", " #x1 ", " #p1 \
-  "\n"                          \
-  "veor " #z ", " #z ", " #p1   \
-  "\n"                          \
-  "veor " #p1 ", " #x1 ", " #z "\n"
-#define SECOND(z, x1, x2, p2)   \
-  "veor " #x2 ", " #x2 ", " #z  \
-  "\n"                          \
-  "vbic " #x2 ", " #x2 ", " #p2 \
-  "\n"                          \
-  "veor " #x1 ", " #x1 ", " #x2 \
-  "\n"                          \
-  "veor " #z ", " #z ", " #p2 "\n"
-#define CHOICE(node) "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #node ")]\n"
-#define NODE(node, x, p) \
-  CHOICE(node)           \
-  "vldrw.u32 " #x        \
-  ", [%[table], q7]\n"   \
-  "vldrw.u32 " #p ", [%[half], q7]\n"
-#define QUARTER(node, x1, p1, x2, p2) \
-  NODE(node, x1, p1) FIRST(q0, x1, p1) NODE(node + 1, x2, p2) SECOND(q0, x1, x2, p2)
-
-// Adds a block, the `kBlock`-th of those at `index` and `pairs`, to the lowest digits; its pair has
-// carries of weight 16.
-template <int kBlock>
-BCNET_INLINE void AddBlock(Low* low, const uint16_t* index, const uint8_t* table, Pair* pairs) {
-  // clang-format off
-  __asm__ volatile(
-      "vldrw.u32 q0, [%[low], #16]\n"
-      QUARTER(0, q1, q2, q3, q4)
-      QUARTER(2, q3, q4, q5, q6)
-      "vldrw.u32 q5, [%[low], #32]\n"
-      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
-      "vstrw.32 q5, [%[low], #32]\n"
-      "vstrw.32 q1, [%[low], #64]\n"
-      "vstrw.32 q2, [%[low], #80]\n"
-      QUARTER(4, q1, q2, q3, q4)
-      NODE(6, q3, q4)
-      FIRST(q0, q3, q4)
-      // The last node's second carry depends on the sum that is left over, in the bits of q6.
-      CHOICE(7)
-      "vldrw.u32 q6, [%[open], q7]\n"
-      "vldrw.u32 q5, [%[low]]\n"
-      "veor q5, q5, q6\n"
-      "vstrw.32 q5, [%[low]]\n"
-      "vbic q6, q6, q5\n"
-      "vldrw.u32 q5, [%[half], q7]\n"
-      "veor q6, q6, q5\n"
-      "vldrw.u32 q5, [%[table], q7]\n"
-      SECOND(q0, q3, q5, q6)
-      "vstrw.32 q0, [%[low], #16]\n"
-      "vldrw.u32 q5, [%[low], #32]\n"
-      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
-      "vstrw.32 q5, [%[low], #32]\n"
-      "vldrw.u32 q5, [%[low], #48]\n"
-      "vldrw.u32 q3, [%[low], #64]\n"
-      "vldrw.u32 q4, [%[low], #80]\n"
-      FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2)
-      "vstrw.32 q5, [%[low], #48]\n"
-      "vstrw.32 q4, [%[pairs], #%c[pair]]\n"
-      "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
-      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * kHeliumIndexBytes),
-          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + 2 * kHalfRow),
-          [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
-  // clang-format on
-}
-#undef FIRST
-#undef SECOND
-#undef CHOICE
-#undef NODE
-#undef QUARTER
 
 // The number of taps outside the input, of each lane.
 Vector TapsOutside(const Job& job, int32_t y, int32_t x) {
@@ -569,15 +617,58 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vec
   WriteSums(job, digits, pixel, is_there);
 }
 
+// Adds the blocks of the part to a position's counters. Its taps lie side by side in `rows`.
+template <int kSide>
+BCNET_INLINE void AddBlocks(const Job& job, Low* low, const uint16_t* const* rows) {
+  const uint8_t* table = job.tables;
+  Pair* pair = job.pairs;
+  int32_t next_word = 0;
+  for (int32_t word = job.words; word > 0; --word) {
+#pragma GCC unroll 1
+    for (int r = 0; r < kSide; ++r) {
+      const uint16_t* index = rows[r] + next_word;
+      AddBlock<0>(low, index, table, pair);
+      if constexpr (kSide == 3) {
+        AddBlock<1>(low, index, table + kHeliumTableBytes, pair);
+        AddBlock<2>(low, index, table + 2 * kHeliumTableBytes, pair);
+      }
+      table += kSide * kHeliumTableBytes;
+      pair += kSide;
+    }
+    next_word += job.columns * kIndexSize;
+  }
+}
+
+// The same for taps anywhere; `column` is the first tap's.
+BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t column) {
+  const Bconv2dParams& params = *job.params;
+  const uint8_t* table = job.tables;
+  Pair* pair = job.pairs;
+  const int32_t rows = job.plan->index_rows;
+  for (int32_t word = 0; word < job.words; ++word) {
+    int32_t slot = top % rows;
+    for (int32_t r = params.height.filter; r > 0; --r) {
+      const uint16_t* index = job.index + (slot * job.index_words * job.columns +
+                                           (job.index_word + word) * job.columns + column) *
+                                              kIndexSize;
+      for (int32_t c = params.width.filter; c > 0; --c, table += kHeliumTableBytes) {
+        AddBlock<0>(low, index, table, pair++);
+        index += params.width.dilation * kIndexSize;
+      }
+      slot += params.height.dilation;
+      if (slot >= rows) slot -= rows;
+    }
+  }
+}
+
 // A row of positions of the strip. `pixel` is the place of lane 0's first one, `kept` their
-// counters. kWidth is the kernel's width with taps side by side, or 0 for any other.
-template <int kWidth>
+// counters. kSide is 3 or 1 for kernels of 3x3 or 1x1 taps side by side, and 0 for any.
+template <int kSide>
 BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) {
-  constexpr int kStep = kNodes * kLanes;
   const Bconv2dParams& params = *job.params;
   const Bconv2dSink& sink = *job.sink;
-  const int32_t row_size = job.columns * job.words * kStep;
   const int32_t count = job.taps * job.words;
+  const int32_t top = y * params.height.stride;
   const bool to_bits = job.is_last && sink.kind == Bconv2dSink::kBitpacked;
   // A lane has outputs up to, and without, column `end` of its own.
   const Vector width =
@@ -586,6 +677,11 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
   const Vector end = vpselq_u32(width, vdupq_n_u32(0), vcmphiq_u32(rows_left, job.first_row));
   const Vector places = job.pixels * static_cast<uint32_t>(sink.pixel_size);
   uint32_t* output = static_cast<uint32_t*>(sink.output) + pixel * sink.pixel_size + job.word;
+  const uint16_t* rows[3];
+  for (int r = 0; r < kSide; ++r) {
+    const int32_t slot = (top + r) % job.plan->index_rows;
+    rows[r] = job.index + (slot * job.index_words + job.index_word) * job.columns * kIndexSize;
+  }
   for (int32_t x = 0; x < job.width; ++x, ++pixel, output += sink.pixel_size) {
     Vector shifted[kMaxDigits + 1];
     Vector outside = vdupq_n_u32(0);
@@ -605,28 +701,11 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
     low.twos = start[1];
     low.fours = start[2];
     low.eights = start[3];
-    Pair* pair = job.pairs;
-    const uint8_t* table = job.tables;
-    for (int32_t word = 0; word < job.words; ++word) {
-      int32_t slot = y * params.height.stride % job.plan->index_rows;
-      const int32_t column = (word * job.columns + x * job.geometry.x_step) * kStep;
-      for (int32_t r = params.height.filter; r > 0; --r) {
-        const uint16_t* index = job.index + slot * row_size + column;
-        if constexpr (kWidth == 3) {
-          AddBlock<0>(&low, index, table, pair);
-          AddBlock<1>(&low, index, table + kHeliumTableBytes, pair);
-          AddBlock<2>(&low, index, table + 2 * kHeliumTableBytes, pair);
-          table += 3 * kHeliumTableBytes;
-          pair += 3;
-        } else {
-          for (int32_t c = params.width.filter; c > 0; --c, table += kHeliumTableBytes) {
-            AddBlock<0>(&low, index, table, pair++);
-            index += params.width.dilation * kStep;
-          }
-        }
-        slot += params.height.dilation;
-        if (slot >= job.plan->index_rows) slot -= job.plan->index_rows;
-      }
+    if constexpr (kSide == 0) {
+      AddBlocksOfAny(job, &low, top, x * job.geometry.x_step);
+    } else {
+      AddBlocks<kSide>(job, &low, rows);
+      for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step * kIndexSize;
     }
     const mve_pred16_t is_there = vcmphiq_n_u32(end, static_cast<uint32_t>(job.first_x + x));
     if (to_bits) {
@@ -643,7 +722,9 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
 void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSlicedGeometry& geometry = job.geometry;
-  const auto row = params.width.filter == 3 && params.width.dilation == 1 ? Row<3> : Row<0>;
+  const bool is_plain = params.height.dilation == 1 && params.width.dilation == 1 &&
+                        params.height.filter == params.width.filter;
+  const auto row = job.taps == 1 ? Row<1> : is_plain && job.taps == 9 ? Row<3> : Row<0>;
   Vector* kept = job.kept;
   int32_t next_row = indexed ? geometry.rows : 0;
   pixel += job.first_x;
@@ -662,8 +743,7 @@ void Run(Job* job, const uint32_t* input) {
   const Bconv2dSlicedGeometry& geometry = job->geometry;
   const int32_t words = params.words_in_group;
   const bool one_part = plan.part_words >= words;
-  const bool keeps_index = one_part && plan.index_rows >= geometry.rows &&
-                           plan.strip >= job->lanes.width && params.batches == 1;
+  const bool keeps_index = HeliumKeepsIndex(LaneOf(params), plan);
   int32_t indexed_group = -1;
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
     const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
@@ -679,15 +759,17 @@ void Run(Job* job, const uint32_t* input) {
           job->words = Clip(words - job->first_word, 1, plan.part_words);
           job->is_first = job->first_word == 0;
           job->is_last = job->first_word + job->words == words;
+          job->index_words = keeps_index ? words : job->words;
+          job->index_word = keeps_index ? job->first_word : 0;
           if (!built || !one_part) Build(*job);
           built = true;
           RunPart(*job, image, batch * params.height.output * params.width.output,
                   keeps_index && indexed_group == group);
+          indexed_group = group;
         }
       }
       image += params.height.input * params.width.input * params.words_in;
     }
-    indexed_group = group;
   }
 }
 

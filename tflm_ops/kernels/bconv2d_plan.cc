@@ -69,8 +69,8 @@ bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
     plan->strip = static_cast<int16_t>(strip);
     return rows <= UINT16_MAX && Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
   };
-  if (plan->part_words == params.words_in_group && params.batches == 1 &&
-      Passes(params) > params.groups && fits(g.rows, params.width.output)) {
+  if ((plan->part_words == params.words_in_group || plan->kernel == Bconv2dKernel::kHelium) &&
+      params.batches == 1 && Passes(params) > params.groups && fits(g.rows, params.width.output)) {
     return true;
   }
   const int32_t rows = g.row_span < g.rows ? g.row_span : g.rows;
@@ -147,6 +147,11 @@ Bconv2dParams LaneOf(const Bconv2dParams& params) {
   return lane;
 }
 
+bool HeliumKeepsIndex(const Bconv2dParams& lane, const Bconv2dPlan& plan) {
+  return lane.batches == 1 && plan.strip >= lane.width.output &&
+         plan.index_rows >= Bconv2dSlicedGeometryOf(lane).rows;
+}
+
 Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
   const auto span = [](const WindowAxis& axis) { return (axis.filter - 1) * axis.dilation + 1; };
   Bconv2dSlicedGeometry g;
@@ -164,11 +169,12 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
   using Singles = sliced::Tables<3>;
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const int64_t blocks = Taps(params) * plan.part_words;
-  const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
+  int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
   const int64_t counters = int64_t{plan.strip} * params.height.output;
   Bconv2dSlicedMemory memory;
   if (plan.kernel == Bconv2dKernel::kHelium) {
     constexpr int kVector = kHeliumLanes * 4;
+    if (HeliumKeepsIndex(params, plan)) indexes = indexes / plan.part_words * params.words_in_group;
     memory = {blocks * kHeliumTableBytes, indexes * kHeliumIndexBytes, blocks * 2 * kVector, 0};
     if (plan.part_words < params.words_in_group)
       memory.kept = counters * (Bconv2dSlicedDigits(params) + 1) * kVector;

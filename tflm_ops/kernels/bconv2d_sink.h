@@ -102,6 +102,10 @@ HeliumLanes HeliumLanesOf(const Bconv2dParams& params);
 // The convolution of one piece.
 Bconv2dParams LaneOf(const Bconv2dParams& params);
 
+// Whether the index holds the choices of the whole input, for all passes and parts. `lane` is that of
+// the convolution.
+bool HeliumKeepsIndex(const Bconv2dParams& lane, const Bconv2dPlan& plan);
+
 // There is code for it where kHasHelium is true.
 void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
