@@ -17,13 +17,14 @@
 
 #include <cstring>
 
+#include "tflm_ops/kernels/helium.h"
 #include "tflm_ops/kernels/sliced.h"
 
 namespace bcnet {
 namespace {
 
 using Vector = uint32x4_t;
-constexpr int kLanes = kHeliumLanes;
+using helium::kLanes;
 constexpr int kMaxDigits = 16;
 constexpr int kBlockDigits = 4;  // those that blocks sum; a block leaves a pair of the next weight
 
@@ -113,8 +114,8 @@ constexpr int kLastPlace = 4 * (kNodes - 1);
 constexpr int kLastEntry = 3 * kHalfRow;
 constexpr int kLastZero = 16;
 constexpr int kIndexSize = kNodes * kLanes;  // halfwords of choices of a position's input words
-static_assert(kHeliumTableBytes == (kZeroRow + 1) * kRow, "the tables' layout");
-static_assert(kHeliumIndexBytes == kIndexSize * sizeof(uint16_t), "the index's layout");
+static_assert(helium::kTableBytes == (kZeroRow + 1) * kRow, "the tables' layout");
+static_assert(helium::kIndexBytes == kIndexSize * sizeof(uint16_t), "the index's layout");
 
 // Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
 // are their complements.
@@ -358,7 +359,7 @@ BCNET_INLINE void AddBlock(Low* low, const uint16_t* index, const uint8_t* table
       "vstrw.32 q5, [%[low], #48]\n"
       "vstrw.32 q4, [%[pairs], #%c[pair]]\n"
       "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
-      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * kHeliumIndexBytes),
+      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * helium::kIndexBytes),
           [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + 2 * kHalfRow),
           [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
       : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
@@ -445,7 +446,8 @@ struct Job {
   const Bconv2dPlan* plan;
   const Bconv2dSink* sink;
   const uint32_t* filter;
-  HeliumLanes lanes;
+  Bconv2dHeliumPieces pieces;
+  Bconv2dHeliumLayout layout;
   Bconv2dSlicedGeometry geometry;
   int32_t taps;
   int digits;
@@ -454,7 +456,7 @@ struct Job {
   Vector first_row;
   Vector first_column;
   Vector pixels;
-  // Parts of the scratch memory.
+  // Parts of the scratch job.layout.
   uint8_t* tables;
   uint16_t* index;  // [row % index_rows][channel word][column of the strip]
   Pair* pairs;
@@ -518,7 +520,7 @@ BCNET_NOINLINE void Build(const Job& job) {
   const uint32_t* rows = job.filter + int64_t{job.word} * kWordBits * row_size + job.first_word;
   uint8_t* table = job.tables;
   for (int32_t word = 0; word < job.words; ++word) {
-    for (int32_t tap = 0; tap < job.taps; ++tap, table += kHeliumTableBytes)
+    for (int32_t tap = 0; tap < job.taps; ++tap, table += helium::kTableBytes)
       BuildBlock(table, rows + tap * words + word, row_size, job.count);
   }
 }
@@ -629,10 +631,10 @@ BCNET_INLINE void AddBlocks(const Job& job, Low* low, const uint16_t* const* row
       const uint16_t* index = rows[r] + next_word;
       AddBlock<0>(low, index, table, pair);
       if constexpr (kSide == 3) {
-        AddBlock<1>(low, index, table + kHeliumTableBytes, pair);
-        AddBlock<2>(low, index, table + 2 * kHeliumTableBytes, pair);
+        AddBlock<1>(low, index, table + helium::kTableBytes, pair);
+        AddBlock<2>(low, index, table + 2 * helium::kTableBytes, pair);
       }
-      table += kSide * kHeliumTableBytes;
+      table += kSide * helium::kTableBytes;
       pair += kSide;
     }
     next_word += job.columns * kIndexSize;
@@ -651,7 +653,7 @@ BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t 
       const uint16_t* index = job.index + (slot * job.index_words * job.columns +
                                            (job.index_word + word) * job.columns + column) *
                                               kIndexSize;
-      for (int32_t c = params.width.filter; c > 0; --c, table += kHeliumTableBytes) {
+      for (int32_t c = params.width.filter; c > 0; --c, table += helium::kTableBytes) {
         AddBlock<0>(low, index, table, pair++);
         index += params.width.dilation * kIndexSize;
       }
@@ -726,9 +728,9 @@ void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed)
                         params.height.filter == params.width.filter;
   const auto row = job.taps == 1 ? Row<1> : is_plain && job.taps == 9 ? Row<3> : Row<0>;
   Vector* kept = job.kept;
-  int32_t next_row = indexed ? geometry.rows : 0;
+  int32_t next_row = indexed ? job.layout.rows : 0;
   pixel += job.first_x;
-  for (int32_t y = 0; y < job.lanes.height; ++y, pixel += params.width.output) {
+  for (int32_t y = 0; y < job.pieces.height; ++y, pixel += params.width.output) {
     const int32_t top = y * params.height.stride;
     if (next_row < top) next_row = top;
     for (; next_row < top + geometry.row_span; ++next_row) IndexRow(job, image, next_row);
@@ -743,7 +745,7 @@ void Run(Job* job, const uint32_t* input) {
   const Bconv2dSlicedGeometry& geometry = job->geometry;
   const int32_t words = params.words_in_group;
   const bool one_part = plan.part_words >= words;
-  const bool keeps_index = HeliumKeepsIndex(LaneOf(params), plan);
+  const bool keeps_index = job->layout.keeps_index;
   int32_t indexed_group = -1;
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
     const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
@@ -752,8 +754,8 @@ void Run(Job* job, const uint32_t* input) {
     PrepareStart(job);
     const uint32_t* image = input + group * words;
     for (int32_t batch = 0; batch < params.batches; ++batch) {
-      for (job->first_x = 0; job->first_x < job->lanes.width; job->first_x += plan.strip) {
-        job->width = Clip(job->lanes.width - job->first_x, 1, plan.strip);
+      for (job->first_x = 0; job->first_x < job->pieces.width; job->first_x += plan.strip) {
+        job->width = Clip(job->pieces.width - job->first_x, 1, plan.strip);
         job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
         for (job->first_word = 0; job->first_word < words; job->first_word += plan.part_words) {
           job->words = Clip(words - job->first_word, 1, plan.part_words);
@@ -782,25 +784,26 @@ void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.plan = &plan;
   job.sink = &sink;
   job.filter = filter;
-  job.lanes = HeliumLanesOf(params);
-  job.geometry = Bconv2dSlicedGeometryOf(LaneOf(params));
+  job.pieces = Bconv2dHeliumPiecesOf(params);
+  job.geometry = Bconv2dSlicedGeometryOf(params);
   job.taps = params.height.filter * params.width.filter;
   job.digits = Bconv2dSlicedDigits(params);
   job.finish = job.digits == 9 ? Finish<9> : job.digits == 11 ? Finish<11> : Finish<13>;
   for (int i = 0; i < kLanes; ++i) {
-    const int32_t row = i / job.lanes.across * job.lanes.height;
-    const int32_t column = i % job.lanes.across * job.lanes.width;
+    const int32_t row = i / job.pieces.across * job.pieces.height;
+    const int32_t column = i % job.pieces.across * job.pieces.width;
     job.first_row[i] = static_cast<uint32_t>(row);
     job.first_column[i] = static_cast<uint32_t>(column);
     job.pixels[i] = static_cast<uint32_t>(row * params.width.output + column);
   }
-  const Bconv2dSlicedMemory memory = Bconv2dSlicedMemoryOf(LaneOf(params), plan);
+  job.layout = Bconv2dHeliumLayoutOf(params, plan);
   uint8_t* bytes = static_cast<uint8_t*>(scratch);
   job.tables = bytes;
-  job.index = reinterpret_cast<uint16_t*>(bytes + memory.tables);
-  job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
-  job.kept = reinterpret_cast<Vector*>(bytes + memory.tables + memory.index + memory.pairs);
-  job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
+  job.index = reinterpret_cast<uint16_t*>(bytes + job.layout.tables);
+  job.pairs = reinterpret_cast<Pair*>(bytes + job.layout.tables + job.layout.index);
+  job.kept =
+      reinterpret_cast<Vector*>(bytes + job.layout.tables + job.layout.index + job.layout.pairs);
+  job.kept_size = job.layout.kept == 0 ? 0 : job.digits + 1;
   Run(&job, input);
 }
 

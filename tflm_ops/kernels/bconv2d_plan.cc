@@ -5,7 +5,8 @@
 namespace bcnet {
 namespace {
 
-// Instructions on a Cortex-M4, measured. They only serve to compare.
+// Instructions on a Cortex-M4, measured; a Cortex-M55 takes about as many. They only serve to
+// compare.
 constexpr int32_t kCarrySaveWord = 9;  // of weights, for an output
 constexpr int32_t kCarrySaveOutput = 110;
 struct TableCosts {
@@ -60,6 +61,12 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
          indexed * costs.index;
 }
 
+int64_t CarrySaveInstructions(const Bconv2dParams& params) {
+  const int64_t outputs =
+      int64_t{params.batches} * params.height.output * params.width.output * params.channels_out;
+  return outputs * (Taps(params) * params.words_in_group * kCarrySaveWord + kCarrySaveOutput);
+}
+
 // Fills in as many rows and outputs of a row as there is room for: all of them if several passes
 // use them, else those of a row of outputs, else those of a part of a row.
 bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
@@ -69,8 +76,8 @@ bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
     plan->strip = static_cast<int16_t>(strip);
     return rows <= UINT16_MAX && Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
   };
-  if ((plan->part_words == params.words_in_group || plan->kernel == Bconv2dKernel::kHelium) &&
-      params.batches == 1 && Passes(params) > params.groups && fits(g.rows, params.width.output)) {
+  if (plan->part_words == params.words_in_group && params.batches == 1 &&
+      Passes(params) > params.groups && fits(g.rows, params.width.output)) {
     return true;
   }
   const int32_t rows = g.row_span < g.rows ? g.row_span : g.rows;
@@ -108,49 +115,7 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
   return found;
 }
 
-// The Helium kernel takes the same convolutions.
-bool PlanHelium(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
-  if (!kHasHelium || Bconv2dSlicedDigits(params) == 0) return false;
-  if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
-  const Bconv2dParams lane = LaneOf(params);
-  const int32_t words = params.words_in_group;
-  for (int32_t parts = 1; parts <= words; ++parts) {
-    *plan = {Bconv2dKernel::kHelium, 5, 0, 0, RoundUp(words, parts), 0};
-    if (!FitSlices(lane, budget, plan)) continue;
-    plan->scratch_bytes = static_cast<int32_t>(Total(Bconv2dSlicedMemoryOf(lane, *plan)));
-    return true;
-  }
-  return false;
-}
-
 }  // namespace
-
-HeliumLanes HeliumLanesOf(const Bconv2dParams& params) {
-  HeliumLanes best = {};
-  int64_t least = INT64_MAX;
-  for (int32_t across = 4; across >= 1; across /= 2) {
-    const HeliumLanes lanes = {across, RoundUp(params.height.output, kHeliumLanes / across),
-                               RoundUp(params.width.output, across)};
-    const int64_t positions = int64_t{lanes.height} * lanes.width;
-    if (positions >= least) continue;
-    least = positions;
-    best = lanes;
-  }
-  return best;
-}
-
-Bconv2dParams LaneOf(const Bconv2dParams& params) {
-  const HeliumLanes lanes = HeliumLanesOf(params);
-  Bconv2dParams lane = params;
-  lane.height.output = static_cast<int16_t>(lanes.height);
-  lane.width.output = static_cast<int16_t>(lanes.width);
-  return lane;
-}
-
-bool HeliumKeepsIndex(const Bconv2dParams& lane, const Bconv2dPlan& plan) {
-  return lane.batches == 1 && plan.strip >= lane.width.output &&
-         plan.index_rows >= Bconv2dSlicedGeometryOf(lane).rows;
-}
 
 Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
   const auto span = [](const WindowAxis& axis) { return (axis.filter - 1) * axis.dilation + 1; };
@@ -169,17 +134,9 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
   using Singles = sliced::Tables<3>;
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const int64_t blocks = Taps(params) * plan.part_words;
-  int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
+  const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
   const int64_t counters = int64_t{plan.strip} * params.height.output;
   Bconv2dSlicedMemory memory;
-  if (plan.kernel == Bconv2dKernel::kHelium) {
-    constexpr int kVector = kHeliumLanes * 4;
-    if (HeliumKeepsIndex(params, plan)) indexes = indexes / plan.part_words * params.words_in_group;
-    memory = {blocks * kHeliumTableBytes, indexes * kHeliumIndexBytes, blocks * 2 * kVector, 0};
-    if (plan.part_words < params.words_in_group)
-      memory.kept = counters * (Bconv2dSlicedDigits(params) + 1) * kVector;
-    return memory;
-  }
   memory.tables = (plan.table_inputs == 5 ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
   memory.index = indexes * (plan.table_inputs == 5 ? sizeof(Pairs::Index) : sizeof(Singles::Index));
   memory.pairs = blocks * static_cast<int64_t>(sizeof(sliced::Pair));
@@ -200,7 +157,9 @@ bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scra
   *plan = {kernel, 0, 0, 0, 0, 0};
   switch (kernel) {
     case Bconv2dKernel::kHelium:
-      return PlanHelium(params, scratch_budget, plan);
+      if constexpr (kHasHelium)
+        return PlanBconv2dHelium(params, output, scratch_budget, plan, &instructions);
+      return false;
     case Bconv2dKernel::kSliced:
       return PlanSliced(params, output, scratch_budget, plan, &instructions);
     case Bconv2dKernel::kCarrySave:
@@ -219,12 +178,15 @@ Bconv2dPlan PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32
   int64_t cost;
   if (!PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kCarrySave, &other))
     PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kPortable, &other);
+  if constexpr (kHasHelium) {
+    Bconv2dPlan helium;
+    if (PlanBconv2dHelium(params, output, scratch_budget, &helium, &cost) &&
+        cost < CarrySaveInstructions(params)) {
+      return helium;
+    }
+  }
   if (!PlanSliced(params, output, scratch_budget, &sliced, &cost)) return other;
-  const int64_t outputs =
-      int64_t{params.batches} * params.height.output * params.width.output * params.channels_out;
-  return cost < outputs * (Taps(params) * params.words_in_group * kCarrySaveWord + kCarrySaveOutput)
-             ? sliced
-             : other;
+  return cost < CarrySaveInstructions(params) ? sliced : other;
 }
 
 }  // namespace bcnet

@@ -86,27 +86,33 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 
+// The Helium kernel: functions that are there where kHasHelium is true.
 constexpr bool kHasHelium = BCNET_HELIUM != 0;
-constexpr int kHeliumLanes = 4;
-constexpr int kHeliumTableBytes = 2112;  // of a block of 32 inputs and 32 output channels
-constexpr int kHeliumIndexBytes = 64;    // of an input word of each lane
 
-// The pieces that the output is cut into, one for each lane: lane i has the piece in row i / across
-// and column i % across of all pieces.
-struct HeliumLanes {
+// The pieces that the output is cut into, one for each lane of a vector: lane i has the piece in
+// row i / across and column i % across of all pieces.
+struct Bconv2dHeliumPieces {
   int32_t across;
   int32_t height, width;  // outputs of a piece
 };
-HeliumLanes HeliumLanesOf(const Bconv2dParams& params);
+Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params);
 
-// The convolution of one piece.
-Bconv2dParams LaneOf(const Bconv2dParams& params);
+// How it uses its scratch memory.
+struct Bconv2dHeliumLayout {
+  int32_t rows;  // input rows and columns of a piece that its outputs, or a strip of them, meet
+  int32_t columns;
+  bool keeps_index;  // the choices of the whole input are made once, for all passes and parts
+  int32_t index_words;
+  // Bytes of the parts, in their order.
+  int64_t tables;
+  int64_t index;
+  int64_t pairs;
+  int64_t kept;
+};
+Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
 
-// Whether the index holds the choices of the whole input, for all passes and parts. `lane` is that of
-// the convolution.
-bool HeliumKeepsIndex(const Bconv2dParams& lane, const Bconv2dPlan& plan);
-
-// There is code for it where kHasHelium is true.
+bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
+                       Bconv2dPlan* plan, int64_t* instructions);
 void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 

@@ -1,0 +1,120 @@
+// The layout of the Helium kernel's scratch memory, and what the kernel costs.
+#include "tflm_ops/kernels/bconv2d_sink.h"
+
+#if BCNET_HELIUM
+
+#include "tflm_ops/kernels/helium.h"
+
+namespace bcnet {
+namespace {
+
+// Instructions on a Cortex-M55, measured. They only serve to compare.
+constexpr int32_t kBuild = 560;     // the tables of a block
+constexpr int32_t kIndex = 80;      // an input word of each lane
+constexpr int32_t kBlock = 115;     // of a position, four pixels
+constexpr int32_t kPosition = 170;  // of 32 channels
+constexpr int32_t kPass = 700;      // of 32 channels
+constexpr int32_t kPart = 110;      // of a position, for each part but the first
+constexpr int32_t kRow = 150;       // of positions, of a pass
+constexpr int32_t kSums = 500;      // of a position whose output is not bitpacked
+
+int32_t RoundUp(int32_t x, int32_t y) { return (x + y - 1) / y; }
+
+int32_t Taps(const Bconv2dParams& params) { return params.height.filter * params.width.filter; }
+
+int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
+  const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
+  const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, plan);
+  const int32_t words = params.words_in_group, blocks = Taps(params) * words;
+  const int32_t passes = BitpackedWords(params.channels_out);
+  const int32_t parts = RoundUp(words, plan.part_words);
+  const int64_t strips = int64_t{params.batches} * RoundUp(pieces.width, plan.strip);
+  const int64_t indexed =
+      strips * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
+  const int64_t positions = int64_t{params.batches} * pieces.height * pieces.width;
+  const int32_t position = blocks * kBlock + kPosition + (parts - 1) * kPart +
+                           (output == Bconv2dOutput::kBitpacked ? 0 : kSums);
+  return passes * (kPass + (parts == 1 ? 1 : strips) * blocks * kBuild + positions * position +
+                   strips * parts * pieces.height * kRow) +
+         indexed * kIndex;
+}
+
+}  // namespace
+
+Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params) {
+  // Those with the fewest outputs; narrow ones before low ones, as rows of choices are kept.
+  Bconv2dHeliumPieces best = {};
+  for (int32_t across = helium::kLanes; across >= 1; across /= 2) {
+    const Bconv2dHeliumPieces pieces = {across,
+                                        RoundUp(params.height.output, helium::kLanes / across),
+                                        RoundUp(params.width.output, across)};
+    if (best.across == 0 || pieces.height * pieces.width < best.height * best.width) best = pieces;
+  }
+  return best;
+}
+
+Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bconv2dPlan& plan) {
+  const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
+  const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
+  const int64_t blocks = int64_t{Taps(params)} * plan.part_words;
+  Bconv2dHeliumLayout layout;
+  layout.rows = (pieces.height - 1) * params.height.stride + g.row_span;
+  layout.columns = (plan.strip - 1) * g.x_step + g.column_span;
+  layout.keeps_index =
+      params.batches == 1 && plan.strip >= pieces.width && plan.index_rows >= layout.rows;
+  layout.index_words = layout.keeps_index ? params.words_in_group : plan.part_words;
+  layout.tables = blocks * helium::kTableBytes;
+  layout.index =
+      int64_t{plan.index_rows} * layout.columns * layout.index_words * helium::kIndexBytes;
+  layout.pairs = blocks * helium::kPairBytes;
+  layout.kept = 0;
+  if (plan.part_words < params.words_in_group) {
+    layout.kept = int64_t{plan.strip} * pieces.height * (Bconv2dSlicedDigits(params) + 1) *
+                  helium::kVectorBytes;
+  }
+  return layout;
+}
+
+// It takes the convolutions that the sliced kernel takes, where the memory holds the tables of one
+// input word.
+bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
+                       Bconv2dPlan* plan, int64_t* instructions) {
+  if (Bconv2dSlicedDigits(params) == 0) return false;
+  if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
+  const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
+  const int32_t words = params.words_in_group;
+  const int32_t span = Bconv2dSlicedGeometryOf(params).row_span;
+  const int32_t all_rows = (pieces.height - 1) * params.height.stride + span;
+  bool found = false;
+  const auto consider = [&](Bconv2dPlan candidate) {
+    const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, candidate);
+    const int64_t total = layout.tables + layout.index + layout.pairs + layout.kept;
+    if (candidate.index_rows == 0 || total > scratch_budget) return false;
+    const int64_t cost = Instructions(params, output, candidate);
+    if (found && cost >= *instructions) return true;
+    candidate.scratch_bytes = static_cast<int32_t>(total);
+    found = true;
+    *plan = candidate;
+    *instructions = cost;
+    return true;
+  };
+  for (int32_t parts = 1; parts <= words; ++parts) {
+    Bconv2dPlan candidate = {Bconv2dKernel::kHelium, 5, 0, 0, RoundUp(words, parts), 0};
+    candidate.strip = static_cast<int16_t>(pieces.width);
+    if (all_rows <= UINT16_MAX) {
+      candidate.index_rows = static_cast<uint16_t>(all_rows);
+      consider(candidate);
+    }
+    candidate.index_rows = static_cast<uint16_t>(span < all_rows ? span : all_rows);
+    // The widest strips that fit, of equal widths.
+    for (int32_t strips = 1; strips <= pieces.width; ++strips) {
+      candidate.strip = static_cast<int16_t>(RoundUp(pieces.width, strips));
+      if (consider(candidate)) break;
+    }
+  }
+  return found;
+}
+
+}  // namespace bcnet
+
+#endif
