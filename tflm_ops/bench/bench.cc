@@ -86,7 +86,7 @@ Line KernelName(const bcnet::Bconv2dParams& params, const bcnet::Bconv2dPlan& pl
       name << (plan.table_inputs == 5 ? "sliced-5" : "sliced-3");
       break;
     case bcnet::Bconv2dKernel::kHelium:
-      name << "helium";
+      name << (plan.table_inputs == 5 ? "helium-5" : "helium-3");
       break;
   }
   const int32_t parts = (params.words_in_group + plan.part_words - 1) / plan.part_words;

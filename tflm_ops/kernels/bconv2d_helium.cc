@@ -101,21 +101,46 @@ BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
   }
 }
 
-// The tables of a block: rows of 16 words, a row for each entry of nodes 0 to 6 and one of zeros.
-// In a row there are the first carries of all nodes, and then what sliced::Pair makes of both.
-// Entry e of the last node takes the place of node 7 in three half rows from 3 * e on: the first
-// carry, its sum with the second for an even sum before, and the bits in which the second depends
-// on the sum before. Entry 16 has zeros.
-constexpr int kNodes = 8;
-constexpr int kHalfRow = 32;  // bytes
-constexpr int kRow = 2 * kHalfRow;
-constexpr int kZeroRow = 32;
-constexpr int kLastPlace = 4 * (kNodes - 1);
-constexpr int kLastEntry = 3 * kHalfRow;
-constexpr int kLastZero = 16;
-constexpr int kIndexSize = kNodes * kLanes;  // halfwords of choices of a position's input words
-static_assert(helium::kTableBytes == (kZeroRow + 1) * kRow, "the tables' layout");
-static_assert(helium::kIndexBytes == kIndexSize * sizeof(uint16_t), "the index's layout");
+// The tables of a block, kInputs being the inputs of a node, as in adder_tables.h: rows of 16
+// words, a row for each entry of all nodes but the last, and one of zeros.
+//
+// Tables<5>: in a row there are the first carries of nodes 0 to 6, and from word 8 on what
+// sliced::Pair makes of both. Entry e of the last node takes the place of node 7 in three half rows
+// from 3 * e on: the first carry, its sum with the second for an even sum before, and the bits in
+// which the second depends on the sum before. Entry 16 has zeros.
+//
+// Tables<3>: in a row there are the carries of nodes 0 to 14, in the order of kSlots. In the place
+// of node 15 row e has the carry for an even sum before, and row e + 5 the bits in which it depends
+// on the sum before; e = 4 has zeros.
+//
+// The choices of a position's input words are vectors, one a node: of offsets in halfwords, or in
+// bytes that count words.
+constexpr int kRow = 64;  // bytes
+constexpr int kHalfRow = kRow / 2;
+template <int kInputs>
+struct Tables;
+template <>
+struct Tables<5> {
+  static constexpr int kNodes = 8;
+  static constexpr int kZeroRow = 32;
+  static constexpr int kBytes = helium::kPairTableBytes;
+  static constexpr int kLastPlace = 4 * (kNodes - 1);
+  static constexpr int kLastEntry = 3 * kHalfRow;
+  static constexpr int kLastZero = 16;
+  static constexpr int kOpen = kRow;  // from an entry of the last node to the bits that depend
+  static_assert(kBytes == (kZeroRow + 1) * kRow, "a row of zeros is the last");
+};
+template <>
+struct Tables<3> {
+  static constexpr int kNodes = 16;
+  static constexpr int kZeroRow = 8;
+  static constexpr int kBytes = helium::kTableBytes;
+  static constexpr int kLastZero = 4;
+  static constexpr int kOpen = 5 * kRow;
+  static_assert(kBytes == (kLastZero + 6) * kRow, "the last node's zeros are the last");
+  // The place of a node in a row: nodes are built in fours, even and odd ones by themselves.
+  static constexpr int Slot(int node) { return node / 8 * 8 + node % 2 * 4 + node % 8 / 2; }
+};
 
 // Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
 // are their complements.
@@ -132,19 +157,37 @@ struct Carries {
   }
 };
 
-// Writes the entries of four nodes. `sum` and `inputs` are those of the nodes' full adders.
+// Writes the entries of four nodes, or of two times four nodes of one full adder. `sum` and
+// `inputs` are those of the full adders.
+template <int kInputs>
 BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
+  using T = Tables<kInputs>;
   const Carries<Vector> a(sum, inputs[0], inputs[1]);
   const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
+  if constexpr (kInputs == 3) {
+    uint32_t* to = reinterpret_cast<uint32_t*>(table);
+    const auto write = [&](const Carries<Vector>& c) {
+      const Vector entries[4] = {c.of0, ~c.of4, ~c.of7, ~c.of6};
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        vst1q_u32(to + i * kRow / 4, entries[i]);
+        vst1q_u32(to + (i ^ 5) * kRow / 4, ~entries[i]);
+      }
+      to += kLanes;
+    };
+    write(a);
+    write(b);
+    return;
+  }
   const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
   const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
   // All entries are within a short distance of two places.
-  constexpr int kReach = 496, kHalf = kZeroRow / 2 * kRow;
+  constexpr int kReach = 496, kHalf = T::kZeroRow / 2 * kRow;
   uint8_t* low = table + kReach;
   uint8_t* high = table + kHalf + kReach;
   __asm__("" : "+r"(low), "+r"(high));
   const auto entry = [&](int row) {
-    return reinterpret_cast<uint32_t*>((row < kZeroRow / 2 ? low : high - kHalf) + row * kRow -
+    return reinterpret_cast<uint32_t*>((row < T::kZeroRow / 2 ? low : high - kHalf) + row * kRow -
                                        kReach);
   };
 #pragma GCC unroll 4
@@ -163,20 +206,35 @@ BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4])
   }
 }
 
-// Writes the entries of the last node.
-BCNET_INLINE void BuildLastNode(uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+// Writes the entries of the last node, which has one input less.
+BCNET_INLINE void BuildLastNode(Tables<3>, uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+  using T = Tables<3>;
+  sum ^= inputs[0] ^ inputs[1];
+  uint32_t* entry = reinterpret_cast<uint32_t*>(table) + T::Slot(T::kNodes - 1);
+  for (int choice = 0; choice < T::kLastZero; ++choice, entry += kRow / 4) {
+    const uint32_t s = (choice & 1) != 0 ? ~sum : sum;
+    const uint32_t last = ((choice ^ choice >> 1) & 1) != 0 ? ~inputs[2] : inputs[2];
+    entry[0] = s & last;
+    entry[T::kOpen / 4] = s ^ last;
+  }
+  entry[0] = 0;
+  entry[T::kOpen / 4] = 0;
+}
+
+BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+  using T = Tables<5>;
   const Carries<uint32_t> a(sum, inputs[0], inputs[1]);
   const uint32_t firsts[8] = {a.of0, ~a.of4, ~a.of7, ~a.of6, a.of4, ~a.of0, a.of6, a.of7};
   sum ^= inputs[0] ^ inputs[1];
-  uint32_t* entry = reinterpret_cast<uint32_t*>(table + kLastPlace);
+  uint32_t* entry = reinterpret_cast<uint32_t*>(table + T::kLastPlace);
   const auto write = [&](uint32_t x, uint32_t p, uint32_t open) {
     entry[0] = x;
     entry[kHalfRow / 4] = p;
-    entry[2 * kHalfRow / 4] = open;
-    entry += kLastEntry / 4;
+    entry[T::kOpen / 4] = open;
+    entry += T::kLastEntry / 4;
   };
 #pragma GCC unroll 16
-  for (int choice = 0; choice < 16; ++choice) {
+  for (int choice = 0; choice < T::kLastZero; ++choice) {
     const uint32_t s = (choice & 4) != 0 ? ~sum : sum;
     const uint32_t last = ((choice >> 2 ^ choice >> 3) & 1) != 0 ? ~inputs[2] : inputs[2];
     const uint32_t x = firsts[choice & 7];
@@ -187,6 +245,7 @@ BCNET_INLINE void BuildLastNode(uint8_t* table, uint32_t sum, const uint32_t inp
 
 // Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride];
 // channels from `count` on are not there.
+template <int kInputs>
 BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
                                int32_t count) {
   // Lane l of vector i is row 8 * l + i.
@@ -204,8 +263,8 @@ BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row
     }
   }
   TransposeBytes(bytes);
-  // Column 1 + 4 * j + k is input k of node j. Byte b of lane l of vector i is byte l of column
-  // 8 * b + i.
+  // Column 1 + 4 * j + k is input k of node j of two full adders. Byte b of lane l of vector i is
+  // byte l of column 8 * b + i.
   constexpr int kStride = 12;  // words from input to input
   uint32_t columns[4 + 4 * kStride];
   uint32_t* const inputs = columns + 4;
@@ -232,48 +291,79 @@ BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row
     Vector shifted = vshlcq_u32(sums, &none, 32);
     none = 0;
     sums = sums ^ vshlcq_u32(shifted, &none, 32);
-    BuildNodes(table + group * kHalfRow / 2, sums, in);
+    BuildNodes<kInputs>(table + group * (kInputs == 5 ? 4 : 8) * kLanes, sums, in);
     const uint32_t last_sum = vgetq_lane_u32(sums, 3);
     if (group == 0) {
       sum ^= last_sum;
-    } else {
-      const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
-      BuildLastNode(table, last_sum, last);
+      continue;
     }
-  }
-  const Vector zero = vdupq_n_u32(0);
+    const Vector zero = vdupq_n_u32(0);
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-    vst1q_u32(reinterpret_cast<uint32_t*>(table + kZeroRow * kRow) + 4 * i, zero);
+    for (int i = 0; i < 4; ++i)
+      vst1q_u32(reinterpret_cast<uint32_t*>(table + Tables<kInputs>::kZeroRow * kRow) + 4 * i,
+                zero);
+    const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
+    BuildLastNode(Tables<kInputs>{}, table, last_sum, last);
+  }
 }
 
-// Writes the offsets of the entries that the input words `x` choose: a vector of halfwords a node.
-BCNET_INLINE void MakeIndex(Vector x, uint16_t* index) {
+// Writes the offsets of the entries that the input words `x` choose.
+template <int kInputs>
+BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
+  using T = Tables<kInputs>;
   // Bit k of p is the parity of the bits up to k: see adder_tables.h.
   Vector p = x ^ vshlq_n_u32(x, 1);
   p = p ^ vshlq_n_u32(p, 2);
   p = p ^ vshlq_n_u32(p, 4);
   p = p ^ vshlq_n_u32(p, 8);
   p = p ^ vshlq_n_u32(p, 16);
-  const Vector choices = vdupq_n_u32(31 * kRow);
-  static_assert(kRow == 1 << 6, "the shifts below");
-  vstrhq_u32(index, vshlq_n_u32(p, 6) & choices);
-  vstrhq_u32(index + 4, (vshlq_n_u32(p, 2) & choices) | vdupq_n_u32(4));
-  vstrhq_u32(index + 8, (vshrq_n_u32(p, 2) & choices) | vdupq_n_u32(8));
-  vstrhq_u32(index + 12, (vshrq_n_u32(p, 6) & choices) | vdupq_n_u32(12));
-  vstrhq_u32(index + 16, (vshrq_n_u32(p, 10) & choices) | vdupq_n_u32(16));
-  vstrhq_u32(index + 20, (vshrq_n_u32(p, 14) & choices) | vdupq_n_u32(20));
-  vstrhq_u32(index + 24, (vshrq_n_u32(p, 18) & choices) | vdupq_n_u32(24));
-  vstrhq_u32(index + 28, vshrq_n_u32(p, 28) * uint32_t{kLastEntry} + uint32_t{kLastPlace});
+  if constexpr (kInputs == 3) {
+    // Byte k of vector j is for node j + 4 * k.
+    static_assert(kRow == 16 * 4, "the shifts below");
+    const Vector choices = vdupq_n_u32(0x70707070u);
+    const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j, index += kLanes) {
+      constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
+      Vector entries = (all[j] & choices) + (0x01010101u * T::Slot(j) + kSteps);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        vstrbq_u32(index + 4 * k * kLanes, entries);
+        entries = vshrq_n_u32(entries, 8);
+      }
+    }
+  } else {
+    static_assert(kRow == 1 << 6, "the shifts below");
+    uint16_t* to = reinterpret_cast<uint16_t*>(index);
+    const Vector choices = vdupq_n_u32(31 * kRow);
+    vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
+    vstrhq_u32(to + 4, (vshlq_n_u32(p, 2) & choices) | vdupq_n_u32(4));
+    vstrhq_u32(to + 8, (vshrq_n_u32(p, 2) & choices) | vdupq_n_u32(8));
+    vstrhq_u32(to + 12, (vshrq_n_u32(p, 6) & choices) | vdupq_n_u32(12));
+    vstrhq_u32(to + 16, (vshrq_n_u32(p, 10) & choices) | vdupq_n_u32(16));
+    vstrhq_u32(to + 20, (vshrq_n_u32(p, 14) & choices) | vdupq_n_u32(20));
+    vstrhq_u32(to + 24, (vshrq_n_u32(p, 18) & choices) | vdupq_n_u32(24));
+    vstrhq_u32(to + 28, vshrq_n_u32(p, 28) * uint32_t{T::kLastEntry} + uint32_t{T::kLastPlace});
+  }
 }
 
 // Makes the lanes that are not `inside` choose entries of zeros.
-BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint16_t* index) {
+template <int kInputs>
+BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint8_t* index) {
+  using T = Tables<kInputs>;
   const mve_pred16_t outside = vpnot(inside);
-  for (int node = 0; node < kNodes - 1; ++node)
-    vstrhq_p_u32(index + kLanes * node, vdupq_n_u32(kZeroRow * kRow + 4u * node), outside);
-  vstrhq_p_u32(index + kLanes * (kNodes - 1), vdupq_n_u32(kLastZero * kLastEntry + kLastPlace),
-               outside);
+  for (int node = 0; node < T::kNodes; ++node) {
+    const bool last = node == T::kNodes - 1;
+    if constexpr (kInputs == 3) {
+      const int place = (last ? T::kLastZero : T::kZeroRow) * kRow / 4 + T::Slot(node);
+      vstrbq_p_u32(index + node * kLanes, vdupq_n_u32(static_cast<uint32_t>(place)), outside);
+    } else {
+      const int place =
+          last ? T::kLastZero * T::kLastEntry + T::kLastPlace : T::kZeroRow * kRow + 4 * node;
+      vstrhq_p_u32(reinterpret_cast<uint16_t*>(index) + node * kLanes,
+                   vdupq_n_u32(static_cast<uint32_t>(place)), outside);
+    }
+  }
 }
 
 // The counters of a position while blocks are added: the sum that they leave over, the lowest
@@ -287,84 +377,105 @@ struct Low {
 };
 
 // In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
-// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). NODE looks the
-// pair (x, p) of a node up. QUARTER adds two nodes to the digit of weight 2, in q0.
-#define FIRST(z, x1, p1)        \
-  "veor " #x1 ", " #x1 ", " #z  \
-  "\n"                          \
-  "vorr " #x1 ", " #x1 ", " #p1 \
-  "\n"                          \
-  "veor " #z ", " #z ", " #p1   \
-  "\n"                          \
+// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). PAIR_5 and
+// PAIR_3 look a pair up, from a node of two full adders or from two nodes, and LAST_PAIR_5 and
+// LAST_PAIR_3 the last one. QUARTER adds two pairs to the digit of weight 2, in q0.
+// clang-format off
+#define FIRST(z, x1, p1) \
+  "veor " #x1 ", " #x1 ", " #z "\n" \
+  "vorr " #x1 ", " #x1 ", " #p1 "\n" \
+  "veor " #z ", " #z ", " #p1 "\n" \
   "veor " #p1 ", " #x1 ", " #z "\n"
-#define SECOND(z, x1, x2, p2)   \
-  "veor " #x2 ", " #x2 ", " #z  \
-  "\n"                          \
-  "vbic " #x2 ", " #x2 ", " #p2 \
-  "\n"                          \
-  "veor " #x1 ", " #x1 ", " #x2 \
-  "\n"                          \
+#define SECOND(z, x1, x2, p2) \
+  "veor " #x2 ", " #x2 ", " #z "\n" \
+  "vbic " #x2 ", " #x2 ", " #p2 "\n" \
+  "veor " #x1 ", " #x1 ", " #x2 "\n" \
   "veor " #z ", " #z ", " #p2 "\n"
-#define CHOICE(node) "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #node ")]\n"
-#define NODE(node, x, p) \
-  CHOICE(node)           \
-  "vldrw.u32 " #x        \
-  ", [%[table], q7]\n"   \
+#define PAIR_5(number, x, p) \
+  "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #number ")]\n" \
+  "vldrw.u32 " #x ", [%[table], q7]\n" \
   "vldrw.u32 " #p ", [%[half], q7]\n"
-#define QUARTER(node, x1, p1, x2, p2) \
-  NODE(node, x1, p1) FIRST(q0, x1, p1) NODE(node + 1, x2, p2) SECOND(q0, x1, x2, p2)
-#define PAIR(number, x, p)                       \
-  "vldrw.u32 " #x ", [%[pairs], #32 * (" #number \
-  ")]\n"                                         \
+#define PAIR_3(number, x, p) \
+  "vldrb.u32 q7, [%[index], #8 * (" #number ")]\n" \
+  "vldrw.u32 " #x ", [%[table], q7, uxtw #2]\n" \
+  "vldrb.u32 q7, [%[index], #8 * (" #number ") + 4]\n" \
+  "vldrw.u32 " #p ", [%[table], q7, uxtw #2]\n" \
+  "veor " #p ", " #p ", " #x "\n"
+// The last carry depends on the sum that is left over, in the bits of q6.
+#define LEFT_OVER \
+  "vldrw.u32 q5, [%[low]]\n" \
+  "veor q5, q5, q6\n" \
+  "vstrw.32 q5, [%[low]]\n" \
+  "vbic q6, q6, q5\n"
+#define LAST_PAIR_5 \
+  "vldrh.u32 q7, [%[index], #%c[at] + 8 * 7]\n" \
+  "vldrw.u32 q6, [%[open], q7]\n" \
+  LEFT_OVER \
+  "vldrw.u32 q5, [%[half], q7]\n" \
+  "veor q6, q6, q5\n" \
+  "vldrw.u32 q5, [%[table], q7]\n"
+#define LAST_PAIR_3 \
+  "vldrb.u32 q7, [%[index], #4 * 15]\n" \
+  "vldrw.u32 q6, [%[open], q7, uxtw #2]\n" \
+  LEFT_OVER \
+  "vldrw.u32 q5, [%[table], q7, uxtw #2]\n" \
+  "vldrb.u32 q7, [%[index], #4 * 14]\n" \
+  "veor q6, q6, q5\n" \
+  "vldrw.u32 q5, [%[table], q7, uxtw #2]\n" \
+  "veor q6, q6, q5\n"
+#define PAIR_OF_MEMORY(number, x, p) \
+  "vldrw.u32 " #x ", [%[pairs], #32 * (" #number ")]\n" \
   "vldrw.u32 " #p ", [%[pairs], #32 * (" #number ") + 16]\n"
-#define QUARTER_OF_PAIRS(number, x1, p1, x2, p2) \
+#define QUARTER(PAIR, number, x1, p1, x2, p2) \
   PAIR(number, x1, p1) FIRST(q0, x1, p1) PAIR(number + 1, x2, p2) SECOND(q0, x1, x2, p2)
+#define BLOCK(PAIR, LAST_PAIR) \
+  "vldrw.u32 q0, [%[low], #16]\n" \
+  QUARTER(PAIR, 0, q1, q2, q3, q4) \
+  QUARTER(PAIR, 2, q3, q4, q5, q6) \
+  "vldrw.u32 q5, [%[low], #32]\n" \
+  FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
+  "vstrw.32 q5, [%[low], #32]\n" \
+  "vstrw.32 q1, [%[low], #64]\n" \
+  "vstrw.32 q2, [%[low], #80]\n" \
+  QUARTER(PAIR, 4, q1, q2, q3, q4) \
+  PAIR(6, q3, q4) FIRST(q0, q3, q4) LAST_PAIR SECOND(q0, q3, q5, q6) \
+  "vstrw.32 q0, [%[low], #16]\n" \
+  "vldrw.u32 q5, [%[low], #32]\n" \
+  FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
+  "vstrw.32 q5, [%[low], #32]\n" \
+  "vldrw.u32 q5, [%[low], #48]\n" \
+  "vldrw.u32 q3, [%[low], #64]\n" \
+  "vldrw.u32 q4, [%[low], #80]\n" \
+  FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2) \
+  "vstrw.32 q5, [%[low], #48]\n" \
+  "vstrw.32 q4, [%[pairs], #%c[pair]]\n" \
+  "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
+#define VECTORS "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"
+// clang-format on
 
-// Adds a block, the `kBlock`-th of those at `index` and `pairs`, to the lowest digits; its pair has
-// carries of weight 16.
-template <int kBlock>
-BCNET_INLINE void AddBlock(Low* low, const uint16_t* index, const uint8_t* table, Pair* pairs) {
-  // clang-format off
-  __asm__ volatile(
-      "vldrw.u32 q0, [%[low], #16]\n"
-      QUARTER(0, q1, q2, q3, q4)
-      QUARTER(2, q3, q4, q5, q6)
-      "vldrw.u32 q5, [%[low], #32]\n"
-      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
-      "vstrw.32 q5, [%[low], #32]\n"
-      "vstrw.32 q1, [%[low], #64]\n"
-      "vstrw.32 q2, [%[low], #80]\n"
-      QUARTER(4, q1, q2, q3, q4)
-      NODE(6, q3, q4)
-      FIRST(q0, q3, q4)
-      // The last node's second carry depends on the sum that is left over, in the bits of q6.
-      CHOICE(7)
-      "vldrw.u32 q6, [%[open], q7]\n"
-      "vldrw.u32 q5, [%[low]]\n"
-      "veor q5, q5, q6\n"
-      "vstrw.32 q5, [%[low]]\n"
-      "vbic q6, q6, q5\n"
-      "vldrw.u32 q5, [%[half], q7]\n"
-      "veor q6, q6, q5\n"
-      "vldrw.u32 q5, [%[table], q7]\n"
-      SECOND(q0, q3, q5, q6)
-      "vstrw.32 q0, [%[low], #16]\n"
-      "vldrw.u32 q5, [%[low], #32]\n"
-      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
-      "vstrw.32 q5, [%[low], #32]\n"
-      "vldrw.u32 q5, [%[low], #48]\n"
-      "vldrw.u32 q3, [%[low], #64]\n"
-      "vldrw.u32 q4, [%[low], #80]\n"
-      FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2)
-      "vstrw.32 q5, [%[low], #48]\n"
-      "vstrw.32 q4, [%[pairs], #%c[pair]]\n"
-      "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
-      : : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * helium::kIndexBytes),
-          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + 2 * kHalfRow),
+// Adds a block, the `kBlock`-th of those at `index`, `table` and `pairs`, to the lowest digits; its
+// pair has carries of weight 16.
+template <int kInputs, int kBlock>
+BCNET_INLINE void AddBlock(Low* low, const uint8_t* index, const uint8_t* table, Pair* pairs) {
+  table += kBlock * Tables<kInputs>::kBytes;
+  if constexpr (kInputs == 5) {
+    __asm__ volatile(
+        BLOCK(PAIR_5, LAST_PAIR_5)
+        :
+        : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * helium::kIndexBytes),
+          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + Tables<5>::kOpen),
           [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
-  // clang-format on
+        : VECTORS, "memory");
+  } else {
+    __asm__ volatile(BLOCK(PAIR_3, LAST_PAIR_3)
+                     :
+                     : [low] "r"(low), [index] "r"(index + kBlock * helium::kIndexBytes),
+                       [table] "r"(table), [open] "r"(table + Tables<3>::kOpen), [pairs] "r"(pairs),
+                       [pair] "n"(kBlock * sizeof(Pair))
+                     : VECTORS, "memory");
+  }
 }
+
 // Adds eight pairs to digits of their weight and the next two; the sum is `result`, eight times the
 // weight.
 BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
@@ -372,14 +483,14 @@ BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
   // clang-format off
   __asm__ volatile(
       "vldrw.u32 q0, [%[digits]]\n"
-      QUARTER_OF_PAIRS(0, q1, q2, q3, q4)
-      QUARTER_OF_PAIRS(2, q3, q4, q5, q6)
+      QUARTER(PAIR_OF_MEMORY, 0, q1, q2, q3, q4)
+      QUARTER(PAIR_OF_MEMORY, 2, q3, q4, q5, q6)
       "vldrw.u32 q5, [%[digits], #16]\n"
       FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
       "vstrw.32 q5, [%[digits], #16]\n"
       "vstrw.32 q1, [%[result]]\n"
-      QUARTER_OF_PAIRS(4, q1, q3, q4, q5)
-      QUARTER_OF_PAIRS(6, q4, q5, q6, q7)
+      QUARTER(PAIR_OF_MEMORY, 4, q1, q3, q4, q5)
+      QUARTER(PAIR_OF_MEMORY, 6, q4, q5, q6, q7)
       "vstrw.32 q0, [%[digits]]\n"
       "vldrw.u32 q6, [%[digits], #16]\n"
       FIRST(q6, q3, q1) SECOND(q6, q3, q5, q4)
@@ -391,7 +502,7 @@ BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
       "vstrw.32 q2, [%[result]]\n"
       "vstrw.32 q0, [%[result], #16]\n"
       : : [pairs] "r"(pairs), [digits] "r"(digits), [result] "r"(&result)
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+      : VECTORS, "memory");
   // clang-format on
   return {result.x, result.p};
 }
@@ -434,11 +545,15 @@ BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* sta
 
 #undef FIRST
 #undef SECOND
-#undef CHOICE
-#undef NODE
+#undef PAIR_5
+#undef PAIR_3
+#undef LEFT_OVER
+#undef LAST_PAIR_5
+#undef LAST_PAIR_3
+#undef PAIR_OF_MEMORY
 #undef QUARTER
-#undef PAIR
-#undef QUARTER_OF_PAIRS
+#undef BLOCK
+#undef VECTORS
 
 // A convolution under way; as in bconv2d_sliced.cc.
 struct Job {
@@ -458,7 +573,7 @@ struct Job {
   Vector pixels;
   // Parts of the scratch job.layout.
   uint8_t* tables;
-  uint16_t* index;  // [row % index_rows][channel word][column of the strip]
+  uint8_t* index;  // [row % index_rows][channel word][column of the strip]
   Pair* pairs;
   int32_t kept_size;
   Vector* kept;
@@ -514,24 +629,26 @@ BCNET_NOINLINE void PrepareStart(Job* job) {
 }
 
 // Builds the tables of a part.
+template <int kInputs>
 BCNET_NOINLINE void Build(const Job& job) {
   const int32_t words = job.params->words_in_group;
   const int32_t row_size = job.taps * words;
   const uint32_t* rows = job.filter + int64_t{job.word} * kWordBits * row_size + job.first_word;
   uint8_t* table = job.tables;
   for (int32_t word = 0; word < job.words; ++word) {
-    for (int32_t tap = 0; tap < job.taps; ++tap, table += helium::kTableBytes)
-      BuildBlock(table, rows + tap * words + word, row_size, job.count);
+    for (int32_t tap = 0; tap < job.taps; ++tap, table += Tables<kInputs>::kBytes)
+      BuildBlock<kInputs>(table, rows + tap * words + word, row_size, job.count);
   }
 }
 
 // Makes the choices of a row of the strip, channel word by channel word. Positions outside the
 // input hold +1, which is 0, or count 0.
+template <int kInputs>
 BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
   const Bconv2dParams& params = *job.params;
   const int32_t slot = row % job.plan->index_rows;
   const int32_t step = job.geometry.column_step;
-  uint16_t* index = job.index + slot * job.index_words * job.columns * kIndexSize;
+  uint8_t* index = job.index + slot * job.index_words * job.columns * helium::kIndexBytes;
   const Vector y = job.first_row * static_cast<uint32_t>(params.height.stride) +
                    static_cast<uint32_t>(row - params.height.pad);
   const Vector first_x =
@@ -547,10 +664,10 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
   for (int32_t word = 0; word < job.index_words; ++word) {
     const uint32_t* there = words + word;
     Vector x = first_x;
-    for (int32_t i = 0; i < job.columns; ++i, index += kIndexSize) {
+    for (int32_t i = 0; i < job.columns; ++i, index += helium::kIndexBytes) {
       const mve_pred16_t inside = vcmphiq_u32(end, x);
-      MakeIndex(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
-      if (params.zero_padding) LeaveOut(inside, index);
+      MakeIndex<kInputs>(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
+      if (params.zero_padding) LeaveOut<kInputs>(inside, index);
       x = x + static_cast<uint32_t>(step);
       there += step * params.words_in;
     }
@@ -571,25 +688,72 @@ Vector TapsOutside(const Job& job, int32_t y, int32_t x) {
   return vld1q_u32(outside);
 }
 
-// Writes the outputs of lanes `is_there` from digits of their sums: digit i is of weight 2^i.
-BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
-                              mve_pred16_t is_there) {
-  const Bconv2dSink& sink = *job.sink;
-  // Byte b of vector i is the low byte of channel 8 * b + i, that of vector 8 + i the high byte.
+// Turns digits of sums, digit i of weight 2^i, into the sums: those of channels 16 * h + i are half
+// h of vector i, those of channels 16 * h + 8 + i half h of vector 8 + i.
+BCNET_INLINE void Unslice(Vector digits[16]) {
+  // Byte b of vector i becomes the low byte of channel 8 * b + i, that of vector 8 + i the high
+  // byte.
   TransposeBytes(digits);
   TransposeBytes(digits + 8);
-  int32_t sums[kLanes][kWordBits];
-  const Vector places = vidupq_n_u32(0, 1) * uint32_t{kWordBits};
   for (int i = 0; i < 8; ++i) {
     const uint16x8_t low = vreinterpretq_u16_u32(digits[i]);
     const uint16x8_t high = vreinterpretq_u16_u32(digits[8 + i]);
-    const Vector even = vreinterpretq_u32_u16(vsliq_n_u16(low, high, 8));
-    const Vector odd = vreinterpretq_u32_u16(vsriq_n_u16(high, low, 8));
+    digits[i] = vreinterpretq_u32_u16(vsliq_n_u16(low, high, 8));
+    digits[8 + i] = vreinterpretq_u32_u16(vsriq_n_u16(high, low, 8));
+  }
+}
+
+// Writes the outputs of 32 channels from their sums; see LinearChannel.
+BCNET_INLINE void WriteLinear(const Vector sums[16], const LinearChannel* channels, Vector places,
+                              mve_pred16_t is_there, uint8_t* output) {
+  static_assert(kLinearShift == 12, "what is shifted out below");
+  for (int second = 0; second < 2; ++second) {
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < 8; i += 4) {
+        const int first = 16 * half + 8 * second + i;
+        const LinearChannel* channel = channels + first;
+        uint32x4_t bytes = {};
+#pragma GCC unroll 4
+        for (int k = 3; k >= 0; --k) {
+          const Vector both = sums[8 * second + i + k];
+          const Vector sum = half == 0 ? vshlq_n_u32(both, 16) : both & vdupq_n_u32(0xffff0000u);
+          int32x4_t y = vreinterpretq_s32_u32(vshrq_n_u32(sum, 1));
+          // Twice the product's upper half: the product of the sum over 2^16.
+          y = vqdmulhq_n_s32(y, channel[k].multiplier);
+          y = vqshlq_n_s32(vaddq_n_s32(y, channel[k].bias), kLinearShift);
+          const Vector x = vreinterpretq_u32_s32(y);  // the output is the highest byte
+          bytes = k == 3   ? x
+                  : k == 2 ? vsriq_n_u32(bytes, x, 8)
+                  : k == 1 ? vsriq_n_u32(bytes, x, 16)
+                           : vsriq_n_u32(bytes, x, 24);
+        }
+        vstrwq_scatter_offset_p_u32(reinterpret_cast<uint32_t*>(output + first), places, bytes,
+                                    is_there);
+      }
+    }
+  }
+}
+
+// Writes the outputs of lanes `is_there` from digits of their sums.
+BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
+                              mve_pred16_t is_there) {
+  const Bconv2dSink& sink = *job.sink;
+  Unslice(digits);
+  if (sink.kind == Bconv2dSink::kLinear && job.count == kWordBits && sink.pixel_size % 4 == 0) {
+    const int32_t channel = job.word * kWordBits;
+    uint8_t* output = static_cast<uint8_t*>(sink.output) + pixel * sink.pixel_size + channel;
+    WriteLinear(digits, sink.linear_transform->channels + channel,
+                job.pixels * static_cast<uint32_t>(sink.pixel_size), is_there, output);
+    return;
+  }
+  int32_t sums[kLanes][kWordBits];
+  const Vector places = vidupq_n_u32(0, 1) * uint32_t{kWordBits};
+  for (int i = 0; i < 8; ++i) {
     uint32_t* to = reinterpret_cast<uint32_t*>(&sums[0][i]);
-    vstrwq_scatter_shifted_offset_u32(to, places, even & vdupq_n_u32(0xffff));
-    vstrwq_scatter_shifted_offset_u32(to + 8, places, odd & vdupq_n_u32(0xffff));
-    vstrwq_scatter_shifted_offset_u32(to + 16, places, vshrq_n_u32(even, 16));
-    vstrwq_scatter_shifted_offset_u32(to + 24, places, vshrq_n_u32(odd, 16));
+    vstrwq_scatter_shifted_offset_u32(to, places, digits[i] & vdupq_n_u32(0xffff));
+    vstrwq_scatter_shifted_offset_u32(to + 8, places, digits[8 + i] & vdupq_n_u32(0xffff));
+    vstrwq_scatter_shifted_offset_u32(to + 16, places, vshrq_n_u32(digits[i], 16));
+    vstrwq_scatter_shifted_offset_u32(to + 24, places, vshrq_n_u32(digits[8 + i], 16));
   }
   for (int lane = 0; lane < kLanes; ++lane, is_there >>= 4) {
     if ((is_there & 1) == 0) continue;
@@ -620,28 +784,29 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vec
 }
 
 // Adds the blocks of the part to a position's counters. Its taps lie side by side in `rows`.
-template <int kSide>
-BCNET_INLINE void AddBlocks(const Job& job, Low* low, const uint16_t* const* rows) {
+template <int kInputs, int kSide>
+BCNET_INLINE void AddBlocks(const Job& job, Low* low, const uint8_t* const* rows) {
   const uint8_t* table = job.tables;
   Pair* pair = job.pairs;
   int32_t next_word = 0;
   for (int32_t word = job.words; word > 0; --word) {
 #pragma GCC unroll 1
     for (int r = 0; r < kSide; ++r) {
-      const uint16_t* index = rows[r] + next_word;
-      AddBlock<0>(low, index, table, pair);
+      const uint8_t* index = rows[r] + next_word;
+      AddBlock<kInputs, 0>(low, index, table, pair);
       if constexpr (kSide == 3) {
-        AddBlock<1>(low, index, table + helium::kTableBytes, pair);
-        AddBlock<2>(low, index, table + 2 * helium::kTableBytes, pair);
+        AddBlock<kInputs, 1>(low, index, table, pair);
+        AddBlock<kInputs, 2>(low, index, table, pair);
       }
-      table += kSide * helium::kTableBytes;
+      table += kSide * Tables<kInputs>::kBytes;
       pair += kSide;
     }
-    next_word += job.columns * kIndexSize;
+    next_word += job.columns * helium::kIndexBytes;
   }
 }
 
 // The same for taps anywhere; `column` is the first tap's.
+template <int kInputs>
 BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t column) {
   const Bconv2dParams& params = *job.params;
   const uint8_t* table = job.tables;
@@ -650,12 +815,12 @@ BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t 
   for (int32_t word = 0; word < job.words; ++word) {
     int32_t slot = top % rows;
     for (int32_t r = params.height.filter; r > 0; --r) {
-      const uint16_t* index = job.index + (slot * job.index_words * job.columns +
-                                           (job.index_word + word) * job.columns + column) *
-                                              kIndexSize;
-      for (int32_t c = params.width.filter; c > 0; --c, table += helium::kTableBytes) {
-        AddBlock<0>(low, index, table, pair++);
-        index += params.width.dilation * kIndexSize;
+      const uint8_t* index = job.index + (slot * job.index_words * job.columns +
+                                          (job.index_word + word) * job.columns + column) *
+                                             helium::kIndexBytes;
+      for (int32_t c = params.width.filter; c > 0; --c, table += Tables<kInputs>::kBytes) {
+        AddBlock<kInputs, 0>(low, index, table, pair++);
+        index += params.width.dilation * helium::kIndexBytes;
       }
       slot += params.height.dilation;
       if (slot >= rows) slot -= rows;
@@ -665,7 +830,7 @@ BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t 
 
 // A row of positions of the strip. `pixel` is the place of lane 0's first one, `kept` their
 // counters. kSide is 3 or 1 for kernels of 3x3 or 1x1 taps side by side, and 0 for any.
-template <int kSide>
+template <int kInputs, int kSide>
 BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSink& sink = *job.sink;
@@ -679,10 +844,11 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
   const Vector end = vpselq_u32(width, vdupq_n_u32(0), vcmphiq_u32(rows_left, job.first_row));
   const Vector places = job.pixels * static_cast<uint32_t>(sink.pixel_size);
   uint32_t* output = static_cast<uint32_t*>(sink.output) + pixel * sink.pixel_size + job.word;
-  const uint16_t* rows[3];
+  const uint8_t* rows[3];
   for (int r = 0; r < kSide; ++r) {
     const int32_t slot = (top + r) % job.plan->index_rows;
-    rows[r] = job.index + (slot * job.index_words + job.index_word) * job.columns * kIndexSize;
+    rows[r] =
+        job.index + (slot * job.index_words + job.index_word) * job.columns * helium::kIndexBytes;
   }
   for (int32_t x = 0; x < job.width; ++x, ++pixel, output += sink.pixel_size) {
     Vector shifted[kMaxDigits + 1];
@@ -704,10 +870,10 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
     low.fours = start[2];
     low.eights = start[3];
     if constexpr (kSide == 0) {
-      AddBlocksOfAny(job, &low, top, x * job.geometry.x_step);
+      AddBlocksOfAny<kInputs>(job, &low, top, x * job.geometry.x_step);
     } else {
-      AddBlocks<kSide>(job, &low, rows);
-      for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step * kIndexSize;
+      AddBlocks<kInputs, kSide>(job, &low, rows);
+      for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step * helium::kIndexBytes;
     }
     const mve_pred16_t is_there = vcmphiq_n_u32(end, static_cast<uint32_t>(job.first_x + x));
     if (to_bits) {
@@ -720,26 +886,43 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
   }
 }
 
+// The code for a convolution.
+struct Steps {
+  void (*build)(const Job&);
+  void (*index_row)(const Job&, const uint32_t*, int32_t);
+  void (*row)(const Job&, int32_t, int32_t, Vector*);
+};
+template <int kInputs, int kSide>
+constexpr Steps kSteps = {Build<kInputs>, IndexRow<kInputs>, Row<kInputs, kSide>};
+
+template <int kInputs>
+const Steps& StepsOf(const Bconv2dParams& params) {
+  const int32_t side = params.height.filter;
+  if (side != params.width.filter) return kSteps<kInputs, 0>;
+  if (side == 1) return kSteps<kInputs, 1>;
+  return side == 3 && params.height.dilation == 1 && params.width.dilation == 1
+             ? kSteps<kInputs, 3>
+             : kSteps<kInputs, 0>;
+}
+
 // A part of a strip of an image; `pixel` is the place of the image's first output.
-void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed) {
+void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t pixel,
+             bool indexed) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSlicedGeometry& geometry = job.geometry;
-  const bool is_plain = params.height.dilation == 1 && params.width.dilation == 1 &&
-                        params.height.filter == params.width.filter;
-  const auto row = job.taps == 1 ? Row<1> : is_plain && job.taps == 9 ? Row<3> : Row<0>;
   Vector* kept = job.kept;
   int32_t next_row = indexed ? job.layout.rows : 0;
   pixel += job.first_x;
   for (int32_t y = 0; y < job.pieces.height; ++y, pixel += params.width.output) {
     const int32_t top = y * params.height.stride;
     if (next_row < top) next_row = top;
-    for (; next_row < top + geometry.row_span; ++next_row) IndexRow(job, image, next_row);
-    row(job, y, pixel, kept);
+    for (; next_row < top + geometry.row_span; ++next_row) steps.index_row(job, image, next_row);
+    steps.row(job, y, pixel, kept);
     kept += job.width * job.kept_size;
   }
 }
 
-void Run(Job* job, const uint32_t* input) {
+void Run(Job* job, const Steps& steps, const uint32_t* input) {
   const Bconv2dParams& params = *job->params;
   const Bconv2dPlan& plan = *job->plan;
   const Bconv2dSlicedGeometry& geometry = job->geometry;
@@ -763,9 +946,9 @@ void Run(Job* job, const uint32_t* input) {
           job->is_last = job->first_word + job->words == words;
           job->index_words = keeps_index ? words : job->words;
           job->index_word = keeps_index ? job->first_word : 0;
-          if (!built || !one_part) Build(*job);
+          if (!built || !one_part) steps.build(*job);
           built = true;
-          RunPart(*job, image, batch * params.height.output * params.width.output,
+          RunPart(*job, steps, image, batch * params.height.output * params.width.output,
                   keeps_index && indexed_group == group);
           indexed_group = group;
         }
@@ -799,12 +982,12 @@ void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.layout = Bconv2dHeliumLayoutOf(params, plan);
   uint8_t* bytes = static_cast<uint8_t*>(scratch);
   job.tables = bytes;
-  job.index = reinterpret_cast<uint16_t*>(bytes + job.layout.tables);
+  job.index = bytes + job.layout.tables;
   job.pairs = reinterpret_cast<Pair*>(bytes + job.layout.tables + job.layout.index);
   job.kept =
       reinterpret_cast<Vector*>(bytes + job.layout.tables + job.layout.index + job.layout.pairs);
   job.kept_size = job.layout.kept == 0 ? 0 : job.digits + 1;
-  Run(&job, input);
+  Run(&job, plan.table_inputs == 5 ? StepsOf<5>(params) : StepsOf<3>(params), input);
 }
 
 }  // namespace bcnet

@@ -9,9 +9,13 @@ namespace bcnet {
 namespace {
 
 // Instructions on a Cortex-M55, measured. They only serve to compare.
-constexpr int32_t kBuild = 560;     // the tables of a block
-constexpr int32_t kIndex = 80;      // an input word of each lane
-constexpr int32_t kBlock = 115;     // of a position, four pixels
+struct TableCosts {
+  int32_t build;  // the tables of a block
+  int32_t index;  // an input word of each lane
+  int32_t block;  // of a position, four pixels
+};
+constexpr TableCosts kTableCosts = {330, 80, 131};
+constexpr TableCosts kPairTableCosts = {640, 80, 114};
 constexpr int32_t kPosition = 170;  // of 32 channels
 constexpr int32_t kPass = 700;      // of 32 channels
 constexpr int32_t kPart = 110;      // of a position, for each part but the first
@@ -25,6 +29,7 @@ int32_t Taps(const Bconv2dParams& params) { return params.height.filter * params
 int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
   const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, plan);
+  const TableCosts& costs = plan.table_inputs == 5 ? kPairTableCosts : kTableCosts;
   const int32_t words = params.words_in_group, blocks = Taps(params) * words;
   const int32_t passes = BitpackedWords(params.channels_out);
   const int32_t parts = RoundUp(words, plan.part_words);
@@ -32,11 +37,11 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
   const int64_t indexed =
       strips * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
   const int64_t positions = int64_t{params.batches} * pieces.height * pieces.width;
-  const int32_t position = blocks * kBlock + kPosition + (parts - 1) * kPart +
+  const int32_t position = blocks * costs.block + kPosition + (parts - 1) * kPart +
                            (output == Bconv2dOutput::kBitpacked ? 0 : kSums);
-  return passes * (kPass + (parts == 1 ? 1 : strips) * blocks * kBuild + positions * position +
+  return passes * (kPass + (parts == 1 ? 1 : strips) * blocks * costs.build + positions * position +
                    strips * parts * pieces.height * kRow) +
-         indexed * kIndex;
+         indexed * costs.index;
 }
 
 }  // namespace
@@ -63,7 +68,7 @@ Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bco
   layout.keeps_index =
       params.batches == 1 && plan.strip >= pieces.width && plan.index_rows >= layout.rows;
   layout.index_words = layout.keeps_index ? params.words_in_group : plan.part_words;
-  layout.tables = blocks * helium::kTableBytes;
+  layout.tables = blocks * (plan.table_inputs == 5 ? helium::kPairTableBytes : helium::kTableBytes);
   layout.index =
       int64_t{plan.index_rows} * layout.columns * layout.index_words * helium::kIndexBytes;
   layout.pairs = blocks * helium::kPairBytes;
@@ -98,8 +103,12 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
     *instructions = cost;
     return true;
   };
-  for (int32_t parts = 1; parts <= words; ++parts) {
-    Bconv2dPlan candidate = {Bconv2dKernel::kHelium, 5, 0, 0, RoundUp(words, parts), 0};
+  for (int32_t parts = 1; parts <= 2 * words; ++parts) {
+    // All numbers of parts with tables of two full adders, then with tables of one.
+    const bool pairs = parts <= words;
+    const int32_t part_words = RoundUp(words, pairs ? parts : parts - words);
+    const int8_t inputs = pairs ? 5 : 3;
+    Bconv2dPlan candidate = {Bconv2dKernel::kHelium, inputs, 0, 0, part_words, 0};
     candidate.strip = static_cast<int16_t>(pieces.width);
     if (all_rows <= UINT16_MAX) {
       candidate.index_rows = static_cast<uint16_t>(all_rows);

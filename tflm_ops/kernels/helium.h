@@ -7,7 +7,9 @@ namespace helium {
 
 constexpr int kLanes = 4;
 constexpr int kVectorBytes = 16;
-constexpr int kTableBytes = 2112;             // of a block of 32 inputs and 32 output channels
+// Tables of a block of 32 inputs and 32 output channels, with nodes of two full adders or of one.
+constexpr int kPairTableBytes = 2112;
+constexpr int kTableBytes = 640;
 constexpr int kIndexBytes = 64;               // of an input word of each lane
 constexpr int kPairBytes = 2 * kVectorBytes;  // that a block leaves
 
