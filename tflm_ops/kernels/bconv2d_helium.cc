@@ -15,8 +15,6 @@
 
 #include <arm_mve.h>
 
-#include <cstring>
-
 #include "tflm_ops/kernels/helium.h"
 #include "tflm_ops/kernels/sliced.h"
 
@@ -27,6 +25,14 @@ using Vector = uint32x4_t;
 using helium::kLanes;
 constexpr int kMaxDigits = 16;
 constexpr int kBlockDigits = 4;  // those that blocks sum; a block leaves a pair of the next weight
+
+// Hides where a pointer into the stack comes from. Compilers compute the address of every vector
+// there anew, while a register and an offset reach all.
+template <typename T>
+BCNET_INLINE T* Hidden(T* pointer) {
+  __asm__("" : "+r"(pointer));
+  return pointer;
+}
 
 // sliced::Pair and its adders, on vectors.
 struct Pair {
@@ -79,12 +85,17 @@ BCNET_INLINE void SwapBits(Vector* x, Vector* y, Vector mask) {
   *x = *x ^ vshlq_n_u32(t, kShift);
 }
 
-// sliced::TransposeBytes in each lane.
-BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
+// sliced::TransposeBytes in each lane, of the vectors load(0) to load(7); the results go to
+// `store`.
+template <typename Load, typename Store>
+BCNET_INLINE void TransposeBytes(const Load& load, const Store& store) {
   const Vector twos = vdupq_n_u32(0x33333333u), ones = vdupq_n_u32(0x55555555u);
+  Vector w[8];
+#pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
-    Vector a = w[i], b = w[i + 2], c = w[i + 4], d = w[i + 6];
+    Vector a = load(i), c = load(i + 4);
     SwapNibbles(&a, &c);
+    Vector b = load(i + 2), d = load(i + 6);
     SwapNibbles(&b, &d);
     SwapBits<2>(&a, &b, twos);
     SwapBits<2>(&c, &d, twos);
@@ -93,12 +104,17 @@ BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
     w[i + 4] = c;
     w[i + 6] = d;
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 8; i += 2) {
     Vector a = w[i], b = w[i + 1];
     SwapBits<1>(&a, &b, ones);
-    w[i] = a;
-    w[i + 1] = b;
+    store(i, a);
+    store(i + 1, b);
   }
+}
+
+BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
+  TransposeBytes([=](int i) { return w[i]; }, [=](int i, Vector x) { w[i] = x; });
 }
 
 // The tables of a block, kInputs being the inputs of a node, as in adder_tables.h: rows of 16
@@ -162,30 +178,31 @@ struct Carries {
 template <int kInputs>
 BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
   using T = Tables<kInputs>;
-  const Carries<Vector> a(sum, inputs[0], inputs[1]);
-  const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
   if constexpr (kInputs == 3) {
-    uint32_t* to = reinterpret_cast<uint32_t*>(table);
-    const auto write = [&](const Carries<Vector>& c) {
-      const Vector entries[4] = {c.of0, ~c.of4, ~c.of7, ~c.of6};
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        vst1q_u32(to + i * kRow / 4, entries[i]);
-        vst1q_u32(to + (i ^ 5) * kRow / 4, ~entries[i]);
-      }
-      to += kLanes;
+    const auto write = [&](Vector a, Vector b, Vector c) {
+      const auto entries = [&](int choice, Vector carry) {
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + choice * kRow), carry);
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + (choice ^ 5) * kRow), ~carry);
+      };
+      const Vector d = a ^ b, e = b ^ c;
+      entries(0, b ^ (d & e));
+      entries(4, b ^ vbicq_u32(d, e));
+      entries(7, b ^ vbicq_u32(e, d));
+      entries(6, b ^ (d | e));
+      table += helium::kVectorBytes;
     };
-    write(a);
-    write(b);
+    write(sum, inputs[0], inputs[1]);
+    write(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
     return;
   }
+  const Carries<Vector> a(sum, inputs[0], inputs[1]);
+  const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
   const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
   const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
   // All entries are within a short distance of two places.
   constexpr int kReach = 496, kHalf = T::kZeroRow / 2 * kRow;
-  uint8_t* low = table + kReach;
-  uint8_t* high = table + kHalf + kReach;
-  __asm__("" : "+r"(low), "+r"(high));
+  uint8_t* const low = Hidden(table + kReach);
+  uint8_t* const high = Hidden(table + kHalf + kReach);
   const auto entry = [&](int row) {
     return reinterpret_cast<uint32_t*>((row < T::kZeroRow / 2 ? low : high - kHalf) + row * kRow -
                                        kReach);
@@ -244,39 +261,43 @@ BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const u
 }
 
 // Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride];
-// channels from `count` on are not there.
+// channels from `count` on are not there. The row of zeros is left out unless asked for.
 template <int kInputs>
-BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
-                               int32_t count) {
+BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
+                             int32_t count, bool zero_row) {
   // Lane l of vector i is row 8 * l + i.
-  Vector bytes[8];
   const Vector eights = vidupq_n_u32(0, 8);
   const Vector offsets = eights * static_cast<uint32_t>(row_stride);
-  if (count == kWordBits) {
-    for (int i = 0; i < 8; ++i, rows += row_stride)
-      bytes[i] = vldrwq_gather_shifted_offset_u32(rows, offsets);
-  } else {
-#pragma GCC unroll 1
-    for (int i = 0; i < 8; ++i, rows += row_stride) {
-      const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
-      bytes[i] = vldrwq_gather_shifted_offset_z_u32(rows, offsets, is_there);
-    }
-  }
-  TransposeBytes(bytes);
-  // Column 1 + 4 * j + k is input k of node j of two full adders. Byte b of lane l of vector i is
-  // byte l of column 8 * b + i.
+  // Column 1 + 4 * j + k is input k of node j of two full adders. Byte b of lane l of vector i
+  // becomes byte l of column 8 * b + i.
   constexpr int kStride = 12;  // words from input to input
   uint32_t columns[4 + 4 * kStride];
   uint32_t* const inputs = columns + 4;
   static const uint8_t kPlaces[16] = {0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27};
   const uint8x16_t places = vldrbq_u8(kPlaces);
-  inputs[3 * kStride + 7] = 0;
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
+  const auto store = [&](int i, Vector bytes) {
     // Column 0 comes to lie before the inputs 3, and would be input 3 of a node before.
     uint32_t* to = i == 0 ? inputs + 3 * kStride - 1 : inputs + (i - 1) % 4 * kStride + (i - 1) / 4;
-    vstrbq_scatter_offset_u8(reinterpret_cast<uint8_t*>(to), places,
-                             vreinterpretq_u8_u32(bytes[i]));
+    vstrbq_scatter_offset_u8(reinterpret_cast<uint8_t*>(to), places, vreinterpretq_u8_u32(bytes));
+  };
+  if (count == kWordBits) {
+    TransposeBytes(
+        [&](int i) { return vldrwq_gather_shifted_offset_u32(rows + i * row_stride, offsets); },
+        store);
+  } else {
+    TransposeBytes(
+        [&](int i) {
+          const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
+          return vldrwq_gather_shifted_offset_z_u32(rows + i * row_stride, offsets, is_there);
+        },
+        store);
+  }
+  inputs[3 * kStride + 7] = 0;
+  if (zero_row) {
+    for (int i = 0; i < kRow; i += helium::kVectorBytes) {
+      vst1q_u32(reinterpret_cast<uint32_t*>(table + Tables<kInputs>::kZeroRow * kRow + i),
+                vdupq_n_u32(0));
+    }
   }
   uint32_t sum = inputs[3 * kStride - 1];
   for (int group = 0; group < 2; ++group) {
@@ -297,11 +318,6 @@ BCNET_NOINLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row
       sum ^= last_sum;
       continue;
     }
-    const Vector zero = vdupq_n_u32(0);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-      vst1q_u32(reinterpret_cast<uint32_t*>(table + Tables<kInputs>::kZeroRow * kRow) + 4 * i,
-                zero);
     const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
     BuildLastNode(Tables<kInputs>{}, table, last_sum, last);
   }
@@ -325,7 +341,7 @@ BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j, index += kLanes) {
       constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
-      Vector entries = (all[j] & choices) + (0x01010101u * T::Slot(j) + kSteps);
+      Vector entries = vaddq_n_u32(all[j] & choices, 0x01010101u * T::Slot(j) + kSteps);
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k) {
         vstrbq_u32(index + 4 * k * kLanes, entries);
@@ -337,13 +353,13 @@ BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
     uint16_t* to = reinterpret_cast<uint16_t*>(index);
     const Vector choices = vdupq_n_u32(31 * kRow);
     vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
-    vstrhq_u32(to + 4, (vshlq_n_u32(p, 2) & choices) | vdupq_n_u32(4));
-    vstrhq_u32(to + 8, (vshrq_n_u32(p, 2) & choices) | vdupq_n_u32(8));
-    vstrhq_u32(to + 12, (vshrq_n_u32(p, 6) & choices) | vdupq_n_u32(12));
-    vstrhq_u32(to + 16, (vshrq_n_u32(p, 10) & choices) | vdupq_n_u32(16));
-    vstrhq_u32(to + 20, (vshrq_n_u32(p, 14) & choices) | vdupq_n_u32(20));
-    vstrhq_u32(to + 24, (vshrq_n_u32(p, 18) & choices) | vdupq_n_u32(24));
-    vstrhq_u32(to + 28, vshrq_n_u32(p, 28) * uint32_t{T::kLastEntry} + uint32_t{T::kLastPlace});
+    vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & choices, 4));
+    vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & choices, 8));
+    vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & choices, 12));
+    vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & choices, 16));
+    vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & choices, 20));
+    vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & choices, 24));
+    vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
   }
 }
 
@@ -379,7 +395,8 @@ struct Low {
 // In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
 // SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). PAIR_5 and
 // PAIR_3 look a pair up, from a node of two full adders or from two nodes, and LAST_PAIR_5 and
-// LAST_PAIR_3 the last one. QUARTER adds two pairs to the digit of weight 2, in q0.
+// LAST_PAIR_3 the last one; NEXT_5 and NEXT_3 go to the next block. QUARTER adds two pairs to the
+// digit of weight 2, in q0. `at` and `to` are the places of a block's index and pair.
 // clang-format off
 #define FIRST(z, x1, p1) \
   "veor " #x1 ", " #x1 ", " #z "\n" \
@@ -391,11 +408,11 @@ struct Low {
   "vbic " #x2 ", " #x2 ", " #p2 "\n" \
   "veor " #x1 ", " #x1 ", " #x2 "\n" \
   "veor " #z ", " #z ", " #p2 "\n"
-#define PAIR_5(number, x, p) \
-  "vldrh.u32 q7, [%[index], #%c[at] + 8 * (" #number ")]\n" \
+#define PAIR_5(at, number, x, p) \
+  "vldrh.u32 q7, [%[index], #" #at " + 8 * (" #number ")]\n" \
   "vldrw.u32 " #x ", [%[table], q7]\n" \
   "vldrw.u32 " #p ", [%[half], q7]\n"
-#define PAIR_3(number, x, p) \
+#define PAIR_3(at, number, x, p) \
   "vldrb.u32 q7, [%[index], #8 * (" #number ")]\n" \
   "vldrw.u32 " #x ", [%[table], q7, uxtw #2]\n" \
   "vldrb.u32 q7, [%[index], #8 * (" #number ") + 4]\n" \
@@ -407,14 +424,14 @@ struct Low {
   "veor q5, q5, q6\n" \
   "vstrw.32 q5, [%[low]]\n" \
   "vbic q6, q6, q5\n"
-#define LAST_PAIR_5 \
-  "vldrh.u32 q7, [%[index], #%c[at] + 8 * 7]\n" \
+#define LAST_PAIR_5(at) \
+  "vldrh.u32 q7, [%[index], #" #at " + 8 * 7]\n" \
   "vldrw.u32 q6, [%[open], q7]\n" \
   LEFT_OVER \
   "vldrw.u32 q5, [%[half], q7]\n" \
   "veor q6, q6, q5\n" \
   "vldrw.u32 q5, [%[table], q7]\n"
-#define LAST_PAIR_3 \
+#define LAST_PAIR_3(at) \
   "vldrb.u32 q7, [%[index], #4 * 15]\n" \
   "vldrw.u32 q6, [%[open], q7, uxtw #2]\n" \
   LEFT_OVER \
@@ -423,23 +440,29 @@ struct Low {
   "veor q6, q6, q5\n" \
   "vldrw.u32 q5, [%[table], q7, uxtw #2]\n" \
   "veor q6, q6, q5\n"
-#define PAIR_OF_MEMORY(number, x, p) \
+#define NEXT_5 \
+  "add %[table], #%c[bytes]\n" \
+  "add %[half], #%c[bytes]\n" \
+  "add %[open], #%c[bytes]\n"
+#define NEXT_3 \
+  "add %[table], #%c[bytes]\n" \
+  "add %[open], #%c[bytes]\n" \
+  "add %[index], #64\n"
+#define PAIR_OF_MEMORY(at, number, x, p) \
   "vldrw.u32 " #x ", [%[pairs], #32 * (" #number ")]\n" \
   "vldrw.u32 " #p ", [%[pairs], #32 * (" #number ") + 16]\n"
-#define QUARTER(PAIR, number, x1, p1, x2, p2) \
-  PAIR(number, x1, p1) FIRST(q0, x1, p1) PAIR(number + 1, x2, p2) SECOND(q0, x1, x2, p2)
-#define BLOCK(PAIR, LAST_PAIR) \
-  "vldrw.u32 q0, [%[low], #16]\n" \
-  QUARTER(PAIR, 0, q1, q2, q3, q4) \
-  QUARTER(PAIR, 2, q3, q4, q5, q6) \
+#define QUARTER(PAIR, at, number, x1, p1, x2, p2) \
+  PAIR(at, number, x1, p1) FIRST(q0, x1, p1) PAIR(at, number + 1, x2, p2) SECOND(q0, x1, x2, p2)
+#define BLOCK(PAIR, LAST_PAIR, NEXT, at, to) \
+  QUARTER(PAIR, at, 0, q1, q2, q3, q4) \
+  QUARTER(PAIR, at, 2, q3, q4, q5, q6) \
   "vldrw.u32 q5, [%[low], #32]\n" \
   FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
   "vstrw.32 q5, [%[low], #32]\n" \
   "vstrw.32 q1, [%[low], #64]\n" \
   "vstrw.32 q2, [%[low], #80]\n" \
-  QUARTER(PAIR, 4, q1, q2, q3, q4) \
-  PAIR(6, q3, q4) FIRST(q0, q3, q4) LAST_PAIR SECOND(q0, q3, q5, q6) \
-  "vstrw.32 q0, [%[low], #16]\n" \
+  QUARTER(PAIR, at, 4, q1, q2, q3, q4) \
+  PAIR(at, 6, q3, q4) FIRST(q0, q3, q4) LAST_PAIR(at) SECOND(q0, q3, q5, q6) NEXT \
   "vldrw.u32 q5, [%[low], #32]\n" \
   FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
   "vstrw.32 q5, [%[low], #32]\n" \
@@ -448,63 +471,87 @@ struct Low {
   "vldrw.u32 q4, [%[low], #80]\n" \
   FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2) \
   "vstrw.32 q5, [%[low], #48]\n" \
-  "vstrw.32 q4, [%[pairs], #%c[pair]]\n" \
-  "vstrw.32 q3, [%[pairs], #%c[pair] + 16]\n"
+  "vstrw.32 q4, [%[pairs], #" #to "]\n" \
+  "vstrw.32 q3, [%[pairs], #" #to " + 16]\n"
+#define ONE_BLOCK(PAIR, LAST_PAIR, NEXT) \
+  "vldrw.u32 q0, [%[low], #16]\n" \
+  BLOCK(PAIR, LAST_PAIR, NEXT, 0, 0) \
+  "vstrw.32 q0, [%[low], #16]\n"
+#define THREE_BLOCKS(PAIR, LAST_PAIR, NEXT) \
+  "vldrw.u32 q0, [%[low], #16]\n" \
+  BLOCK(PAIR, LAST_PAIR, NEXT, 0, 0) \
+  BLOCK(PAIR, LAST_PAIR, NEXT, 64, 32) \
+  BLOCK(PAIR, LAST_PAIR, NEXT, 128, 64) \
+  "vstrw.32 q0, [%[low], #16]\n"
 #define VECTORS "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"
+#define ADD_BLOCKS_5(BLOCKS) \
+  __asm__ volatile( \
+      BLOCKS(PAIR_5, LAST_PAIR_5, NEXT_5) \
+      : [table] "+r"(table), [half] "+r"(half), [open] "+r"(open) \
+      : [low] "r"(low), [index] "l"(index), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
+      : VECTORS, "memory")
+#define ADD_BLOCKS_3(BLOCKS) \
+  __asm__ volatile( \
+      BLOCKS(PAIR_3, LAST_PAIR_3, NEXT_3) \
+      : [table] "+r"(table), [open] "+r"(open), [index] "+l"(index) \
+      : [low] "r"(low), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
+      : VECTORS, "memory")
 // clang-format on
 
-// Adds a block, the `kBlock`-th of those at `index`, `table` and `pairs`, to the lowest digits; its
-// pair has carries of weight 16.
-template <int kInputs, int kBlock>
-BCNET_INLINE void AddBlock(Low* low, const uint8_t* index, const uint8_t* table, Pair* pairs) {
-  table += kBlock * Tables<kInputs>::kBytes;
+// Adds kBlocks blocks, 1 or 3, to the lowest digits; each leaves a pair of carries of weight 16.
+// Returns the table of the next block.
+template <int kInputs, int kBlocks>
+BCNET_INLINE const uint8_t* AddBlocks(Low* low, const uint8_t* index, const uint8_t* table,
+                                      Pair* pairs) {
+  using T = Tables<kInputs>;
+  static_assert(helium::kIndexBytes == 64 && sizeof(Pair) == 32, "the places above");
+  const uint8_t* open = table + T::kOpen;
   if constexpr (kInputs == 5) {
-    __asm__ volatile(
-        BLOCK(PAIR_5, LAST_PAIR_5)
-        :
-        : [low] "r"(low), [index] "r"(index), [at] "n"(kBlock * helium::kIndexBytes),
-          [table] "r"(table), [half] "r"(table + kHalfRow), [open] "r"(table + Tables<5>::kOpen),
-          [pairs] "r"(pairs), [pair] "n"(kBlock * sizeof(Pair))
-        : VECTORS, "memory");
+    const uint8_t* half = table + kHalfRow;
+    if constexpr (kBlocks == 3) {
+      ADD_BLOCKS_5(THREE_BLOCKS);
+    } else {
+      ADD_BLOCKS_5(ONE_BLOCK);
+    }
   } else {
-    __asm__ volatile(BLOCK(PAIR_3, LAST_PAIR_3)
-                     :
-                     : [low] "r"(low), [index] "r"(index + kBlock * helium::kIndexBytes),
-                       [table] "r"(table), [open] "r"(table + Tables<3>::kOpen), [pairs] "r"(pairs),
-                       [pair] "n"(kBlock * sizeof(Pair))
-                     : VECTORS, "memory");
+    if constexpr (kBlocks == 3) {
+      ADD_BLOCKS_3(THREE_BLOCKS);
+    } else {
+      ADD_BLOCKS_3(ONE_BLOCK);
+    }
   }
+  return table;
 }
 
-// Adds eight pairs to digits of their weight and the next two; the sum is `result`, eight times the
+// Adds eight pairs to digits of their weight and the next two; the sum has eight times the
 // weight.
 BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
-  Pair result;
+  Vector room;
+  register Vector x __asm__("q2");
+  register Vector p __asm__("q0");
   // clang-format off
   __asm__ volatile(
       "vldrw.u32 q0, [%[digits]]\n"
-      QUARTER(PAIR_OF_MEMORY, 0, q1, q2, q3, q4)
-      QUARTER(PAIR_OF_MEMORY, 2, q3, q4, q5, q6)
+      QUARTER(PAIR_OF_MEMORY, 0, 0, q1, q2, q3, q4)
+      QUARTER(PAIR_OF_MEMORY, 0, 2, q3, q4, q5, q6)
       "vldrw.u32 q5, [%[digits], #16]\n"
       FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
       "vstrw.32 q5, [%[digits], #16]\n"
-      "vstrw.32 q1, [%[result]]\n"
-      QUARTER(PAIR_OF_MEMORY, 4, q1, q3, q4, q5)
-      QUARTER(PAIR_OF_MEMORY, 6, q4, q5, q6, q7)
+      "vstrw.32 q1, [%[room]]\n"
+      QUARTER(PAIR_OF_MEMORY, 0, 4, q1, q3, q4, q5)
+      QUARTER(PAIR_OF_MEMORY, 0, 6, q4, q5, q6, q7)
       "vstrw.32 q0, [%[digits]]\n"
       "vldrw.u32 q6, [%[digits], #16]\n"
       FIRST(q6, q3, q1) SECOND(q6, q3, q5, q4)
       "vstrw.32 q6, [%[digits], #16]\n"
       "vldrw.u32 q6, [%[digits], #32]\n"
-      "vldrw.u32 q0, [%[result]]\n"
+      "vldrw.u32 q0, [%[room]]\n"
       FIRST(q6, q0, q2) SECOND(q6, q0, q1, q3)
       "vstrw.32 q6, [%[digits], #32]\n"
-      "vstrw.32 q2, [%[result]]\n"
-      "vstrw.32 q0, [%[result], #16]\n"
-      : : [pairs] "r"(pairs), [digits] "r"(digits), [result] "r"(&result)
-      : VECTORS, "memory");
+      : "=w"(x), "=w"(p) : [pairs] "r"(pairs), [digits] "r"(digits), [room] "r"(&room)
+      : "q1", "q3", "q4", "q5", "q6", "q7", "memory");
   // clang-format on
-  return {result.x, result.p};
+  return {x, p};
 }
 
 // Adds a carry of the weight of `digits` to those up to kDigits.
@@ -523,14 +570,34 @@ BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* sta
   Vector digits[kDigits + 1];
 #pragma GCC unroll 16
   for (int i = kBlockDigits; i <= kDigits; ++i) digits[i] = start[i];
-  for (; count >= 8; count -= 8, pairs += 8) {
+  for (; count >= 16; count -= 16, pairs += 16) {
+    const Pair first = AddEight(pairs, digits + kBlockDigits);
+    const Pair second = AddEight(pairs + 8, digits + kBlockDigits);
+    const Pair pair = AddPairs(&digits[kEights], first, second);
+    AddCarry<kEights + 2, kDigits>(AddPair(&digits[kEights + 1], pair), digits);
+  }
+  if (count >= 8) {
     const Pair pair = AddEight(pairs, digits + kBlockDigits);
     AddCarry<kEights + 1, kDigits>(AddPair(&digits[kEights], pair), digits);
+    count -= 8;
+    pairs += 8;
   }
-  for (; count >= 2; count -= 2, pairs += 2) {
+  if (count >= 4) {
+    const auto two = [&](const Pair* from) {
+      return AddPairs(&digits[kBlockDigits], {from[0].x, from[0].p}, {from[1].x, from[1].p});
+    };
+    const Pair first = two(pairs);
+    const Pair pair = AddPairs(&digits[kBlockDigits + 1], first, two(pairs + 2));
+    AddCarry<kBlockDigits + 3, kDigits>(AddPair(&digits[kBlockDigits + 2], pair), digits);
+    count -= 4;
+    pairs += 4;
+  }
+  if (count >= 2) {
     const Pair pair =
         AddPairs(&digits[kBlockDigits], {pairs[0].x, pairs[0].p}, {pairs[1].x, pairs[1].p});
     AddCarry<kBlockDigits + 2, kDigits>(AddPair(&digits[kBlockDigits + 1], pair), digits);
+    count -= 2;
+    pairs += 2;
   }
   if (count != 0) {
     AddCarry<kBlockDigits + 1, kDigits>(AddPair(&digits[kBlockDigits], {pairs->x, pairs->p}),
@@ -550,10 +617,16 @@ BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* sta
 #undef LEFT_OVER
 #undef LAST_PAIR_5
 #undef LAST_PAIR_3
+#undef NEXT_5
+#undef NEXT_3
 #undef PAIR_OF_MEMORY
 #undef QUARTER
 #undef BLOCK
+#undef ONE_BLOCK
+#undef THREE_BLOCKS
 #undef VECTORS
+#undef ADD_BLOCKS_5
+#undef ADD_BLOCKS_3
 
 // A convolution under way; as in bconv2d_sliced.cc.
 struct Job {
@@ -598,8 +671,7 @@ int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > 
 
 // The counters' start: for a bitpacked output 2^digits less threshold and 1, otherwise 0.
 BCNET_NOINLINE void PrepareStart(Job* job) {
-  std::memset(job->start, 0, sizeof(job->start));
-  if (job->sink->kind != Bconv2dSink::kBitpacked) return;
+  if (job->sink->kind != Bconv2dSink::kBitpacked) return;  // Job began with zeros
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
   const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
   const int32x4_t end = vdupq_n_s32((1 << job->digits) - 1);
@@ -634,10 +706,11 @@ BCNET_NOINLINE void Build(const Job& job) {
   const int32_t words = job.params->words_in_group;
   const int32_t row_size = job.taps * words;
   const uint32_t* rows = job.filter + int64_t{job.word} * kWordBits * row_size + job.first_word;
+  const bool zero_row = job.params->zero_padding;
   uint8_t* table = job.tables;
   for (int32_t word = 0; word < job.words; ++word) {
     for (int32_t tap = 0; tap < job.taps; ++tap, table += Tables<kInputs>::kBytes)
-      BuildBlock<kInputs>(table, rows + tap * words + word, row_size, job.count);
+      BuildBlock<kInputs>(table, rows + tap * words + word, row_size, job.count, zero_row);
   }
 }
 
@@ -660,16 +733,17 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
                                 vcmpcsq_n_u32(y, static_cast<uint32_t>(params.height.input)));
   const Vector places = (y * static_cast<uint32_t>(params.width.input) + first_x) *
                         static_cast<uint32_t>(params.words_in);
-  const uint32_t* words = image + job.first_word - job.index_word;
-  for (int32_t word = 0; word < job.index_words; ++word) {
-    const uint32_t* there = words + word;
+  const uint32_t* line = image + job.first_word - job.index_word;
+  const int32_t columns = job.columns, pixel_step = step * params.words_in;
+  const bool zero_padding = params.zero_padding;
+  for (int32_t word = job.index_words; word > 0; --word, ++line) {
+    const uint32_t* there = line;
     Vector x = first_x;
-    for (int32_t i = 0; i < job.columns; ++i, index += helium::kIndexBytes) {
+    for (int32_t i = columns; i > 0; --i, index += helium::kIndexBytes, there += pixel_step) {
       const mve_pred16_t inside = vcmphiq_u32(end, x);
       MakeIndex<kInputs>(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
-      if (params.zero_padding) LeaveOut<kInputs>(inside, index);
-      x = x + static_cast<uint32_t>(step);
-      there += step * params.words_in;
+      if (zero_padding) LeaveOut<kInputs>(inside, index);
+      x = vaddq_n_u32(x, static_cast<uint32_t>(step));
     }
   }
 }
@@ -785,29 +859,21 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vec
 
 // Adds the blocks of the part to a position's counters. Its taps lie side by side in `rows`.
 template <int kInputs, int kSide>
-BCNET_INLINE void AddBlocks(const Job& job, Low* low, const uint8_t* const* rows) {
+BCNET_INLINE void AddTaps(const Job& job, Low* low, const uint8_t* const* rows) {
   const uint8_t* table = job.tables;
-  Pair* pair = job.pairs;
+  Pair* pairs = job.pairs;
   int32_t next_word = 0;
   for (int32_t word = job.words; word > 0; --word) {
 #pragma GCC unroll 1
-    for (int r = 0; r < kSide; ++r) {
-      const uint8_t* index = rows[r] + next_word;
-      AddBlock<kInputs, 0>(low, index, table, pair);
-      if constexpr (kSide == 3) {
-        AddBlock<kInputs, 1>(low, index, table, pair);
-        AddBlock<kInputs, 2>(low, index, table, pair);
-      }
-      table += kSide * Tables<kInputs>::kBytes;
-      pair += kSide;
-    }
+    for (int r = 0; r < kSide; ++r, pairs += kSide)
+      table = AddBlocks<kInputs, kSide>(low, rows[r] + next_word, table, pairs);
     next_word += job.columns * helium::kIndexBytes;
   }
 }
 
 // The same for taps anywhere; `column` is the first tap's.
 template <int kInputs>
-BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t column) {
+BCNET_INLINE void AddTapsAnywhere(const Job& job, Low* low, int32_t top, int32_t column) {
   const Bconv2dParams& params = *job.params;
   const uint8_t* table = job.tables;
   Pair* pair = job.pairs;
@@ -818,8 +884,8 @@ BCNET_INLINE void AddBlocksOfAny(const Job& job, Low* low, int32_t top, int32_t 
       const uint8_t* index = job.index + (slot * job.index_words * job.columns +
                                           (job.index_word + word) * job.columns + column) *
                                              helium::kIndexBytes;
-      for (int32_t c = params.width.filter; c > 0; --c, table += Tables<kInputs>::kBytes) {
-        AddBlock<kInputs, 0>(low, index, table, pair++);
+      for (int32_t c = params.width.filter; c > 0; --c) {
+        table = AddBlocks<kInputs, 1>(low, index, table, pair++);
         index += params.width.dilation * helium::kIndexBytes;
       }
       slot += params.height.dilation;
@@ -850,6 +916,7 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
     rows[r] =
         job.index + (slot * job.index_words + job.index_word) * job.columns * helium::kIndexBytes;
   }
+  Low room;
   for (int32_t x = 0; x < job.width; ++x, ++pixel, output += sink.pixel_size) {
     Vector shifted[kMaxDigits + 1];
     Vector outside = vdupq_n_u32(0);
@@ -864,15 +931,15 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
         start = shifted;
       }
     }
-    Low low;
-    low.left_over = start[0];
-    low.twos = start[1];
-    low.fours = start[2];
-    low.eights = start[3];
+    Low* const low = Hidden(&room);
+    low->left_over = start[0];
+    low->twos = start[1];
+    low->fours = start[2];
+    low->eights = start[3];
     if constexpr (kSide == 0) {
-      AddBlocksOfAny<kInputs>(job, &low, top, x * job.geometry.x_step);
+      AddTapsAnywhere<kInputs>(job, low, top, x * job.geometry.x_step);
     } else {
-      AddBlocks<kInputs, kSide>(job, &low, rows);
+      AddTaps<kInputs, kSide>(job, low, rows);
       for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step * helium::kIndexBytes;
     }
     const mve_pred16_t is_there = vcmphiq_n_u32(end, static_cast<uint32_t>(job.first_x + x));
@@ -880,7 +947,7 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
       vstrwq_scatter_shifted_offset_p_u32(output, places,
                                           job.finish(job.pairs, count, start, nullptr), is_there);
     } else {
-      End(job, count, low, start, kept, outside, pixel, is_there);
+      End(job, count, *low, start, kept, outside, pixel, is_there);
     }
     kept += job.kept_size;
   }
