@@ -20,6 +20,7 @@ usage: bcnet COMMAND [flags]
   convert    turn a saved pair into a .tflite file
   run        run a .tflite file on images
   export     turn a .tflite file into the source of a firmware: C, CMake, Arduino, Zephyr or PlatformIO
+  profile    instructions of every operator, flash and RAM of a .tflite file on a core or a board
 
 bcnet COMMAND --help lists the flags of a command.
 """
@@ -290,6 +291,49 @@ def _export(values, arguments):
     print(f"{folder}: {folder / 'README.md'} says how to build it")
 
 
+def _define_profile_flags(values):
+    from bcnet_keras.boards import BOARDS
+    from bcnet_keras.cost import CORES
+    from bcnet_keras.cost_bconv2d import SCRATCH_BUDGET
+
+    flags.DEFINE_enum(
+        "core", None, list(CORES), "Core. By default that of the board, or cortex-m4.", flag_values=values
+    )
+    flags.DEFINE_string("board", None, f"Board: {', '.join(BOARDS)}.", flag_values=values)
+    flags.DEFINE_float(
+        "escalation_rate",
+        None,
+        "Part of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run tells it. By default "
+        "1, the most that the pair can cost.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "scratch_budget",
+        SCRATCH_BUDGET,
+        "Bytes of the arena that a binary convolution may use to need fewer instructions, as the application sets it.",
+        flag_values=values,
+        lower_bound=0,
+    )
+    flags.DEFINE_string("json", None, "Where to write the profile as JSON.", flag_values=values)
+    flags.DEFINE_string("html", None, "Where to write the profile as a page with pictures.", flag_values=values)
+
+
+def _profile(values, arguments):
+    (source,) = _expect(arguments, 1, "a .tflite file")
+    from bcnet_keras.files import write_atomic
+    from bcnet_keras.profile import Profile
+    from bcnet_keras.report import profile_page
+
+    profile = Profile.of(source, values.core, values.board, values.escalation_rate, values.scratch_budget)
+    print(profile.text())
+    for path, content in ((values.json, profile.json), (values.html, lambda: profile_page(profile))):
+        if path is not None:
+            write_atomic(path, content())
+            print(f"{path}: written")
+    if profile.shortage():
+        raise ValueError(profile.shortage())
+
+
 def _array(path, what):
     try:
         array = np.load(path, allow_pickle=False)
@@ -327,6 +371,7 @@ COMMANDS = {
     "export": Command(
         _define_export_flags, _export, "bcnet export FILE.tflite --format=FORMAT --output=FOLDER [flags]"
     ),
+    "profile": Command(_define_profile_flags, _profile, "bcnet profile FILE.tflite (--core=C | --board=B) [flags]"),
 }
 
 

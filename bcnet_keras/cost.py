@@ -30,7 +30,7 @@ import numpy as np
 
 from bcnet_keras import cost_bconv2d
 from bcnet_keras.convert import flatbuffer
-from bcnet_keras.convert.flatbuffer import op_name, shape, type_name
+from bcnet_keras.convert.flatbuffer import custom_options, op_name, shape, type_name
 
 # Core -> column of the table. Cortex-M33 takes Cortex-M4's: its counts of CMSIS-NN's functions lie within 3 % of them.
 _COLUMNS = {
@@ -124,13 +124,17 @@ _REDUCTIONS = {"REDUCE_MAX", "REDUCE_MIN", "SUM", "MEAN"}
 
 @dataclass(frozen=True)
 class OpCost:
-    """One operator: its subgraph, its name, the row of the table, multiply-accumulates, instructions by core."""
+    """One operator: its subgraph, when it runs ("always", "accepted", "escalated" or "never"), its name, the row of the
+    table, multiply-accumulates, instructions by core; bytes of its constants and of its other inputs and outputs."""
 
     subgraph: str
+    path: str
     name: str
     kind: str
     macs: int
     instructions: dict
+    weights_bytes: int
+    activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,11 @@ class Cost:
         }
 
 
-def cost(source):
+def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     """The `Cost` of a flatbuffer, given as bytes or as a path.
+
+    Arguments:
+      scratch_budget: bytes of scratch memory that a binary convolution may use, as the application sets it.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -171,17 +178,21 @@ def cost(source):
     """
     data = flatbuffer.load(source)
     model = flatbuffer.read(data)
-    ops = tuple(_op_cost(model, graph, operator) for graph in model.subgraphs for operator in graph.operators)
-    names = [flatbuffer.text(graph.name) or str(number) for number, graph in enumerate(model.subgraphs)]
-    branches = [o.builtinOptions for o in model.subgraphs[0].operators if op_name(model, o) == "IF"]
-    if not branches:
-        return Cost(_sum(ops), len(data), ops, None, None)
-    main, escalate, accept = (
-        [op for op in ops if op.subgraph == names[index]]
-        for index in (0, branches[0].thenSubgraphIndex, branches[0].elseSubgraphIndex)
+    paths = {0: "always"}
+    for operator in model.subgraphs[0].operators:
+        if isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT):
+            paths[operator.builtinOptions.thenSubgraphIndex] = "escalated"
+            paths[operator.builtinOptions.elseSubgraphIndex] = "accepted"
+            break
+    ops = tuple(
+        _op_cost(model, number, paths.get(number, "never"), operator, scratch_budget)
+        for number, graph in enumerate(model.subgraphs)
+        for operator in graph.operators
     )
-    escalated = _sum(main + escalate)
-    return Cost(escalated, len(data), ops, _sum(main + accept), escalated)
+    escalated, accepted = (_sum(op for op in ops if op.path in ("always", path)) for path in ("escalated", "accepted"))
+    if len(paths) == 1:
+        return Cost(escalated, len(data), ops, None, None)
+    return Cost(escalated, len(data), ops, accepted, escalated)
 
 
 def pair_cost(pair, core="cortex-m4", parts=None):
@@ -199,31 +210,44 @@ def pair_cost(pair, core="cortex-m4", parts=None):
 
 
 def _sum(ops):
+    ops = tuple(ops)
     return {core: sum(op.instructions[core] for op in ops) for core in CORES}
 
 
-def _op_cost(model, graph, operator):
-    name = op_name(model, operator)
+def _op_cost(model, number, path, operator, scratch_budget):
+    graph, name = model.subgraphs[number], op_name(model, operator)
     inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
     outputs = [graph.tensors[index] for index in operator.outputs]
-    kinds = _counts(name, operator, inputs, outputs)
+    subgraph = flatbuffer.text(graph.name) or str(number)
+    try:
+        kinds = _counts(name, operator, inputs, outputs)
+        macs = _macs(name, inputs, outputs)
+        layer = cost_bconv2d.layer_of(operator, inputs, outputs) if name == "LceBconv2d" else None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise ValueError(
+            f"the operator {name} of subgraph {subgraph!r} lacks inputs, dimensions or options; convert the model again"
+        ) from None
+    if kinds is None:
+        kind = " on float32" if "float32" in map(type_name, (inputs[0], outputs[0])) else ""
+        raise ValueError(f"there are no figures for the operator {name}{kind} in bcnet_keras.cost; add them there")
     instructions = {
         core: sum(
             _TABLE[kind][what][column] * count for kind, counts in kinds.items() for what, count in counts.items()
         )
         for core, column in _COLUMNS.items()
     }
-    if name == "LceBconv2d":
-        layer, output = _binary_convolution(operator, inputs, outputs)
+    if layer is not None:
         for core in CORES:
-            instructions[core] += cost_bconv2d.instructions(layer, output, core)
-    macs = _macs(name, inputs, outputs)
-    index = next(number for number, other in enumerate(model.subgraphs) if other is graph)
-    return OpCost(flatbuffer.text(graph.name) or str(index), name, next(iter(kinds)), macs, instructions)
+            instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
+    weights, activations = (
+        sum(_bytes(tensor) for tensor in (*inputs, *outputs) if flatbuffer.is_constant(model, tensor) == constant)
+        for constant in (True, False)
+    )
+    return OpCost(subgraph, path, name, next(iter(kinds)), macs, instructions, weights, activations)
 
 
 def _counts(name, operator, inputs, outputs):
-    """{row of the table: {what: how many}} of one operator."""
+    """{row of the table: {what: how many}} of one operator, the table's row of its kind first; None without a row."""
     read, written = _size(inputs[0]), _size(outputs[0])
     is_float = type_name(inputs[0]) == "float32" or type_name(outputs[0]) == "float32"
     call = {"call": {"call": 1}}
@@ -245,9 +269,7 @@ def _counts(name, operator, inputs, outputs):
         counts = {"mac": units * size, "vector": units * math.ceil(size / 16), "output": units, "call": 1}
         return {name: {what: rows * count for what, count in counts.items()}} | call
     if name == "LceBMaxPool2d":
-        from flatbuffers import flexbuffers
-
-        options = flexbuffers.Loads(np.asarray(operator.customOptions, np.uint8).tobytes())
+        options = custom_options(operator)
         window = options["filter_height"] * options["filter_width"]
         return {name: {"window word": written * window, "output word": written}} | call
     if name == "BcnetThermometer":
@@ -269,8 +291,7 @@ def _counts(name, operator, inputs, outputs):
     if name in ("PAD", "PADV2"):
         return {"PAD": {"byte": _bytes(outputs[0])}} | call
     if name not in _TABLE or (is_float and name not in _ANY_TYPE):
-        kind = "on float32 " if is_float else ""
-        raise ValueError(f"there are no figures for the operator {name} {kind}in bcnet_keras.cost; add them there")
+        return None
     counts = {"input": read, "output": written, "call": 1}
     return {name: {what: counts[what] for what in _TABLE[name]}} | call
 
@@ -293,19 +314,6 @@ def _convolution(name, operator, inputs, outputs):
     if (height, width, options.strideH, options.strideW) == (1, 1, 1, 1):
         return {"CONV_2D 1x1": counts}
     return {name: counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels}}
-
-
-def _binary_convolution(operator, inputs, outputs):
-    """(shape, type of the output) as `cost_bconv2d` takes them."""
-    from flatbuffers import flexbuffers
-
-    options = flexbuffers.Loads(np.asarray(operator.customOptions, np.uint8).tobytes())
-    # Filters are [channels, height, width, words]; input and bitpacked output count in words of 32 channels.
-    filters, *kernel, depth = shape(inputs[1])
-    words = shape(inputs[0])[-1]
-    output = tuple(shape(outputs[0])[1:3])
-    layer = cost_bconv2d.Shape(words, filters, tuple(kernel), output, options["stride_width"], words // depth)
-    return layer, type_name(outputs[0]).replace("int32", "bitpacked")
 
 
 def _thermometer(inputs):
@@ -333,4 +341,4 @@ def _size(tensor):
 
 
 def _bytes(tensor):
-    return _size(tensor) * {"float32": 4, "int32": 4}.get(type_name(tensor), 1)
+    return _size(tensor) * {"float32": 4, "int32": 4, "int64": 8, "int16": 2}.get(type_name(tensor), 1)

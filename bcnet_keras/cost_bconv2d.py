@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.convert import flatbuffer
+
 SCRATCH_BUDGET = 48 * 1024  # bytes, that of the operator unless the application sets another
 
 
@@ -39,6 +41,17 @@ class Shape:
     groups: int = 1
 
 
+def layer_of(operator, inputs, outputs):
+    """(`Shape`, type of the output) of an operator of a flatbuffer with these tensors."""
+    options = flatbuffer.custom_options(operator)
+    # Filters are [channels, height, width, words]; input and bitpacked output count in words of 32 channels.
+    filters, *kernel, depth = flatbuffer.shape(inputs[1])
+    words = flatbuffer.shape(inputs[0])[-1]
+    size = flatbuffer.shape(outputs[0])[1:3]
+    layer = Shape(words, filters, tuple(kernel), size, options["stride_width"], words // depth)
+    return layer, flatbuffer.type_name(outputs[0]).replace("int32", "bitpacked")
+
+
 def ways(shape, output, budget=SCRATCH_BUDGET):
     """What the kernels that can compute a layer within a scratch budget do.
 
@@ -65,7 +78,7 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         "call": 1,
     }
     yield "carry-save", "carry-save", counts | written
-    for kernel, parts, kept, columns_read, strips in _layouts(shape, words, passes, budget):
+    for kernel, parts, kept, columns_read, strips, _ in _layouts(shape, words, passes, budget):
         rows_read = min((rows - 1) * shape.stride + shape.kernel[0], rows * shape.kernel[0])
         counts = {
             "block": passes * pixels * blocks,
@@ -88,7 +101,7 @@ def _layouts(shape, words, passes, budget):
     """The ways of a sliced kernel to use its scratch memory, as the backend's `bconv2d_plan.cc` finds them.
 
     Yields (kernel, parts of the input channels, whether the choices of all rows are kept for all passes, columns of
-    choices that all strips take, strips that a row of output is cut into).
+    choices that all strips take, strips that a row of output is cut into, bytes).
     """
     (height, width), (rows, columns) = shape.kernel, shape.output
     step = 1 if width == 1 else shape.stride
@@ -107,21 +120,22 @@ def _layouts(shape, words, passes, budget):
             blocks = height * width * part
             fixed = math.ceil(blocks / tables.together) * tables.together * tables.block + blocks * _PAIR
 
-            def fits(rows_kept, strip, fixed=fixed, tables=tables, part=part, parts=parts):
+            def size(rows_kept, strip, fixed=fixed, tables=tables, part=part, parts=parts):
                 index = rows_kept * ((strip - 1) * step + width) * part * tables.index
                 aside = strip * rows * (digits + 1) * 4 if parts > 1 else 0
-                return fixed + index + aside <= budget
+                return fixed + index + aside
 
             strip = columns
-            kept = parts == 1 and passes > shape.groups and fits(all_rows, columns)
+            kept = parts == 1 and passes > shape.groups and size(all_rows, columns) <= budget
+            rows_kept = all_rows if kept else min(height, all_rows)
             if not kept:
-                strip = next((s for s in range(columns, 0, -1) if fits(min(height, all_rows), s)), 0)
+                strip = next((s for s in range(columns, 0, -1) if size(rows_kept, s) <= budget), 0)
                 if not strip:
                     continue
             strips = math.ceil(columns / strip)
             strip = math.ceil(columns / strips)
             read = strips * ((strip - 1) * step + width)
-            yield kernel, parts, kept, read, strips
+            yield kernel, parts, kept, read, strips, size(rows_kept, strip)
 
 
 @functools.cache
@@ -132,10 +146,25 @@ def figures():
 
 def instructions(shape, output, core, budget=SCRATCH_BUDGET):
     """Instructions of a layer on a core. On all cores, as in the backend, the way is the best one for a Cortex-M4."""
+    return _total(_chosen(shape, output, budget), core)
 
-    def total(way, core):
-        _, row, counts = way
-        table = figures()[core][row]
-        return sum(table[what] * count for what, count in counts.items())
 
-    return total(min(ways(shape, output, budget), key=lambda way: total(way, "cortex-m4")), core)
+def scratch_bytes(shape, output, budget=SCRATCH_BUDGET):
+    """Bytes of scratch memory that a layer takes, at most `budget`."""
+    name, _, _ = _chosen(shape, output, budget)
+    words = shape.words // shape.groups
+    for kernel, parts, *_, size in _layouts(shape, words, math.ceil(shape.filters / 32), budget):
+        if name == (f"{kernel} in {parts} parts" if parts > 1 else kernel):
+            return size
+    window = math.prod(shape.kernel) * words * 4  # of the carry-save kernel
+    return window if window <= budget else 0
+
+
+def _chosen(shape, output, budget):
+    return min(ways(shape, output, budget), key=lambda way: _total(way, "cortex-m4"))
+
+
+def _total(way, core):
+    _, row, counts = way
+    table = figures()[core][row]
+    return sum(table[what] * count for what, count in counts.items())

@@ -1,4 +1,4 @@
-"""Tables, plots and the page of a training run, all made from its record and its answers to the test set."""
+"""Tables, plots and pages: of a training run, from its record and its answers to the test set, and of a profile."""
 
 import base64
 import html
@@ -16,6 +16,7 @@ TITLES = {
     "bcnet": "BC-Net (trained together)",
 }
 _COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
+_PATH_COLOURS = {"always": "#1b7a4b", "escalated": "#c2703d", "accepted": "#5b8fb0", "never": "#999999"}
 _SHOWN = 24  # images of each kind on the page
 
 
@@ -77,9 +78,6 @@ def write_report(results, answers, test, path):
       answers: `confidence.Answers` of the cooperative pair to the test set.
       test: the test `Split`, images as the data set gives them.
     """
-    cells = table(results)
-    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
-    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
     settings, data, same = results["settings"], results["data"], results["agreement"]
     core = settings["core"]
     if settings["max_cost"] is None:
@@ -90,18 +88,11 @@ def write_report(results, answers, test, path):
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     threshold = np.asarray(results["rows"]["bcnet"]["threshold"], np.float32)
     margin = threshold[answers.binary] if threshold.ndim else threshold
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(settings["dataset"])}: cooperative pair</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
-table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }} tr:last-child {{ font-weight: bold }}
-</style></head><body>
-<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
+    body = f"""<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
 <p>Thresholds were picked on validation data, {target}; accuracy was
 measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
 counts under QEMU, not cycles.</p>
-<table><tr>{heading}</tr>{rows}</table>
+{_html_table(table(results), "last-bold")}
 <h2>Accuracy and cost</h2>{_image(accuracy_cost_figure([results]))}
 <h2>When the binary net is right, and when not</h2>{_image(_confidence_figure(answers, margin, settings["measure"]))}
 <h2>Which images escalate</h2>
@@ -115,10 +106,86 @@ Flatbuffer and Keras agree on {same["images"]} test images: class of the binary 
 of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
 {100 * same["escalation"]:.1f} %.<br>
 <code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
-{html.escape(results["machine"])}, {results["seconds_since_last_start"]:g} s since the run was last started.</p>
+{html.escape(results["machine"])}, {results["seconds_since_last_start"]:g} s since the run was last started.</p>"""
+    write_atomic(path, _page(f"{settings['dataset']}: cooperative pair", body))
+
+
+def profile_page(profile):
+    """A self-contained HTML page of a `bcnet_keras.profile.Profile`."""
+    summary = "".join(
+        f"<tr><td>{html.escape(what)}</td><td>{html.escape(value)}</td></tr>" for what, value in profile.summary()
+    )
+    verdict = ""
+    if profile.board is not None:
+        shortage = profile.shortage()
+        verdict = f"<p><strong>{html.escape(shortage or f'It fits {profile.board[0]}.')}</strong></p>"
+    body = f"""<h1>{html.escape(profile.name)} on {html.escape(profile.core)}</h1>
+{verdict}
+<table>{summary}</table>
+<p>Instructions are estimates from counts under QEMU, not cycles; the arena is planned by TensorFlow Lite Micro's
+rules.</p>
+<h2>Operators</h2>{_image(_operators_figure(profile))}
+{_html_table(profile.table())}
+<h2>Arena over time</h2>
+<p>Each box is a tensor or the scratch memory of an operator: when it is needed, and where it lies. What is in one
+column is in memory at the same time; the branches of a pair use the same places. Records ({
+        profile.arena.record_bytes:,} bytes) lie above.</p>
+{_image(_arena_figure(profile.arena))}"""
+    return _page(f"{profile.name}: profile", body)
+
+
+def _page(title, body):
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
+table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }}
+.last-bold tr:last-child {{ font-weight: bold }}
+</style></head><body>
+{body}
 </body></html>
 """
-    write_atomic(path, page)
+
+
+def _html_table(cells, style=""):
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
+    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
+    return f'<table class="{style}"><tr>{heading}</tr>{rows}</table>'
+
+
+def _operators_figure(profile):
+    ops = profile.cost.ops
+    figure, ((axes,),) = _figure(9, 1.2 + 0.28 * len(ops))
+    for path, colour in _PATH_COLOURS.items():
+        rows = [row for row, op in enumerate(ops) if op.path == path]
+        if rows:
+            values = [ops[row].instructions[profile.core] / 1e3 for row in rows]
+            axes.barh(rows, values, color=colour, label=path)
+    axes.set_yticks(range(len(ops)), [op.name for op in ops], fontsize=8)
+    axes.set_ylim(len(ops) - 0.4, -0.6)
+    axes.set_xlabel(f"thousand {profile.core} instructions")
+    axes.grid(axis="x", alpha=0.25)
+    axes.legend(title="runs", loc="best")
+    return figure
+
+
+def _arena_figure(arena):
+    from matplotlib.patches import Rectangle
+
+    figure, ((axes,),) = _figure(max(7, 0.3 * len(arena.steps)), 4.5)
+    for buffer in arena.buffers:
+        scratch = buffer.name.startswith("scratch memory")
+        place = (buffer.first - 0.5, buffer.offset / 1024), buffer.last - buffer.first + 1, buffer.bytes / 1024
+        axes.add_patch(Rectangle(*place, fc="#d9a441" if scratch else "#5b8fb0", ec="white", lw=0.6))
+    axes.plot([], [], "s", color="#5b8fb0", label="tensors")
+    axes.plot([], [], "s", color="#d9a441", label="scratch memory")
+    axes.set_xlim(-0.6, len(arena.steps) - 0.4)
+    axes.set_ylim(0, max(arena.activation_bytes / 1024, 0.1) * 1.02)
+    axes.set_xticks(range(len(arena.steps)), [step or "begin" for step in arena.steps], rotation=90, fontsize=7)
+    axes.set_ylabel("KiB from the arena's start")
+    axes.legend(loc="best")
+    return figure
 
 
 def _figure(width, height, rows=1, columns=1):

@@ -19,6 +19,7 @@ FLAGS = {
     "convert": "output gate threshold",
     "run": "input labels runtime output",
     "export": "format output name arena_size scratch_budget",
+    "profile": "core board escalation_rate scratch_budget json html",
 }
 
 
@@ -140,13 +141,19 @@ def test_help_of_the_command_lists_the_commands(bcnet):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("nonsense", "bcnet: unknown command 'nonsense'; there are demo, train, calibrate, convert, run, export."),
+        (
+            "nonsense",
+            "bcnet: unknown command 'nonsense'; there are demo, train, calibrate, convert, run, export, profile.",
+        ),
         ("train --nonsense=1", "bcnet train: Unknown command line flag 'nonsense'"),
         ("demo --dataset=digits", "bcnet demo: Unknown command line flag 'dataset'"),
         ("train --measure=luck", "value should be one of <score_margin|max_probability|entropy|learned>"),
         ("train --seed=-1", "flag --seed=-1"),
         ("train --batch_size=0", "flag --batch_size=0"),
         ("train --core=z80", "cortex-m4"),
+        ("profile pair.tflite --core=z80", "value should be one of <cortex-m0plus|cortex-m3|"),
+        ("profile pair.tflite --escalation_rate=often", "flag --escalation_rate=often"),
+        ("profile pair.tflite --scratch_budget=-1", "flag --scratch_budget=-1"),
         ("run pair.tflite --runtime=onnx", "value should be one of <tflite|tflm>"),
         ("convert pair.tflite --gate=none", "value should be one of <custom|builtin>"),
         ("export pair.tflite --format=mbed", "value should be one of <c|cmake|arduino|zephyr|platformio>"),
@@ -188,6 +195,15 @@ REFUSED = [
     ("run wrong_shape.tflite --input=images.npy", "TensorFlow Lite cannot run the flatbuffer: ERROR: "),
     ("run wrong_shape.tflite --runtime=tflm --input=images.npy", "TensorFlow Lite Micro cannot run the flatbuffer: "),
     ("run wrong_sizes.tflite --input=sevens.npy", "Input tensor 1 lacks data"),
+    ("profile", "expected a .tflite file, got nothing"),
+    ("profile absent.tflite", "there is no file 'absent.tflite'"),
+    ("profile cut.tflite", "truncated or damaged TensorFlow Lite flatbuffer"),
+    ("profile empty.tflite", "found an empty file; give a .tflite file"),
+    ("profile text.tflite", "not a TensorFlow Lite flatbuffer"),
+    ("profile pair.tflite --board=toaster", "unknown board 'toaster': expected one of arduino-nano-33-ble, "),
+    ("profile pair.tflite --board=nucleo-f767zi --core=cortex-m4", "nucleo-f767zi has a cortex-m7, not a cortex-m4"),
+    ("profile pair.tflite --escalation_rate=1.5", "the escalation rate must lie between 0 and 1, got 1.5"),
+    ("profile net.tflite --escalation_rate=0.5", "an escalation rate is for a pair"),
     # images
     ("run pair.tflite", "--input is missing: give the images as a .npy file"),
     (f"{RUN}absent.npy", "there is no file absent.npy with images"),

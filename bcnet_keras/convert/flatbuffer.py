@@ -12,6 +12,7 @@ import struct
 
 import flatbuffers
 import numpy as np
+from flatbuffers import flexbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 FILE_IDENTIFIER = b"TFL3"
@@ -138,6 +139,21 @@ def op_name(model, operator):
     code = model.operatorCodes[operator.opcodeIndex]
     builtin = _builtin_code(code)
     return text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else _OP_NAMES[builtin]
+
+
+def custom_options(operator):
+    """The options of a custom operator: the map of its flexbuffer, as a dict.
+
+    Raises ValueError when they are no such map.
+    """
+    data = b"" if operator.customOptions is None else np.asarray(operator.customOptions, np.uint8).tobytes()
+    try:
+        options = flexbuffers.Loads(data)
+    except _READ_ERRORS as error:
+        raise ValueError(f"the options of a custom operator are damaged: {error}") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"the options of a custom operator are {type(options).__name__}, expected a map")
+    return options
 
 
 def custom_ops(model):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from flatbuffers import flexbuffers
 
-from bcnet_keras.convert.flatbuffer import constant, schema, text
+from bcnet_keras.convert.flatbuffer import constant, custom_options, schema, text
 
 CUSTOM_OP = b"BcnetGate"
 MEASURES = ("score_margin", "max_probability", "entropy", "learned")
@@ -200,7 +200,7 @@ def read_gate(model, measure, classes):
     graph = model.subgraphs[0]
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].customCode == CUSTOM_OP:
-            options = flexbuffers.Loads(np.asarray(operator.customOptions, np.uint8).tobytes())
+            options = custom_options(operator)
             threshold = options["threshold"] if len(options["threshold"]) > 1 else options["threshold"][0]
             gate = Gate.create(classes, options["measure"], threshold, options.get("weights"), options.get("bias"))
             return "custom", gate

@@ -1,0 +1,114 @@
+"""The arena's plan against TensorFlow Lite Micro's own, and rules of its planner."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cost import binary_convolution
+
+from bcnet_keras import arena as arenas
+from bcnet_keras.arena import arena
+from bcnet_keras.convert import Gate, flatbuffer, merge
+from bcnet_keras.quiet import quiet
+from bcnet_keras.runtime import tflm
+
+MLPERF_TINY = Path.home() / "datasets" / "mlperf-tiny"
+# What arena_used_bytes() told on a Cortex-M4 and a Cortex-M55 (`tflm_ops/examples/results.json`).
+USED = {
+    "pretrainedResnet_quant": {"cortex-m4": 54996, "cortex-m55": 0},
+    "kws_ref_model": {"cortex-m4": 22820, "cortex-m55": 0},
+}
+
+
+def planned_on_the_host(data):
+    """Bytes of activations and scratch memory in the wheel's interpreter, whose kernels are the reference's."""
+    with quiet() as said:
+        tflm.Model(data)._interpreter.print_allocations()
+        return int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+
+
+@pytest.fixture
+def reference_kernels(monkeypatch):
+    """Reference kernels take no scratch memory, but for means."""
+    needs = {name: need for name, need in arenas._NEEDS.items() if name in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")}
+    monkeypatch.setattr(arenas, "_NEEDS", needs)
+
+
+@pytest.mark.parametrize("name", ["pretrainedResnet_quant", "kws_ref_model"])
+def test_plan_is_the_interpreters(name, reference_kernels):
+    path = MLPERF_TINY / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+    assert arena(path).activation_bytes == planned_on_the_host(path)
+
+
+def test_plan_of_a_pair_is_the_interpreters(make_part, reference_kernels):
+    gate = Gate.create(4, "score_margin", 0.5)
+    for shape in ((8, 8, 3), (3, 3, 2)):
+        pair = merge(make_part(0, shape=shape), make_part(1, shape=shape), gate, kind="builtin")
+        assert arena(pair).activation_bytes == planned_on_the_host(pair)
+
+
+def test_branches_share_memory(make_part):
+    parts = make_part(0, shape=(16, 16, 3)), make_part(1, shape=(16, 16, 3))
+    alone = arena(parts[0])
+    pair = arena(merge(*parts, Gate.create(4, "score_margin", 0.5)))
+    # The image stays for the int8 net, which reshapes a copy of it.
+    assert pair.activation_bytes < 1.6 * alone.activation_bytes
+    assert pair.steps.count(None) == 3 and "IF" in pair.steps
+
+
+requests = st.lists(
+    st.tuples(st.just("x"), st.integers(1, 20).map(lambda n: 16 * n), st.integers(0, 8), st.integers(0, 8)).map(
+        lambda r: (r[0], r[1], min(r[2:]), max(r[2:]))
+    ),
+    max_size=25,
+)
+
+
+@given(requests)
+def test_buffers_in_use_together_do_not_overlap(requests):
+    offsets = arenas._place(requests)
+    places = [
+        (offset, offset + size, first, last) for offset, (_, size, first, last) in zip(offsets, requests, strict=True)
+    ]
+    for number, (begin, end, first, last) in enumerate(places):
+        for other_begin, other_end, other_first, other_last in places[:number]:
+            apart_in_time = last < other_first or other_last < first
+            assert apart_in_time or end <= other_begin or other_end <= begin
+    if requests:
+        peak = max(sum(size for _, size, first, last in requests if first <= t <= last) for t in range(9))
+        assert max(end for _, end, *_ in places) >= peak
+
+
+def test_foreign_tensors_are_named(make_part):
+    model = flatbuffer.read(make_part(0))
+    model.subgraphs[0].tensors[0].type = flatbuffer.schema.TensorType.STRING
+    with pytest.raises(ValueError, match="has the type string"):
+        arena(flatbuffer.write(model))
+
+
+def test_a_branch_to_itself_is_refused(make_part):
+    model = flatbuffer.read(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5)))
+    for operator in model.subgraphs[0].operators:
+        if isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT):
+            operator.builtinOptions.thenSubgraphIndex = 0
+    with pytest.raises(ValueError, match="branches to itself"):
+        arena(flatbuffer.write(model))
+
+
+@pytest.mark.parametrize("output", ["bitpacked", "int8"])
+def test_scratch_memory_stays_within_the_budget(output):
+    layer = binary_convolution({"shape": "16x16x64-64-k3-s1", "output": output})
+    without = arena(layer, scratch_budget=0)
+    used = []
+    for budget in (48 << 10, 24 << 10, 1 << 10, 100):
+        planned = arena(layer, scratch_budget=budget)
+        scratch = [buffer.bytes for buffer in planned.buffers if buffer.name == "scratch memory of LceBconv2d"]
+        assert all(size <= budget + 15 for size in scratch)  # sizes are rounded up
+        used.append(planned.activation_bytes - without.activation_bytes)
+    assert used[0] > used[1] > used[2] > 0 and all(
+        more <= budget + 15 for more, budget in zip(used, (48 << 10, 24 << 10, 1 << 10, 100), strict=True)
+    )
