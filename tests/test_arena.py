@@ -15,10 +15,10 @@ from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import tflm
 
 MLPERF_TINY = Path.home() / "datasets" / "mlperf-tiny"
-# What arena_used_bytes() told on a Cortex-M4 and a Cortex-M55 (`tflm_ops/examples/results.json`).
+# What the interpreter's arena_used_bytes() told under QEMU.
 USED = {
-    "pretrainedResnet_quant": {"cortex-m4": 54996, "cortex-m55": 0},
-    "kws_ref_model": {"cortex-m4": 22820, "cortex-m55": 0},
+    "pretrainedResnet_quant": {"cortex-m4": 54996, "cortex-m7": 54996, "cortex-m55": 55028},
+    "kws_ref_model": {"cortex-m4": 22820, "cortex-m7": 22820, "cortex-m55": 27348},
 }
 
 
@@ -42,6 +42,14 @@ def test_plan_is_the_interpreters(name, reference_kernels):
     if not path.exists():
         pytest.skip(f"needs MLPerf Tiny's reference model {path}")
     assert arena(path).activation_bytes == planned_on_the_host(path)
+
+
+@pytest.mark.parametrize("name", USED)
+def test_whole_arena_is_the_devices(name):
+    path = MLPERF_TINY / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+    assert {core: arena(path, core).used_bytes for core in USED[name]} == USED[name]
 
 
 def test_plan_of_a_pair_is_the_interpreters(make_part, reference_kernels):
