@@ -1,6 +1,6 @@
 // The example under QEMU. With `-icount shift=0` QEMU's clock goes on by a nanosecond an
-// instruction, so that the SysTick timer, which runs at BCNET_CLOCK_HZ, tells instructions to within
-// a few dozen. A plug-in that counts between the two functions is exact.
+// instruction, so that the SysTick timer, which runs at BCNET_CLOCK_HZ, tells instructions to
+// within a few dozen. A plug-in that counts between the two functions is exact.
 #include "tflm_ops/emulator/semihosting.h"
 #include "tflm_ops/examples/board.h"
 

@@ -40,7 +40,8 @@ int Fail(const char* why) {
 
 int main() {
   Resolver resolver;
-  if (RegisterOperators(resolver) != kTfLiteOk) return Fail("the operators do not fit the resolver");
+  if (RegisterOperators(resolver) != kTfLiteOk)
+    return Fail("the operators do not fit the resolver");
   tflite::MicroInterpreter interpreter(tflite::GetModel(model_begin), resolver, arena,
                                        sizeof(arena));
   if (interpreter.AllocateTensors() != kTfLiteOk)
@@ -49,7 +50,8 @@ int main() {
   const TfLiteTensor* logits = interpreter.output(0);
   if (interpreter.inputs_size() != 1 || input->type != kTfLiteInt8 || logits->type != kTfLiteInt8)
     return Fail("the model must have one input, of int8, and logits of int8");
-  const bool is_pair = interpreter.outputs_size() == 2 && interpreter.output(1)->type == kTfLiteBool;
+  const bool is_pair =
+      interpreter.outputs_size() == 2 && interpreter.output(1)->type == kTfLiteBool;
   const size_t size = input->bytes, total = static_cast<size_t>(images_end - images_begin);
   if (total == 0 || total % size != 0) return Fail("the images do not have the size of the input");
   board::Write("arena ");
