@@ -37,7 +37,12 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
-        "test": [*DEMO, "hypothesis>=6", "kconfiglib>=14", "platformio>=6.1", "pytest>=8", "pyyaml>=6", "ruff>=0.6"],
+        "test": [
+            *DEMO,
+            *("hypothesis>=6", "pytest>=8", "ruff>=0.6"),
+            *("ipykernel>=6,<7", "nbclient>=0.10", "nbformat>=5"),  # for the tutorial
+            *("kconfiglib>=14", "platformio>=6.1", "pyyaml>=6"),  # for exports
+        ],
     },
     entry_points={"console_scripts": ["bcnet = bcnet_keras.cli:main"]},
 )
