@@ -11,7 +11,6 @@ from absl import flags
 from bcnet_keras.cli import COMMANDS
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.files import write_atomic
-from bcnet_keras.runtime import plugin
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,11 +32,7 @@ def test_python_blocks_run_one_after_the_other(tmp_path):
 
 
 def test_deploy_leads_from_images_to_an_arduino_library(bcnet, make_part, tmp_path, monkeypatch):
-    """The commands as they stand, with two small nets in the place of those that `bcnet train` trains for hours."""
-    try:
-        plugin.tflm_tree()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    """The commands as they stand, with two small nets in the place of those that `bcnet train` trains in its time."""
     monkeypatch.chdir(tmp_path)
     section = README.partition("## Deploy")[2].partition("\n## ")[0]
     train, export = [line.split()[1:] for line in re.findall(r"^bcnet .*", section, re.MULTILINE)]

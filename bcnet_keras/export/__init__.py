@@ -42,8 +42,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
       format: one of `FORMATS`.
       output: the folder to write, which must not exist.
       name: C identifier that starts the names of files and symbols. By default that of the file, with `_net` behind.
-      arena_size: bytes of the tensor arena. By default as many as the net takes, measured in TensorFlow Lite Micro's
-        interpreter, with room for the scratch memory of CMSIS-NN's kernels.
+      arena_size: bytes of the tensor arena. By default as many as the net takes on the core that takes most, and 3 %.
       scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
 
     Returns:
@@ -51,8 +50,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
 
     Raises:
       FileExistsError: there is something at `output`.
-      FileNotFoundError: there is no such file; or the arena is to be measured for custom operators and there are no
-        headers of TensorFlow Lite Micro.
+      FileNotFoundError: there is no such file.
       ValueError: unknown format, a name that is no identifier, no sound flatbuffer, an operator that TensorFlow Lite
         Micro lacks, or an arena that is too small.
     """

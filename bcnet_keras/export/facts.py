@@ -5,15 +5,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.arena import arena
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.convert.cooperative import MICRO_OPS, metadata
 from bcnet_keras.convert.gate import read_gate
+from bcnet_keras.cost import CORES
 from bcnet_keras.runtime.plugin import CUSTOM_OPS
-from bcnet_keras.runtime.tflm import Model
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
-_MARGIN = 64  # bytes of the arena that alignment may take
+_SPARE = 3  # percent of the arena, for other versions of TensorFlow Lite Micro
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_facts(source, name, arena_size, scratch_budget):
         thresholds=None if thresholds is None else tuple(thresholds),
         raw_range=record.get("raw_range"),
         input_range=record.get("input_range"),
-        arena_size=_arena_size(model, data, arena_size, scratch_budget),
+        arena_size=_arena_size(data, arena_size, scratch_budget),
         scratch_budget=scratch_budget,
     )
 
@@ -121,37 +122,11 @@ def _name(name, origin):
     return name
 
 
-def _arena_size(model, data, wanted, scratch_budget):
-    """Bytes of the arena: `wanted`, where it is not too small."""
+def _arena_size(data, wanted, scratch_budget):
+    """Bytes of the arena, enough for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
         raise ValueError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
-    needed = Model(data, scratch_budget=scratch_budget).arena_bytes + _cmsis_nn_scratch(model) + _MARGIN
-    needed = -(-needed // 16) * 16
+    needed = max(arena(data, core, scratch_budget).bytes for core in CORES)
     if wanted is not None and wanted < needed:
         raise ValueError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
-    return wanted or needed
-
-
-def _cmsis_nn_scratch(model):
-    """An upper bound of the scratch memory of CMSIS-NN's kernels, which the host's reference kernels do without.
-
-    Its convolutions gather up to two windows of 16-bit or four of 8-bit inputs, its depthwise ones a window for each of
-    four outputs and 124 channels at a time, its fully connected layers a 32-bit sum an output
-    (`arm_convolve_s8_get_buffer_size` and the like). Operators run one after the other, so the largest counts.
-    """
-    most = 0
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.op_name(model, operator)
-            if name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "SVDF"):
-                continue
-            if name == "AVERAGE_POOL_2D":
-                most = max(most, 4 * flatbuffer.shape(graph.tensors[operator.inputs[0]])[-1])
-                continue
-            weights = flatbuffer.shape(graph.tensors[operator.inputs[1]])
-            window = math.prod(weights[1:])
-            if name == "DEPTHWISE_CONV_2D":
-                most = max(most, 4 * math.prod(weights[1:3]) * max(124, weights[-1]))
-            else:
-                most = max(most, 4 * (window + 16) + 4 * weights[0])
-    return most
+    return wanted or -(-needed * (100 + _SPARE) // 1600) * 16
