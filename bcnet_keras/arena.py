@@ -248,7 +248,7 @@ def _mean(operator, inputs, outputs, core, budget):
 
 def _binary_convolution(operator, inputs, outputs, core, budget):
     layer, output = cost_bconv2d.layer_of(operator, inputs, outputs)
-    scratch = cost_bconv2d.scratch_bytes(layer, output, budget)
+    scratch = cost_bconv2d.scratch_bytes(layer, output, core, budget)
     return [] if output == "bitpacked" else [8 * layer.filters], [scratch] if scratch else []
 
 

@@ -1,8 +1,8 @@
 """Instructions of the binary convolution's kernels, as functions of a layer's shape.
 
 `ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
-by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions on a Cortex-M4 that the scratch
-memory allows.
+by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions that the scratch memory allows, by
+what they are on a Cortex-M4, or on a Cortex-M55 where there is Helium.
 """
 
 import functools
@@ -27,6 +27,11 @@ class _Tables:
 
 _TABLES = {"sliced-5": _Tables(2048, 9, 36), "sliced-3": _Tables(512, 1, 68)}
 _PAIR = 8  # bytes that a block leaves for a pixel
+# The same of the Helium kernel: bytes of a block, of the choices of input words of four pixels, and of a vector.
+_HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
+_HELIUM_INDEX = 64
+_VECTOR = 16
+HELIUM_CORES = ("cortex-m55",)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,76 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         row = f"{kernel} {shape.kernel[0]}x{shape.kernel[1]}" if kernel == "sliced-5" else kernel
         name = f"{kernel} in {parts} parts" if parts > 1 else kernel
         yield name, row, counts if output == "bitpacked" else counts | written
+    yield from _helium_ways(shape, output, words, passes, budget)
+
+
+def _helium_ways(shape, output, words, passes, budget):
+    """`ways` of the Helium kernel.
+
+    A position is four pixels, one of each of the pieces that the output is cut into. Other counts than those of `ways`:
+    block, line, output word, part = as there, but a position; index = input words of four pixels; position = positions,
+    an output word, whose outputs are not bits.
+    """
+    height, width = shape.kernel
+    rows, columns = _pieces(shape)
+    all_rows = (rows - 1) * shape.stride + height
+    positions = passes * rows * columns
+    for kernel, parts, kept, columns_read, strips, _ in _helium_layouts(shape, words, passes, budget):
+        counts = {
+            "block": positions * height * width * words,
+            "line": positions * height * words,
+            "build": passes * height * width * words * (strips if parts > 1 else 1),
+            "index": min(all_rows, rows * height) * columns_read * words * (shape.groups if kept else passes),
+            "row": passes * parts * rows * strips,
+            "output word": positions,
+            "part": positions * (parts - 1),
+            f"{output} pass": passes,
+            "call": 1,
+        }
+        if output != "bitpacked":
+            outputs = math.prod(shape.output) * shape.filters
+            counts |= {f"{output} position": positions, f"{output} output": outputs}
+        row = f"{kernel} {height}x{width}" if shape.kernel in ((3, 3), (1, 1)) else kernel
+        yield f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts
+
+
+def _pieces(shape):
+    """Height and width of the four pieces that the Helium kernel cuts the output into."""
+    rows, columns = shape.output
+    return min(((math.ceil(rows * n / 4), math.ceil(columns / n)) for n in (4, 2, 1)), key=math.prod)
+
+
+def _helium_layouts(shape, words, passes, budget):
+    """`_layouts` of the Helium kernel, as the backend's `bconv2d_helium_plan.cc` finds them."""
+    height, width = shape.kernel
+    rows, columns = _pieces(shape)
+    step = 1 if width == 1 else shape.stride
+    all_rows = (rows - 1) * shape.stride + height
+    bits = height * width * words * 32
+    if bits >= 1 << 13:  # more than its counters hold
+        return
+    digits = 9 if bits < 1 << 9 else 11 if bits < 1 << 11 else 13
+    for kernel, table in _HELIUM_TABLES.items():
+        for parts in range(1, words + 1):
+            part = math.ceil(words / parts)
+            if math.ceil(words / part) != parts:
+                continue
+            fixed = height * width * part * (table + 2 * _VECTOR)
+
+            def size(rows_kept, strip, words_kept, fixed=fixed, parts=parts):
+                index = rows_kept * ((strip - 1) * step + width) * words_kept * _HELIUM_INDEX
+                aside = strip * rows * (digits + 1) * _VECTOR if parts > 1 else 0
+                return fixed + index + aside
+
+            used = size(all_rows, columns, words)
+            kept, strips = passes > shape.groups and used <= budget, 1
+            if not kept:
+                sizes = ((n, size(min(height, all_rows), math.ceil(columns / n), part)) for n in range(1, columns + 1))
+                strips, used = next(((n, used) for n, used in sizes if used <= budget), (0, 0))
+                if not strips:
+                    continue
+            read = strips * ((math.ceil(columns / strips) - 1) * step + width)
+            yield kernel, parts, kept, read, strips, used
 
 
 def _layouts(shape, words, passes, budget):
@@ -145,23 +220,27 @@ def figures():
 
 
 def instructions(shape, output, core, budget=SCRATCH_BUDGET):
-    """Instructions of a layer on a core. On all cores, as in the backend, the way is the best one for a Cortex-M4."""
-    return _total(_chosen(shape, output, budget), core)
+    """Instructions of a layer on a core."""
+    return _total(_chosen(shape, output, core, budget), core)
 
 
-def scratch_bytes(shape, output, budget=SCRATCH_BUDGET):
-    """Bytes of scratch memory that a layer takes, at most `budget`."""
-    name, _, _ = _chosen(shape, output, budget)
-    words = shape.words // shape.groups
-    for kernel, parts, *_, size in _layouts(shape, words, math.ceil(shape.filters / 32), budget):
-        if name == (f"{kernel} in {parts} parts" if parts > 1 else kernel):
-            return size
+def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):
+    """Bytes of scratch memory that a layer takes on a core, at most `budget`."""
+    name, _, _ = _chosen(shape, output, core, budget)
+    words, passes = shape.words // shape.groups, math.ceil(shape.filters / 32)
+    for layouts in (_layouts, _helium_layouts):
+        for kernel, parts, *_, size in layouts(shape, words, passes, budget):
+            if name == (f"{kernel} in {parts} parts" if parts > 1 else kernel):
+                return size
     window = math.prod(shape.kernel) * words * 4  # of the carry-save kernel
     return window if window <= budget else 0
 
 
-def _chosen(shape, output, budget):
-    return min(ways(shape, output, budget), key=lambda way: _total(way, "cortex-m4"))
+def _chosen(shape, output, core, budget):
+    # As in the backend, the best way for a Cortex-M4 is taken on all cores without Helium.
+    judge = core if core in HELIUM_CORES else "cortex-m4"
+    known = (way for way in ways(shape, output, budget) if way[1] in figures()[judge])
+    return min(known, key=lambda way: _total(way, judge))
 
 
 def _total(way, core):

@@ -14,13 +14,14 @@ struct TableCosts {
   int32_t index;  // an input word of each lane
   int32_t block;  // of a position, four pixels
 };
-constexpr TableCosts kTableCosts = {330, 80, 131};
-constexpr TableCosts kPairTableCosts = {640, 80, 114};
-constexpr int32_t kPosition = 170;  // of 32 channels
-constexpr int32_t kPass = 700;      // of 32 channels
-constexpr int32_t kPart = 110;      // of a position, for each part but the first
-constexpr int32_t kRow = 150;       // of positions, of a pass
-constexpr int32_t kSums = 500;      // of a position whose output is not bitpacked
+constexpr TableCosts kTableCosts = {300, 80, 132};
+constexpr TableCosts kPairTableCosts = {660, 72, 120};
+constexpr int32_t kPosition = 105;        // of 32 channels
+constexpr int32_t kPass = 600;            // of 32 channels
+constexpr int32_t kPart = 200;            // of a position, for each part but the first
+constexpr int32_t kRow = 150;             // of positions, of a pass
+constexpr int32_t kInt8Position = 720;    // of 32 channels
+constexpr int32_t kFloatPosition = 2600;  // of 32 channels
 
 int32_t RoundUp(int32_t x, int32_t y) { return (x + y - 1) / y; }
 
@@ -38,7 +39,9 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
       strips * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
   const int64_t positions = int64_t{params.batches} * pieces.height * pieces.width;
   const int32_t position = blocks * costs.block + kPosition + (parts - 1) * kPart +
-                           (output == Bconv2dOutput::kBitpacked ? 0 : kSums);
+                           (output == Bconv2dOutput::kInt8      ? kInt8Position
+                            : output == Bconv2dOutput::kFloat32 ? kFloatPosition
+                                                                : 0);
   return passes * (kPass + (parts == 1 ? 1 : strips) * blocks * costs.build + positions * position +
                    strips * parts * pieces.height * kRow) +
          indexed * costs.index;
@@ -94,7 +97,7 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
   const auto consider = [&](Bconv2dPlan candidate) {
     const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, candidate);
     const int64_t total = layout.tables + layout.index + layout.pairs + layout.kept;
-    if (candidate.index_rows == 0 || total > scratch_budget) return false;
+    if (total > scratch_budget) return false;
     const int64_t cost = Instructions(params, output, candidate);
     if (found && cost >= *instructions) return true;
     candidate.scratch_bytes = static_cast<int32_t>(total);
@@ -109,17 +112,16 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
     const int32_t part_words = RoundUp(words, pairs ? parts : parts - words);
     const int8_t inputs = pairs ? 5 : 3;
     Bconv2dPlan candidate = {Bconv2dKernel::kHelium, inputs, 0, 0, part_words, 0};
-    candidate.strip = static_cast<int16_t>(pieces.width);
-    if (all_rows <= UINT16_MAX) {
-      candidate.index_rows = static_cast<uint16_t>(all_rows);
-      consider(candidate);
-    }
     candidate.index_rows = static_cast<uint16_t>(span < all_rows ? span : all_rows);
     // The widest strips that fit, of equal widths.
     for (int32_t strips = 1; strips <= pieces.width; ++strips) {
       candidate.strip = static_cast<int16_t>(RoundUp(pieces.width, strips));
       if (consider(candidate)) break;
     }
+    // The choices of the whole input.
+    candidate.strip = static_cast<int16_t>(pieces.width);
+    candidate.index_rows = static_cast<uint16_t>(all_rows);
+    if (all_rows <= UINT16_MAX) consider(candidate);
   }
   return found;
 }
