@@ -68,7 +68,7 @@ STREAMS = st.one_of(
 
 
 @given(STREAMS, st.integers(100, 1100), st.floats(0, 1, width=32), st.sampled_from([8, 16, 100, 512]))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_stream_keeps_the_budget(stream, wanted, threshold, window):
     budget = make(budget=wanted, threshold=threshold, window=window)
     stream = np.float32(stream)
@@ -82,7 +82,7 @@ def test_any_stream_keeps_the_budget(stream, wanted, threshold, window):
 
 
 @given(STREAMS, st.floats(0, 1, width=32))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_steps_are_those_of_exact_integers(stream, threshold):
     budget, stream = make(threshold=threshold), np.float32(stream)
     expected, _, level = reference(budget.level, budget.up, budget.down, stream)
