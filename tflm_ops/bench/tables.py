@@ -6,7 +6,7 @@ OPERATORS = {
     "LceDequantize": ("lce_dequantize.cc", "quantize.cc"),
     "LceBMaxPool2d": ("lce_bmaxpool2d.cc", "bmaxpool2d.cc", "window.cc", "options.cc", "flexbuffer.cc"),
     "LceBconv2d": ("lce_bconv2d.cc", "bconv2d", "window.cc", "options.cc", "flexbuffer.cc"),
-    "BcnetGate": ("bcnet_gate.cc", "gate.cc", "options.cc", "flexbuffer.cc"),
+    "BcnetGate": ("bcnet_gate.cc", "gate.cc", "budget.cc", "options.cc", "flexbuffer.cc"),
     "BcnetThermometer": ("bcnet_thermometer.cc", "thermometer.cc"),
 }
 SHARED = "tensors.cc"
