@@ -644,7 +644,7 @@ struct Job {
   Vector first_row;
   Vector first_column;
   Vector pixels;
-  // Parts of the scratch job.layout.
+  // Parts of the scratch memory.
   uint8_t* tables;
   uint8_t* index;  // [row % index_rows][channel word][column of the strip]
   Pair* pairs;
