@@ -1,0 +1,281 @@
+// The tables of the Helium kernel, and the choices of their entries.
+#ifndef TFLM_OPS_KERNELS_HELIUM_TABLES_H_
+#define TFLM_OPS_KERNELS_HELIUM_TABLES_H_
+
+#include <cstdint>
+
+#include "tflm_ops/kernels/bitpacking.h"
+#include "tflm_ops/kernels/helium_vectors.h"
+
+namespace bcnet {
+namespace helium {
+
+// The tables of a block, kInputs being the inputs of a node, as in adder_tables.h: rows of 16
+// words, a row for each entry of all nodes but the last, and one of zeros.
+//
+// Tables<5>: in a row there are the first carries of nodes 0 to 6, and from word 8 on what
+// sliced::Pair makes of both. Entry e of the last node takes the place of node 7 in three half rows
+// from 3 * e on: the first carry, its sum with the second for an even sum before, and the bits in
+// which the second depends on the sum before. Entry 16 has zeros.
+//
+// Tables<3>: in a row there are the carries of nodes 0 to 14, in the order of kSlots. In the place
+// of node 15 row e has the carry for an even sum before, and row e + 5 the bits in which it depends
+// on the sum before; e = 4 has zeros.
+//
+// The choices of a position's input words are vectors, one a node: of offsets in halfwords, or in
+// bytes that count words.
+constexpr int kRow = 64;  // bytes
+constexpr int kHalfRow = kRow / 2;
+template <int kInputs>
+struct Tables;
+template <>
+struct Tables<5> {
+  static constexpr int kNodes = 8;
+  static constexpr int kZeroRow = 32;
+  static constexpr int kBytes = helium::kPairTableBytes;
+  static constexpr int kLastPlace = 4 * (kNodes - 1);
+  static constexpr int kLastEntry = 3 * kHalfRow;
+  static constexpr int kLastZero = 16;
+  static constexpr int kOpen = kRow;  // from an entry of the last node to the bits that depend
+  static_assert(kBytes == (kZeroRow + 1) * kRow, "a row of zeros is the last");
+};
+template <>
+struct Tables<3> {
+  static constexpr int kNodes = 16;
+  static constexpr int kZeroRow = 8;
+  static constexpr int kBytes = helium::kTableBytes;
+  static constexpr int kLastZero = 4;
+  static constexpr int kOpen = 5 * kRow;
+  static_assert(kBytes == (kLastZero + 6) * kRow, "the last node's zeros are the last");
+  // The place of a node in a row: nodes are built in fours, even and odd ones by themselves.
+  static constexpr int Slot(int node) { return node / 8 * 8 + node % 2 * 4 + node % 8 / 2; }
+};
+
+// Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
+// are their complements.
+template <typename T>
+struct Carries {
+  T of0, of4, of7, of6;
+
+  BCNET_INLINE Carries(T a, T b, T c) {
+    const T d = a ^ b, e = b ^ c;
+    of0 = b ^ (d & e);
+    of4 = b ^ (d & ~e);
+    of7 = b ^ (e & ~d);
+    of6 = b ^ (d | e);
+  }
+};
+
+// Writes the entries of four nodes, or of two times four nodes of one full adder. `sum` and
+// `inputs` are those of the full adders.
+template <int kInputs>
+BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
+  using T = Tables<kInputs>;
+  if constexpr (kInputs == 3) {
+    const auto write = [&](Vector a, Vector b, Vector c) {
+      const auto entries = [&](int choice, Vector carry) {
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + choice * kRow), carry);
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + (choice ^ 5) * kRow), ~carry);
+      };
+      const Vector d = a ^ b, e = b ^ c;
+      entries(0, b ^ (d & e));
+      entries(4, b ^ vbicq_u32(d, e));
+      entries(7, b ^ vbicq_u32(e, d));
+      entries(6, b ^ (d | e));
+      table += helium::kVectorBytes;
+    };
+    write(sum, inputs[0], inputs[1]);
+    write(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
+    return;
+  }
+  const Carries<Vector> a(sum, inputs[0], inputs[1]);
+  const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
+  const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
+  const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
+  // All entries are within a short distance of two places.
+  constexpr int kReach = 496, kHalf = T::kZeroRow / 2 * kRow;
+  uint8_t* const low = Hidden(table + kReach);
+  uint8_t* const high = Hidden(table + kHalf + kReach);
+  const auto entry = [&](int row) {
+    return reinterpret_cast<uint32_t*>((row < T::kZeroRow / 2 ? low : high - kHalf) + row * kRow -
+                                       kReach);
+  };
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const Vector x = first[i], opposite = ~x;
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
+      const int choice = i | j << 3;
+      const Vector p = x ^ second[j];
+      vst1q_u32(entry(choice), x);
+      vst1q_u32(entry(choice) + kHalfRow / 4, p);
+      vst1q_u32(entry(choice ^ 21), opposite);
+      vst1q_u32(entry(choice ^ 21) + kHalfRow / 4, p);
+    }
+  }
+}
+
+// Writes the entries of the last node, which has one input less.
+BCNET_INLINE void BuildLastNode(Tables<3>, uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+  using T = Tables<3>;
+  sum ^= inputs[0] ^ inputs[1];
+  uint32_t* entry = reinterpret_cast<uint32_t*>(table) + T::Slot(T::kNodes - 1);
+  for (int choice = 0; choice < T::kLastZero; ++choice, entry += kRow / 4) {
+    const uint32_t s = (choice & 1) != 0 ? ~sum : sum;
+    const uint32_t last = ((choice ^ choice >> 1) & 1) != 0 ? ~inputs[2] : inputs[2];
+    entry[0] = s & last;
+    entry[T::kOpen / 4] = s ^ last;
+  }
+  entry[0] = 0;
+  entry[T::kOpen / 4] = 0;
+}
+
+BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
+  using T = Tables<5>;
+  const Carries<uint32_t> a(sum, inputs[0], inputs[1]);
+  const uint32_t firsts[8] = {a.of0, ~a.of4, ~a.of7, ~a.of6, a.of4, ~a.of0, a.of6, a.of7};
+  sum ^= inputs[0] ^ inputs[1];
+  uint32_t* entry = reinterpret_cast<uint32_t*>(table + T::kLastPlace);
+  const auto write = [&](uint32_t x, uint32_t p, uint32_t open) {
+    entry[0] = x;
+    entry[kHalfRow / 4] = p;
+    entry[T::kOpen / 4] = open;
+    entry += T::kLastEntry / 4;
+  };
+#pragma GCC unroll 16
+  for (int choice = 0; choice < T::kLastZero; ++choice) {
+    const uint32_t s = (choice & 4) != 0 ? ~sum : sum;
+    const uint32_t last = ((choice >> 2 ^ choice >> 3) & 1) != 0 ? ~inputs[2] : inputs[2];
+    const uint32_t x = firsts[choice & 7];
+    write(x, x ^ (s & last), s ^ last);
+  }
+  write(0, 0, 0);
+}
+
+// Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride];
+// channels from `count` on are not there. The row of zeros is left out unless asked for.
+template <int kInputs>
+BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
+                             int32_t count, bool zero_row) {
+  // Lane l of vector i is row 8 * l + i.
+  const Vector eights = vidupq_n_u32(0, 8);
+  const Vector offsets = eights * static_cast<uint32_t>(row_stride);
+  // Column 1 + 4 * j + k is input k of node j of two full adders. Byte b of lane l of vector i
+  // becomes byte l of column 8 * b + i.
+  constexpr int kStride = 12;  // words from input to input
+  uint32_t columns[4 + 4 * kStride];
+  uint32_t* const inputs = columns + 4;
+  static const uint8_t kPlaces[16] = {0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27};
+  const uint8x16_t places = vldrbq_u8(kPlaces);
+  const auto store = [&](int i, Vector bytes) {
+    // Column 0 comes to lie before the inputs 3, and would be input 3 of a node before.
+    uint32_t* to = i == 0 ? inputs + 3 * kStride - 1 : inputs + (i - 1) % 4 * kStride + (i - 1) / 4;
+    vstrbq_scatter_offset_u8(reinterpret_cast<uint8_t*>(to), places, vreinterpretq_u8_u32(bytes));
+  };
+  if (count == kWordBits) {
+    TransposeBytes(
+        [&](int i) { return vldrwq_gather_shifted_offset_u32(rows + i * row_stride, offsets); },
+        store);
+  } else {
+    TransposeBytes(
+        [&](int i) {
+          const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
+          return vldrwq_gather_shifted_offset_z_u32(rows + i * row_stride, offsets, is_there);
+        },
+        store);
+  }
+  inputs[3 * kStride + 7] = 0;
+  if (zero_row) {
+    for (int i = 0; i < kRow; i += helium::kVectorBytes) {
+      vst1q_u32(reinterpret_cast<uint32_t*>(table + Tables<kInputs>::kZeroRow * kRow + i),
+                vdupq_n_u32(0));
+    }
+  }
+  uint32_t sum = inputs[3 * kStride - 1];
+  for (int group = 0; group < 2; ++group) {
+    Vector in[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) in[k] = vld1q_u32(inputs + k * kStride + 4 * group);
+    // The sums that enter the nodes are those of all columns before: a scan over the lanes.
+    uint32_t none = 0;
+    Vector sums = vshlcq_u32(in[0] ^ in[1] ^ in[2] ^ in[3], &sum, 32);
+    sums = sums ^ vshlcq_u32(sums, &none, 32);
+    none = 0;
+    Vector shifted = vshlcq_u32(sums, &none, 32);
+    none = 0;
+    sums = sums ^ vshlcq_u32(shifted, &none, 32);
+    BuildNodes<kInputs>(table + group * (kInputs == 5 ? 4 : 8) * kLanes, sums, in);
+    const uint32_t last_sum = vgetq_lane_u32(sums, 3);
+    if (group == 0) {
+      sum ^= last_sum;
+      continue;
+    }
+    const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
+    BuildLastNode(Tables<kInputs>{}, table, last_sum, last);
+  }
+}
+
+// Writes the offsets of the entries that the input words `x` choose.
+template <int kInputs>
+BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
+  using T = Tables<kInputs>;
+  // Bit k of p is the parity of the bits up to k: see adder_tables.h.
+  Vector p = x ^ vshlq_n_u32(x, 1);
+  p = p ^ vshlq_n_u32(p, 2);
+  p = p ^ vshlq_n_u32(p, 4);
+  p = p ^ vshlq_n_u32(p, 8);
+  p = p ^ vshlq_n_u32(p, 16);
+  if constexpr (kInputs == 3) {
+    // Byte k of vector j is for node j + 4 * k.
+    static_assert(kRow == 16 * 4, "the shifts below");
+    const Vector choices = vdupq_n_u32(0x70707070u);
+    const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j, index += kLanes) {
+      constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
+      Vector entries = vaddq_n_u32(all[j] & choices, 0x01010101u * T::Slot(j) + kSteps);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        vstrbq_u32(index + 4 * k * kLanes, entries);
+        entries = vshrq_n_u32(entries, 8);
+      }
+    }
+  } else {
+    static_assert(kRow == 1 << 6, "the shifts below");
+    uint16_t* to = reinterpret_cast<uint16_t*>(index);
+    const Vector choices = vdupq_n_u32(31 * kRow);
+    vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
+    vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & choices, 4));
+    vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & choices, 8));
+    vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & choices, 12));
+    vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & choices, 16));
+    vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & choices, 20));
+    vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & choices, 24));
+    vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
+  }
+}
+
+// Makes the lanes that are not `inside` choose entries of zeros.
+template <int kInputs>
+static BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint8_t* index) {
+  using T = Tables<kInputs>;
+  const mve_pred16_t outside = vpnot(inside);
+  for (int node = 0; node < T::kNodes; ++node) {
+    const bool last = node == T::kNodes - 1;
+    if constexpr (kInputs == 3) {
+      const int place = (last ? T::kLastZero : T::kZeroRow) * kRow / 4 + T::Slot(node);
+      vstrbq_p_u32(index + node * kLanes, vdupq_n_u32(static_cast<uint32_t>(place)), outside);
+    } else {
+      const int place =
+          last ? T::kLastZero * T::kLastEntry + T::kLastPlace : T::kZeroRow * kRow + 4 * node;
+      vstrhq_p_u32(reinterpret_cast<uint16_t*>(index) + node * kLanes,
+                   vdupq_n_u32(static_cast<uint32_t>(place)), outside);
+    }
+  }
+}
+
+}  // namespace helium
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_KERNELS_HELIUM_TABLES_H_
