@@ -5,22 +5,24 @@
 
 All figures are estimates of *instructions executed*, from counts under QEMU with a plugin that counts exactly; they are
 not cycles: wait states, flash caches, dual issue and load latencies are not in them. Code was built by
-arm-none-eabi-gcc 12.2 with -Ofast (CMSIS-NN) and -O3 (binary convolution).
+arm-none-eabi-gcc 12.2 with -Ofast or -O2 (CMSIS-NN) and -O3 (binary convolution).
 
 An operator's instructions are a sum of counts (multiply-accumulates, outputs, ...) times the table's figures, which
 were fitted by non-negative least squares on relative errors. Where they come from:
 
 * int8 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MUL, pooling and int8 SOFTMAX: CMSIS-NN's functions, measured
-  on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, strided 1x1 and fully connected ones within
-  15 %.
+  on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, fully connected ones within 15 %.
+* strided 1x1 convolutions, SUB, MEAN, QUANTIZE, LceQuantize, LceDequantize, LceBMaxPool2d and BcnetGate, and 3x3
+  depthwise convolutions but on Cortex-M0+ and M3: single operators in TensorFlow Lite Micro's interpreter on Cortex-M4,
+  M7 and M55, within 3 % (strided 1x1 on M55 20 %, depthwise on M55 7 %). On the other cores they are estimates.
 * LceBconv2d: this project's kernels, measured by `tflm_ops/bench` on all cores; see `bcnet_keras.cost_bconv2d`.
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions a bit from 8 planes a channel on (4.0 to 5.1 on Cortex-M0+).
 * everything else, marked "estimate" in the table: read off the loops of TensorFlow Lite Micro's reference kernels and
   scaled to the other cores by the ratio of the nearest measured kind. They are a small part of any net here.
 
-Whole nets measured in TensorFlow Lite Micro are 29.87 / 29.94 / 4.81 million instructions for MLPerf Tiny's ResNet-8
-and 7.85 / 7.76 / 1.79 million for its DS-CNN on Cortex-M4, M7 and M55; the sums of this table lie within 1.5 % of them.
+Whole models, counted in TensorFlow Lite Micro on Cortex-M4, M7 and M55, stand beside the sums of this table in
+`tflm_ops/examples/results.md`.
 """
 
 import math
@@ -63,19 +65,31 @@ _TABLE = {
         "vector": (0.818, 0.797, 0.0, 0.0, 2.602),
         "output": (98.19, 36.36, 39.97, 39.91, 14.68),
     },
+    # Counts: row output = output channels, a row of output; row weight = weights, a row of output; four vectors = 16
+    # inputs begun for four pixels of a row begun, an output channel; row = rows of output.
+    "CONV_2D 1x1 strided": {
+        "mac": (6.01, 2.504, 1.461, 1.392, 0.0),
+        "output": (98.19, 36.36, 35.90, 34.87, 13.77),
+        "row output": (80.0, 50.0, 30.40, 15.05, 0.0),
+        "row weight": (9.3, 3.9, 2.259, 2.304, 0.0),
+        "four vectors": (14.28, 14.28, 14.28, 19.59, 12.87),
+        "row": (785, 785, 785, 1257, 0.0),
+        "call": (0.0, 0.0, 0.0, 0.0, 1701),
+    },
     "DEPTHWISE_CONV_2D 3x3": {
-        "mac": (35.72, 9.267, 8.205, 8.102, 2.007),
-        "position": (35.85, 12.90, 14.39, 14.25, 24.44),
+        "mac": (35.72, 9.267, 7.698, 7.698, 1.995),
+        "position": (35.85, 12.90, 10.58, 10.58, 25.01),
     },
     "DEPTHWISE_CONV_2D": {"mac": (39.01, 17.83, 10.40, 10.12, 2.224)},  # one shape: 16x16x24, kernel 5x5
     "FULLY_CONNECTED": {
-        "mac": (5.372, 2.583, 1.792, 1.792, 0.0),
-        "vector": (12.90, 15.89, 1.325, 1.333, 8.5),
-        "output": (85.58, 11.61, 49.36, 49.50, 12.57),
-        "call": (350, 327, 136, 137, 161),
+        "mac": (5.372, 2.583, 1.874, 1.874, 0.0),
+        "vector": (12.90, 15.89, 0.0, 0.0, 8.5),
+        "output": (85.58, 11.61, 49.62, 49.81, 12.57),
+        "call": (473, 450, 259, 265, 290),
     },
-    "ADD": {"output": (239.0, 84.0, 81.6, 81.9, 13.75), "call": (119, 88, 127, 124, 120)},
-    "MUL": {"output": (91.4, 30.0, 36.1, 36.1, 6.76)},
+    "ADD": {"output": (239.0, 84.0, 81.40, 80.66, 13.74), "call": (455, 424, 462, 465, 484)},
+    "SUB": {"output": (258, 90.6, 88.02, 112.0, 95.03), "call": (540, 540, 540, 531, 578)},
+    "MUL": {"output": (91.4, 30.0, 35.81, 35.81, 6.75), "call": (544, 544, 544, 552, 559)},
     # Counts: window = elements of all windows; output and position as above.
     "AVERAGE_POOL_2D": {
         "window": (19.19, 11.59, 5.963, 5.962, 1.033),
@@ -87,7 +101,7 @@ _TABLE = {
         "output": (0.0, 4.888, 5.082, 5.063, 0.892),
         "position": (44.99, 36.79, 36.98, 35.48, 25.67),
     },
-    "SOFTMAX": {"output": (1913, 506, 510, 519, 539), "call": (660, 240, 242, 260, 338)},
+    "SOFTMAX": {"output": (1913, 506, 520.6, 529.6, 558.2), "call": (473, 53, 54.7, 72.6, 68.3)},
     # Counts: pass = pixels of all passes over the image, of which each makes up to 16 bits; pair = of these, pairs of
     # bits; threshold = thresholds, which are packed before.
     "BcnetThermometer": {
@@ -95,12 +109,34 @@ _TABLE = {
         "pass": (19.32, 11.62, 11.54, 11.67, 10.58),
         "threshold": (41.1, 15.2, 20.5, 17.2, 21.4),
     },
-    # Estimates from here on. Counts: input and output = elements read and written, byte = bytes copied.
-    "LceQuantize": {"input": (5, 3, 3, 3, 0.6)},
-    "LceDequantize": {"output": (6, 4, 4, 4, 1)},
-    "LceBMaxPool2d": {"window word": (6, 4, 4, 4, 1.5), "output word": (30, 20, 20, 20, 10)},
-    "MEAN": {"input": (20, 15, 15, 15, 15), "output": (200, 60, 60, 60, 60)},
-    "QUANTIZE": {"output": (91.4, 30.0, 36.1, 36.1, 36.1)},  # one requantisation, as MUL, without vectors
+    # From here on the first two columns are estimates, scaled from the third by the ratio of like operators. Counts:
+    # input and output = elements read and written; pixel = pixels read or written; position as above.
+    "LceQuantize": {
+        "input": (17.3, 10.4, 10.39, 10.39, 9.39),
+        "pixel": (28.5, 17.1, 17.12, 17.12, 17.11),
+        "call": (347, 208, 208, 208, 212),
+    },
+    "LceDequantize": {
+        "output": (10.9, 7.26, 7.26, 7.26, 7.26),
+        "pixel": (15.8, 10.6, 10.56, 10.56, 9.57),
+        "call": (179, 119, 119, 119, 122),
+    },
+    "LceBMaxPool2d": {
+        "window word": (8.6, 5.74, 5.736, 5.736, 4.707),
+        "output word": (50.2, 33.4, 33.44, 33.44, 37.54),
+        "pixel": (106, 70.6, 70.55, 70.57, 70.55),
+        "position": (0.8, 0.54, 0.537, 0.534, 0.437),
+        "call": (96, 64, 64, 57, 68),
+    },
+    "MEAN": {
+        "input": (194, 138, 138.3, 129.3, 132.2),
+        "output": (140, 42, 42.03, 42.04, 42.03),
+        "call": (1420, 1014, 1014, 1032, 985),
+    },
+    "QUANTIZE": {"output": (113, 37.2, 44.7, 44.9, 44.2)},
+    "BcnetGate": {"input": (3250, 1710, 203.5, 118.0, 118.0), "call": (356, 188, 22.4, 49.3, 66.3)},
+    # Estimates from here on. Counts: byte = bytes copied.
+    "IF": {"call": (480, 480, 480, 480, 480)},  # two subgraphs' tensors, looked up and copied
     "element-wise int8": {"output": (91.4, 30.0, 36.1, 36.1, 36.1)},
     "copy": {"byte": (1, 0.5, 0.5, 0.5, 0.25)},
     "PAD": {"byte": (6, 4, 4, 4, 4)},
@@ -111,7 +147,6 @@ _TABLE = {
     "FULLY_CONNECTED float": {"mac": (250, 140, 8, 8, 8)},
     "ARG_MAX": {"input": (10, 8, 8, 8, 8)},
     "GATHER": {"output": (60, 40, 40, 40, 40)},
-    "BcnetGate": {"input": (4000, 2100, 250, 250, 250)},  # softmax of the logits, its two largest values
     "call": {"call": (400, 250, 250, 250, 250)},  # the interpreter's way from one operator to the next
 }
 
@@ -271,7 +306,9 @@ def _counts(name, operator, inputs, outputs):
     if name == "LceBMaxPool2d":
         options = custom_options(operator)
         window = options["filter_height"] * options["filter_width"]
-        return {name: {"window word": written * window, "output word": written}} | call
+        pixels = written // shape(outputs[0])[-1]
+        counts = {"window word": written * window, "output word": written}
+        return {name: counts | {"pixel": pixels, "position": pixels * window, "call": 1}} | call
     if name == "BcnetThermometer":
         return {name: _thermometer(inputs)} | call
     if name in _EXPONENTIAL and not (name == "SOFTMAX" and not is_float):
@@ -283,7 +320,7 @@ def _counts(name, operator, inputs, outputs):
     if name in _COPIES:
         return {"copy": {"byte": sum(_bytes(tensor) for tensor in outputs)}} | call
     if name == "IF":  # the condition stays; image, logits and the answer are copied
-        return {"copy": {"byte": sum(_bytes(tensor) for tensor in [*inputs[1:], *outputs])}} | call
+        return {name: {"call": 1}, "copy": {"byte": sum(_bytes(tensor) for tensor in [*inputs[1:], *outputs])}} | call
     if name in _ELEMENTWISE and (is_float or "bool" in (type_name(inputs[0]), type_name(outputs[0]))):
         return {"element-wise float": {"output": written}} | call
     if name in _ELEMENTWISE and name not in _TABLE:
@@ -292,7 +329,9 @@ def _counts(name, operator, inputs, outputs):
         return {"PAD": {"byte": _bytes(outputs[0])}} | call
     if name not in _TABLE or (is_float and name not in _ANY_TYPE):
         return None
-    counts = {"input": read, "output": written, "call": 1}
+    larger = inputs[0] if read > written else outputs[0]
+    pixels = max(read, written) // (shape(larger) or (1,))[-1]
+    counts = {"input": read, "output": written, "pixel": pixels, "call": 1}
     return {name: {what: counts[what] for what in _TABLE[name]}} | call
 
 
@@ -311,8 +350,14 @@ def _convolution(name, operator, inputs, outputs):
         "output": outputs_count,
     }
     options = operator.builtinOptions
-    if (height, width, options.strideH, options.strideW) == (1, 1, 1, 1):
-        return {"CONV_2D 1x1": counts}
+    if (height, width) == (1, 1) and depth == shape(inputs[0])[-1]:
+        if (options.strideH, options.strideW) == (1, 1):
+            return {"CONV_2D 1x1": counts}
+        rows, columns = math.prod(shape(outputs[0])[:2]), shape(outputs[0])[2]
+        strided = {"mac": counts["mac"], "output": outputs_count, "row": rows, "call": 1}
+        strided |= {"row output": rows * channels, "row weight": rows * channels * size}
+        strided["four vectors"] = rows * math.ceil(columns / 4) * channels * math.ceil(size / 16)
+        return {"CONV_2D 1x1 strided": strided}
     return {name: counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels}}
 
 

@@ -40,8 +40,8 @@ INTERPRETER = {core: 400 if core == "cortex-m0plus" else 250 for core in CORES}
 BENCH = Path(__file__).parents[1] / "tflm_ops" / "bench"
 # Millions of instructions of one inference in TensorFlow Lite Micro.
 MLPERF_TINY = {
-    "pretrainedResnet_quant": {"cortex-m4": 29.87, "cortex-m7": 29.94, "cortex-m55": 4.81},
-    "kws_ref_model": {"cortex-m4": 7.85, "cortex-m7": 7.76, "cortex-m55": 1.79},
+    "pretrainedResnet_quant": {"cortex-m4": 29.86, "cortex-m7": 30.03, "cortex-m55": 4.91},
+    "kws_ref_model": {"cortex-m4": 7.70, "cortex-m7": 7.65, "cortex-m55": 1.82},
 }
 schema = flatbuffer.schema
 

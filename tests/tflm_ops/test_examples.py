@@ -1,0 +1,128 @@
+"""The example firmware under QEMU: its answers are the host's, and the profile's figures are near its counts."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from test_cores import SOURCES
+
+sys.path.insert(0, str(SOURCES / "examples"))
+import compare
+
+from bcnet_keras import datasets
+from bcnet_keras.runtime import tflm
+
+COMMANDS = ("cmake", "arm-none-eabi-g++", "qemu-system-arm")
+
+
+def needs(core):
+    """Skips where the core's library of TensorFlow Lite Micro, or a program, is missing."""
+    missing = [program for program in COMMANDS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    if not compare.library(core).exists():
+        pytest.skip(f"needs TensorFlow Lite Micro's library {compare.library(core)}")
+
+
+@pytest.fixture(scope="module")
+def results():
+    return json.loads((SOURCES / "examples" / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def digits_pair():
+    return compare.untrained_pair("digits", compare.PAIRS["digits"])
+
+
+def test_committed_errors_are_within_the_bound(results):
+    models = {record["model"] for record in results["records"]}
+    assert {f"{name} pair, untrained, {path}" for name in compare.PAIRS for path in ("accepted", "escalated")} <= models
+    assert set(compare.MODELS) <= models
+    for record in results["records"]:
+        assert abs(compare.error(record)) <= compare.BOUND, record
+        assert record["arena_profile"] == pytest.approx(record["arena_counted"], rel=0.02), record
+
+
+def test_table_shows_the_results(results):
+    assert (SOURCES / "examples" / "results.md").read_text() == compare.report(results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", compare.CORES)
+def test_profile_is_near_the_count(core, digits_pair, tmp_path):
+    needs(core)
+    for case in compare.cases(digits_pair, "digits"):
+        record = compare.measure(core, tmp_path, *case)
+        assert abs(compare.error(record)) <= compare.BOUND, record
+        assert record["arena_profile"] == record["arena_counted"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", compare.CORES)
+def test_reference_models_are_near_the_count(core, tmp_path):
+    needs(core)
+    folder = compare.Path.home() / "datasets" / "mlperf-tiny"
+    for name in compare.MODELS:
+        path = folder / f"{name}.tflite"
+        if not path.exists():
+            pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+        record = compare.measure(core, tmp_path, name, path.read_bytes(), "escalated")
+        assert abs(compare.error(record)) <= compare.BOUND, record
+        assert record["arena_profile"] == record["arena_counted"]
+
+
+@pytest.fixture(scope="module")
+def trained_pair():
+    """The demo's pair after a little training, with a threshold that some images reach and some do not."""
+    import tensorflow as tf
+
+    from bcnet_keras import BCNet
+    from bcnet_keras.convert import convert, set_threshold
+    from bcnet_keras.networks import NETWORKS
+    from bcnet_keras.twins import int8_twin
+
+    tf.keras.utils.set_random_seed(0)
+    data = datasets.load("digits")
+    float_net, binary = NETWORKS["digits"]((8, 8, 1), 10)
+    pair = BCNet(binary, int8_twin(float_net), raw_range=data.raw_range)
+    for stage in ("binary", "boosted"):
+        pair.compile(tf.keras.optimizers.Adam(0.005), stage=stage)
+        pair.fit(pair.preprocess(data.train.images), data.train.labels, batch_size=64, epochs=4, verbose=0)
+    pair.threshold = 0.5
+    converted = convert(pair)
+    images = data.test.images[:200]
+    rates = {
+        t: tflm.Interpreter(set_threshold(converted, t)).predict(images).escalated.mean()
+        for t in (0.1, 0.3, 0.5, 0.8, 0.95)
+    }
+    best = min(rates, key=lambda threshold: abs(rates[threshold] - 0.4))
+    assert 0.05 < rates[best] < 0.95
+    low, high = data.raw_range
+    return set_threshold(converted, best), np.round((images - low) * 255 / (high - low) - 128).astype(np.int8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", compare.CORES)
+def test_answers_to_200_images_are_the_hosts(core, trained_pair, tmp_path):
+    needs(core)
+    data, codes = trained_pair
+    codes = codes.reshape(-1, 8, 8, 1)
+    assert len(codes) == 200
+    _, answers, counts = compare.run(core, compare.build(core, tmp_path, data, codes))
+    assert len(answers) == len(counts) == 200
+    host = tflm.Model(data)
+    for image, (predicted, both, logits) in zip(codes, answers, strict=True):
+        expected, escalated = (output[0] for output in host.run([image[np.newaxis]]))
+        np.testing.assert_array_equal(logits, expected.reshape(-1))
+        assert predicted == int(np.argmax(expected)) and both == bool(escalated)
+    assert 0 < np.mean([both for _, both, _ in answers]) < 1
+
+
+@pytest.mark.slow
+def test_wrong_images_are_refused(digits_pair, tmp_path):
+    needs("cortex-m4")
+    program = compare.build("cortex-m4", tmp_path, digits_pair, np.zeros(65, np.int8))
+    with pytest.raises(RuntimeError, match="the images do not have the size of the input"):
+        compare.run("cortex-m4", program)

@@ -1,0 +1,177 @@
+"""Counts what whole models take under QEMU and writes it beside what `bcnet profile` tells, into ``results.json`` and
+``results.md`` here.
+
+    python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
+
+The models are pairs of `bcnet_keras.networks`, not trained (weights do not change the count but for a few
+instructions), each on both its paths, and MLPerf Tiny's reference models. It needs a tree of TensorFlow Lite Micro and
+its libraries for the cores, see README.md.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+import bench
+
+from bcnet_keras import files
+from bcnet_keras.convert import convert, flatbuffer, set_threshold
+from bcnet_keras.profile import Profile
+from bcnet_keras.quiet import quiet
+from bcnet_keras.report import text_table
+from bcnet_keras.runtime import native
+
+HERE = Path(__file__).resolve().parent
+CORES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp", "cortex-m55": "cortex-m55"}
+PAIRS = {"digits": (8, 8, 1), "images": (32, 32, 3)}  # network -> shape of an image
+MODELS = ("pretrainedResnet_quant", "kws_ref_model")
+MARKERS = ("count_start", "count_stop")
+BOUND = 0.05
+
+
+def tree():
+    """Folder of TensorFlow Lite Micro's tree."""
+    return Path(os.environ.get("TFLM_DIR", Path.home() / ".cache" / "bcnet" / "tflm"))
+
+
+def library(core):
+    """Where TensorFlow Lite Micro's makefile writes its library for a core."""
+    folder = tree() / "gen" / f"cortex_m_generic_{CORES[core]}_release_cmsis_nn_gcc"
+    return folder / "lib" / "libtensorflow-microlite.a"
+
+
+def build(core, folder, data, images):
+    """Builds the example for a core with a flatbuffer and int8 images [n, ...]; returns the program."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.tflite").write_bytes(flatbuffer.write(flatbuffer.read(data)))
+    np.ascontiguousarray(images, np.int8).tofile(folder / "images.bin")
+    options = [f"-DTFLM_DIR={tree()}", "-DBCNET_TESTS=OFF", f"-DBCNET_MODEL={folder / 'model.tflite'}"]
+    options.append(f"-DBCNET_IMAGES={folder / 'images.bin'}")
+    for command in (
+        ["cmake", "--preset", core, "-B", folder, *options],
+        ["cmake", "--build", folder, "--parallel", "2", "--target", "classify"],
+    ):
+        run = subprocess.run(
+            list(map(str, command)), cwd=native.source_root() / "tflm_ops", capture_output=True, text=True
+        )
+        if run.returncode != 0:
+            raise RuntimeError(f"{command[0]} failed: {(run.stderr or run.stdout).strip()[-2000:]}")
+    return folder / "examples" / "classify"
+
+
+def run(core, program):
+    """(bytes of the arena, [(class, whether both nets ran or None, logits)], instructions of each image)."""
+    said, counts = bench.count(program, bench.BOARDS[core], markers=MARKERS)
+    lines = said.splitlines()
+    if not lines or not lines[0].startswith("arena "):
+        raise RuntimeError(f"the example says: {said[:300]}")
+    answers = []
+    for line in lines[1:]:
+        words, _, logits = line.partition(", logits")
+        both = True if ", both nets," in words else False if ", binary net," in words else None
+        answers.append((int(words.split("class ")[1].split(",")[0]), both, [int(code) for code in logits.split()]))
+    return int(lines[0].split()[1]), answers, counts
+
+
+def untrained_pair(network, shape, classes=10):
+    """The flatbuffer of a pair of networks as they start."""
+    import tensorflow as tf
+
+    from bcnet_keras import BCNet
+    from bcnet_keras.networks import NETWORKS
+    from bcnet_keras.twins import int8_twin
+
+    tf.keras.utils.set_random_seed(0)
+    float_net, binary = NETWORKS[network](shape, classes)
+    pair = BCNet(binary, int8_twin(float_net))
+    pair.threshold = 0.5
+    with quiet():
+        return convert(pair)
+
+
+def cases(data, name):
+    """[(name of the case, flatbuffer, path)]: both paths of a pair."""
+    if Profile.of(data).cost.accepted is None:
+        return [(name, data, "escalated")]
+    return [
+        (f"{name}, accepted", set_threshold(data, 0.0), "accepted"),
+        (f"{name}, escalated", set_threshold(data, 1.0), "escalated"),
+    ]
+
+
+def measure(core, folder, name, data, path):
+    """The record of one case."""
+    model = flatbuffer.read(data)
+    size = flatbuffer.shape(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]])[1:]
+    image = np.random.default_rng(0).integers(-128, 128, (1, *size))
+    used, _, (counted,) = run(core, build(core, folder, data, image))
+    profile = Profile.of(data, core)
+    return {
+        "core": core,
+        "model": name,
+        "counted": counted,
+        "profile": getattr(profile, path),
+        "arena_counted": used,
+        "arena_profile": profile.arena.used_bytes,
+    }
+
+
+def error(record):
+    """Relative error of the profile's instructions."""
+    return record["profile"] / record["counted"] - 1
+
+
+def report(results):
+    """The results as Markdown."""
+    rows = [["model", "core", "counted", "profile", "error", "arena counted", "arena, profile"]]
+    for record in results["records"]:
+        numbers = [f"{record[key]:,}" for key in ("counted", "profile")]
+        arenas = [f"{record[key]:,}" for key in ("arena_counted", "arena_profile")]
+        rows.append([record["model"], record["core"], *numbers, f"{100 * error(record):+.1f} %", *arenas])
+    return f"""# Whole models: instructions and arena, counted and told by `bcnet profile`
+
+Written by `{results["command"]}`. Counted: instructions of one Invoke under QEMU, and the interpreter's
+`arena_used_bytes()`, in TensorFlow Lite Micro's release library with CMSIS-NN. The image is random; arenas are in bytes,
+with 48 KB of scratch budget. {results["compiler"]}; {results["qemu"]}.
+
+{text_table(rows)}
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cores", nargs="+", choices=CORES, default=list(CORES))
+    parser.add_argument("--pair", nargs="*", default=[], metavar="NAME=FILE", help="further flatbuffers")
+    parser.add_argument("--models", type=Path, default=Path.home() / "datasets" / "mlperf-tiny", help="MLPerf Tiny's")
+    parser.add_argument("--build", type=Path, help="folder that keeps the builds; by default a temporary one")
+    arguments = parser.parse_args()
+    models = [(f"{name} pair, untrained", untrained_pair(name, shape)) for name, shape in PAIRS.items()]
+    models += [(name, (arguments.models / f"{name}.tflite").read_bytes()) for name in MODELS]
+    models += [(name, Path(path).read_bytes()) for name, _, path in (pair.partition("=") for pair in arguments.pair)]
+    records = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in models:
+            for core in arguments.cores:
+                for case in cases(data, name):
+                    records.append(measure(core, (arguments.build or Path(folder)) / core, *case))
+                    print(records[-1], f"{100 * error(records[-1]):+.2f} %", flush=True)
+    results = {
+        "command": f"python tflm_ops/examples/compare.py --cores {' '.join(arguments.cores)}",
+        "compiler": bench.compiler_version(),
+        "qemu": bench.qemu_version()[0],
+        "records": records,
+    }
+    files.write_atomic(HERE / "results.json", json.dumps(results, indent=1) + "\n")
+    files.write_atomic(HERE / "results.md", report(results))
+
+
+if __name__ == "__main__":
+    main()
