@@ -119,7 +119,9 @@ def test_operators_that_lack_something_are_named(damage):
         model.subgraphs[0].tensors[operator.inputs[1]].shape = np.array([8], np.int32)
     else:
         setattr(operator, damage, np.array([], np.int32))
-    with pytest.raises(ValueError, match="the operator CONV_2D (of subgraph 'main' )?lacks inputs, dimensions or options"):
+    with pytest.raises(
+        ValueError, match="the operator CONV_2D (of subgraph 'main' )?lacks inputs, dimensions or options"
+    ):
         Profile.of(flatbuffer.write(model))
 
 

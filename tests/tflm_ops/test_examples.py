@@ -1,7 +1,9 @@
 """The example firmware under QEMU: its answers are the host's, and the profile's figures are near its counts."""
 
 import json
+import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -33,12 +35,12 @@ def results():
 
 @pytest.fixture(scope="module")
 def digits_pair():
-    return compare.untrained_pair("digits", compare.PAIRS["digits"])
+    return compare.quick_pair("digits", compare.PAIRS["digits"])
 
 
 def test_committed_errors_are_within_the_bound(results):
     models = {record["model"] for record in results["records"]}
-    assert {f"{name} pair, untrained, {path}" for name in compare.PAIRS for path in ("accepted", "escalated")} <= models
+    assert {f"{name} pair, {path}" for name in compare.PAIRS for path in ("accepted", "escalated")} <= models
     assert set(compare.MODELS) <= models
     for record in results["records"]:
         assert abs(compare.error(record)) <= compare.BOUND, record
@@ -126,3 +128,31 @@ def test_wrong_images_are_refused(digits_pair, tmp_path):
     program = compare.build("cortex-m4", tmp_path, digits_pair, np.zeros(65, np.int8))
     with pytest.raises(RuntimeError, match="the images do not have the size of the input"):
         compare.run("cortex-m4", program)
+
+
+@pytest.mark.slow
+def test_firmware_for_the_board_links(digits_pair, tmp_path):
+    needs("cortex-m7")
+    image = np.zeros((1, 8, 8, 1), np.int8)
+    program = compare.build("cortex-m7", tmp_path, digits_pair, image, "-DBCNET_BOARD=nucleo-f767zi")
+    sections = subprocess.run(["arm-none-eabi-objdump", "-h", program], capture_output=True, text=True).stdout
+    assert re.search(r"\.text\s+[0-9a-f]+\s+08000000", sections)  # the vectors lie at the start of the flash
+    symbols = subprocess.run(["arm-none-eabi-nm", program], capture_output=True, text=True).stdout
+    assert "08000000 R vectors" in symbols and " T Reset" in symbols
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("-DBCNET_BOARD=toaster", "BCNET_BOARD must be nucleo-f767zi or empty, not 'toaster'"),
+        ("-DBCNET_BOARD=nucleo-f767zi", "nucleo-f767zi has a cortex-m7, not a cortex-m4"),
+        ("-DTFLM_LIBRARY=absent.a", "TFLM_LIBRARY names no file: "),
+        ("-DBCNET_MODEL=absent.tflite", "BCNET_MODEL names no file: "),
+    ],
+)
+def test_wrong_options_of_the_build_are_named(option, message, digits_pair, tmp_path):
+    needs("cortex-m4")
+    with pytest.raises(RuntimeError) as raised:
+        compare.build("cortex-m4", tmp_path, digits_pair, np.zeros(64, np.int8), option)
+    assert message in " ".join(str(raised.value).split())

@@ -3,9 +3,9 @@
 
     python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
 
-The models are pairs of `bcnet_keras.networks`, not trained (weights do not change the count but for a few
-instructions), each on both its paths, and MLPerf Tiny's reference models. It needs a tree of TensorFlow Lite Micro and
-its libraries for the cores, see README.md.
+The models are pairs of `bcnet_keras.networks` after a few steps of training on noise (the weights do not change the
+count, once the ranges of the outputs are those of the data), each on both its paths, and MLPerf Tiny's reference
+models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores, see README.md.
 """
 
 import argparse
@@ -47,14 +47,17 @@ def library(core):
     return folder / "lib" / "libtensorflow-microlite.a"
 
 
-def build(core, folder, data, images):
-    """Builds the example for a core with a flatbuffer and int8 images [n, ...]; returns the program."""
+def build(core, folder, data, images, *options):
+    """Builds the example for a core with a flatbuffer and int8 images [n, ...]; returns the program.
+
+    `options` are further ones of CMake.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tflite").write_bytes(flatbuffer.write(flatbuffer.read(data)))
     np.ascontiguousarray(images, np.int8).tofile(folder / "images.bin")
-    options = [f"-DTFLM_DIR={tree()}", "-DBCNET_TESTS=OFF", f"-DBCNET_MODEL={folder / 'model.tflite'}"]
-    options.append(f"-DBCNET_IMAGES={folder / 'images.bin'}")
+    model, codes = f"-DBCNET_MODEL={folder / 'model.tflite'}", f"-DBCNET_IMAGES={folder / 'images.bin'}"
+    options = (f"-DTFLM_DIR={tree()}", "-DBCNET_TESTS=OFF", model, codes, *options)
     for command in (
         ["cmake", "--preset", core, "-B", folder, *options],
         ["cmake", "--build", folder, "--parallel", "2", "--target", "classify"],
@@ -81,8 +84,8 @@ def run(core, program):
     return int(lines[0].split()[1]), answers, counts
 
 
-def untrained_pair(network, shape, classes=10):
-    """The flatbuffer of a pair of networks as they start."""
+def quick_pair(network, shape, classes=10, steps=48):
+    """The flatbuffer of a pair of networks whose binary net was trained for a few steps on noise."""
     import tensorflow as tf
 
     from bcnet_keras import BCNet
@@ -92,6 +95,10 @@ def untrained_pair(network, shape, classes=10):
     tf.keras.utils.set_random_seed(0)
     float_net, binary = NETWORKS[network](shape, classes)
     pair = BCNet(binary, int8_twin(float_net))
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (32 * steps, *shape)), random.integers(0, classes, 32 * steps)
+    pair.compile(tf.keras.optimizers.Adam(0.005), stage="binary")
+    pair.fit(pair.preprocess(images.astype(np.uint8)), labels, batch_size=32, verbose=0)
     pair.threshold = 0.5
     with quiet():
         return convert(pair)
@@ -139,8 +146,8 @@ def report(results):
     return f"""# Whole models: instructions and arena, counted and told by `bcnet profile`
 
 Written by `{results["command"]}`. Counted: instructions of one Invoke under QEMU, and the interpreter's
-`arena_used_bytes()`, in TensorFlow Lite Micro's release library with CMSIS-NN. The image is random; arenas are in bytes,
-with 48 KB of scratch budget. {results["compiler"]}; {results["qemu"]}.
+`arena_used_bytes()`, in TensorFlow Lite Micro's release library with CMSIS-NN. The image is random; arenas are in
+bytes, with 48 KB of scratch budget. {results["compiler"]}; {results["qemu"]}.
 
 {text_table(rows)}
 """
@@ -153,7 +160,7 @@ def main():
     parser.add_argument("--models", type=Path, default=Path.home() / "datasets" / "mlperf-tiny", help="MLPerf Tiny's")
     parser.add_argument("--build", type=Path, help="folder that keeps the builds; by default a temporary one")
     arguments = parser.parse_args()
-    models = [(f"{name} pair, untrained", untrained_pair(name, shape)) for name, shape in PAIRS.items()]
+    models = [(f"{name} pair", quick_pair(name, shape)) for name, shape in PAIRS.items()]
     models += [(name, (arguments.models / f"{name}.tflite").read_bytes()) for name in MODELS]
     models += [(name, Path(path).read_bytes()) for name, _, path in (pair.partition("=") for pair in arguments.pair)]
     records = []
