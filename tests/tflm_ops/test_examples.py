@@ -44,7 +44,7 @@ def test_committed_errors_are_within_the_bound(results):
     assert set(compare.MODELS) <= models
     for record in results["records"]:
         assert abs(compare.error(record)) <= compare.BOUND, record
-        assert record["arena_profile"] == pytest.approx(record["arena_counted"], rel=0.02), record
+        assert record["arena_profile"] == pytest.approx(record["arena_counted"], rel=0.03), record
 
 
 def test_table_shows_the_results(results):
