@@ -1,5 +1,5 @@
-// What the Helium kernel does with vectors of words: adding and transposing bits. See sliced.h. What
-// is not inlined is static, so that callers know which registers it leaves alone.
+// What the Helium kernel does with vectors of words: adding and transposing bits. See sliced.h.
+// What is not inlined is static, so that callers know which registers it leaves alone.
 #ifndef TFLM_OPS_KERNELS_HELIUM_VECTORS_H_
 #define TFLM_OPS_KERNELS_HELIUM_VECTORS_H_
 
