@@ -1,8 +1,7 @@
 """Instructions of the binary convolution's kernels, as functions of a layer's shape.
 
 `ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
-by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions that the scratch memory allows, by
-what they are on a Cortex-M4, or on a Cortex-M55 where there is Helium.
+by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions that the scratch memory allows.
 """
 
 import functools
@@ -31,7 +30,6 @@ _PAIR = 8  # bytes that a block leaves for a pixel
 _HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
 _HELIUM_INDEX = 64
 _VECTOR = 16
-HELIUM_CORES = ("cortex-m55",)
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,23 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
     written = {f"{output} output": outputs}
     counts = {
         "eight words": outputs * (blocks // 8),
+        "four words": outputs * (blocks // 4 % 2),
         # Their carries are seldom 0 behind others.
-        "first word": outputs * blocks if blocks < 8 else 0,
-        "last word": outputs * (blocks % 8) if blocks >= 8 else 0,
+        "first word": outputs * (blocks % 4) if blocks < 8 else 0,
+        "last word": outputs * (blocks % 4) if blocks >= 8 else 0,
         "tap": pixels * taps,
         "tap word": pixels * blocks,
         "call": 1,
     }
     yield "carry-save", "carry-save", counts | written
-    for kernel, parts, kept, columns_read, strips, _ in _layouts(shape, words, passes, budget):
+    for kernel, parts, part, kept, columns_read, strips, _ in _layouts(shape, words, passes, budget):
         rows_read = min((rows - 1) * shape.stride + shape.kernel[0], rows * shape.kernel[0])
         counts = {
             "block": passes * pixels * blocks,
             "line": passes * pixels * shape.kernel[0] * words,
             "build": passes * blocks * (strips if parts > 1 else 1),
-            "index": rows_read * columns_read * words * (shape.groups if kept else passes),
+            # Every pass makes the choices of all parts, or all but the one that the pass before ended with.
+            "index": rows_read * columns_read * part * (passes * parts - (passes - shape.groups if kept else 0)),
             "row": passes * parts * rows * strips,
             "output word": passes * pixels,
             "part": passes * pixels * (parts - 1),
@@ -175,8 +175,8 @@ def _helium_layouts(shape, words, passes, budget):
 def _layouts(shape, words, passes, budget):
     """The ways of a sliced kernel to use its scratch memory, as the backend's `bconv2d_plan.cc` finds them.
 
-    Yields (kernel, parts of the input channels, whether the choices of all rows are kept for all passes, columns of
-    choices that all strips take, strips that a row of output is cut into, bytes).
+    Yields (kernel, parts of the input channels, words of a part, whether the choices of all rows are kept from one pass
+    to the next, columns of choices that all strips take, strips that a row of output is cut into, bytes).
     """
     (height, width), (rows, columns) = shape.kernel, shape.output
     step = 1 if width == 1 else shape.stride
@@ -201,7 +201,7 @@ def _layouts(shape, words, passes, budget):
                 return fixed + index + aside
 
             strip = columns
-            kept = parts == 1 and passes > shape.groups and size(all_rows, columns) <= budget
+            kept = passes > shape.groups and size(all_rows, columns) <= budget
             rows_kept = all_rows if kept else min(height, all_rows)
             if not kept:
                 strip = next((s for s in range(columns, 0, -1) if size(rows_kept, s) <= budget), 0)
@@ -210,7 +210,7 @@ def _layouts(shape, words, passes, budget):
             strips = math.ceil(columns / strip)
             strip = math.ceil(columns / strips)
             read = strips * ((strip - 1) * step + width)
-            yield kernel, parts, kept, read, strips, size(rows_kept, strip)
+            yield kernel, parts, part, kept, read, strips, size(rows_kept, strip)
 
 
 @functools.cache
@@ -237,10 +237,8 @@ def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):
 
 
 def _chosen(shape, output, core, budget):
-    # As in the backend, the best way for a Cortex-M4 is taken on all cores without Helium.
-    judge = core if core in HELIUM_CORES else "cortex-m4"
-    known = (way for way in ways(shape, output, budget) if way[1] in figures()[judge])
-    return min(known, key=lambda way: _total(way, judge))
+    known = (way for way in ways(shape, output, budget) if way[1] in figures()[core])
+    return min(known, key=lambda way: _total(way, core))
 
 
 def _total(way, core):

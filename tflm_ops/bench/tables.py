@@ -101,6 +101,11 @@ def operator_bytes(code):
     return {name: total((*sources, SHARED)) for name, sources in built.items()} | {"all": sum(code.values())}
 
 
+def kernel_bytes(code):
+    """Bytes of code of all kernels of the binary convolution, their choice and their preparation, of one core."""
+    return sum(size for name, size in code.items() if name.startswith("bconv2d"))
+
+
 def report(results):
     """The text of `results.md`."""
     records, cores = results["records"], list(results["boards"])
@@ -153,7 +158,9 @@ def report(results):
     code = results["code_bytes"]
     titles = list(map(core_name, cores))
     names = dict.fromkeys(name for core in cores for name in code[core])
-    lines += table(["source", *titles], [[n, *(f"{code[c].get(n, 0):,}" for c in cores)] for n in names])
+    rows = [[n, *(f"{code[c].get(n, 0):,}" for c in cores)] for n in names]
+    rows.append(["all of the binary convolution", *(f"{kernel_bytes(code[c]):,}" for c in cores)])
+    lines += table(["source", *titles], rows)
     operators = {core: operator_bytes(code[core]) for core in cores}
     if all(operators.values()):
         rows = [[name, *(f"{operators[core][name]:,}" for core in cores)] for name in operators[cores[0]]]

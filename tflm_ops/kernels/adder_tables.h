@@ -45,15 +45,15 @@ struct Tables {
     return block / kTogether * (kTogether * kBlockWords) + block % kTogether * kEntryWords;
   }
   // Words of the tables of `blocks` blocks.
-  static constexpr int64_t Size(int64_t blocks) {
+  static constexpr int32_t Size(int32_t blocks) {
     return (blocks + kTogether - 1) / kTogether * (kTogether * kBlockWords);
   }
 
   // The entries that an input word chooses, as addresses in the tables of one block: those of
   // another block lie at a fixed distance. The last node's is the one for an even parity before.
   struct Index {
-    const uint32_t* entry[kNodes];
     ptrdiff_t odd;  // kOdd when the word's parity is odd, or 0
+    const uint32_t* entry[kNodes];
   };
 };
 
@@ -71,21 +71,17 @@ BCNET_INLINE void Carries(uint32_t a, uint32_t b, uint32_t c, uint32_t carries[8
   carries[3] = ~carries[6];
 }
 
-// Writes the table of a node and returns the sum.
-template <int kInputs, bool kLast>
+// Writes the table of a node and returns the sum. In the last node the last input flips with its
+// own parity, not with the last two of p.
+template <int kInputs>
 BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t inputs[]) {
-  constexpr int kTop = kInputs - 1;
   constexpr int kStep = Tables<kInputs>::kEntryStep;
-  // In the last node the last input flips with its own parity, not with the last two of p.
-  const auto place = [](int choice) {
-    return kLast ? choice ^ ((choice >> (kTop - 1) & 1) << kTop) : choice;
-  };
   uint32_t first[8];
   Carries(sum, inputs[0], inputs[1], first);
   sum ^= inputs[0] ^ inputs[1];
   if constexpr (kInputs == 3) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) table[place(i) * kStep] = first[i];
+    for (int i = 0; i < 8; ++i) table[(i)*kStep] = first[i];
   } else {
     uint32_t second[8];
     Carries(sum, inputs[2], inputs[3], second);
@@ -94,12 +90,11 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
     constexpr int kMiddle = 17;
     uint32_t* middle = table + kMiddle * kStep;
 #if defined(__thumb2__)
-    __asm__("" : "+r"(middle));  // not to be computed anew for each
+    Hide(&middle);  // not to be computed anew for each
 #endif
     // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
     const auto entry = [&](int choice) {
-      const int at = place(choice);
-      return at < 3 ? table + at * kStep : middle + (at - kMiddle) * kStep;
+      return choice < 3 ? table + choice * kStep : middle + (choice - kMiddle) * kStep;
     };
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
@@ -121,30 +116,15 @@ template <int kInputs>
 BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_t row_stride,
                                    uint32_t sum) {
   using T = Tables<kInputs>;
-  constexpr int kNew = kInputs - 1;
-  uint32_t bytes[32];
-  GatherBytes(rows, row_stride, bytes);
-  uint32_t held[kNew] = {};  // inputs of the node that begins in one eight of columns and ends in
-                             // the next
-  uint32_t chain = 0;
-  for (int eight = 0; eight < 4; ++eight) {
-    uint32_t* columns = bytes + 8 * eight;
-    TransposeBytes(columns);
-    if (eight == 0) {
-      chain = columns[0];
-    } else {
-      held[kNew - 1] = columns[0];
-      chain = BuildNode<kInputs, false>(table, chain, held);
-      table += T::kNodeStep;
-    }
-    for (int i = 1; i + kNew <= 8; i += kNew) {
-      chain = BuildNode<kInputs, false>(table, chain, columns + i);
-      table += T::kNodeStep;
-    }
-    for (int i = 0; i < kNew - 1; ++i) held[i] = columns[8 - (kNew - 1) + i];
-  }
-  held[kNew - 1] = sum;
-  return BuildNode<kInputs, true>(table, chain, held);
+  uint32_t columns[33];
+  GatherBytes(rows, row_stride, columns);
+  TransposeBytes(columns, columns + 32);
+  columns[32] = sum;
+  uint32_t chain = columns[0];
+#pragma GCC unroll 1
+  for (int i = 1; i < 33; i += kInputs - 1, table += T::kNodeStep)
+    chain = BuildNode<kInputs>(table, chain, columns + i);
+  return chain;
 }
 
 // The entries that the input word `x` chooses in tables at `table`.
@@ -155,12 +135,10 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   uint32_t p = x;
 #pragma GCC unroll 5
   for (int shift = 1; shift < 32; shift *= 2) p ^= p << shift;
-  index->odd = (p >> 31) * T::kOdd;
+  index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd;
   uint32_t step = T::kEntryStep * sizeof(uint32_t);
-#if defined(__GNUC__)
-  __asm__("" : "+r"(step));  // a multiply-accumulate is shorter than shifts and additions
-#endif
-#pragma GCC unroll 16
+  Hide(&step);  // a multiply-accumulate is shorter than shifts and additions
+#pragma GCC unroll 8
   for (int node = 0; node < T::kNodes; ++node) {
     const uint32_t choice = (p >> (kInputs - 1) * node) & (T::kEntries - 1);
     index->entry[node] =

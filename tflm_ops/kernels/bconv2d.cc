@@ -6,8 +6,6 @@
 namespace bcnet {
 namespace {
 
-int32_t Clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
-
 int8_t RoundAndSaturate(float y) {
   // Past the range first: the conversion of a float that fits no int32 is undefined.
   if (y >= 127.0f) return 127;
@@ -18,21 +16,15 @@ int8_t RoundAndSaturate(float y) {
   return static_cast<int8_t>(whole + (fraction >= 0.5f) - (fraction <= -0.5f));
 }
 
-// The place of the first of the channels in the output.
-template <typename T>
-T* Outputs(const Bconv2dSink& sink, int32_t pixel, int32_t word) {
-  return static_cast<T*>(sink.output) + pixel * sink.pixel_size + word * kWordBits;
-}
-
 // The output before it is rounded.
 float Transformed(const Bconv2dTransform& transform, int32_t channel, int32_t sum) {
-  const float x = static_cast<float>(Clamp(sum, transform.clamp_min, transform.clamp_max));
+  const float x = static_cast<float>(Bconv2dClamp(sum, transform.clamp_min, transform.clamp_max));
   return Rounded(x * transform.multiplier[channel]) + transform.bias[channel];
 }
 
 void WriteFloat(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
                 const int32_t* sums) {
-  float* output = Outputs<float>(sink, pixel, word);
+  float* output = Bconv2dOutputs<float>(sink, pixel, word);
   for (int32_t i = 0; i < count; ++i)
     output[i] = Transformed(*sink.transform, word * kWordBits + i, sums[i]);
 }
@@ -40,30 +32,15 @@ void WriteFloat(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t co
 void WriteInt8Linear(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
                      const int32_t* sums) {
   const LinearChannel* channels = sink.linear_transform->channels + word * kWordBits;
-  int8_t* output = Outputs<int8_t>(sink, pixel, word);
+  int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
   for (int32_t i = 0; i < count; ++i) output[i] = Bconv2dInt8Output(channels[i], sums[i]);
 }
 
 void WriteInt8(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
                const int32_t* sums) {
-  int8_t* output = Outputs<int8_t>(sink, pixel, word);
+  int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
   for (int32_t i = 0; i < count; ++i)
     output[i] = Bconv2dInt8Output(*sink.transform, word * kWordBits + i, sums[i]);
-}
-
-void WriteInt8Fixed(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
-                    const int32_t* sums) {
-  const Bconv2dFixedTransform& transform = *sink.fixed_transform;
-  const FixedPointChannel* channels = transform.channels + word * kWordBits;
-  int8_t* output = Outputs<int8_t>(sink, pixel, word);
-  for (int32_t i = 0; i < count; ++i) {
-    const FixedPointChannel& fixed = channels[i];
-    const int64_t x = Clamp(sums[i], transform.clamp_min, transform.clamp_max);
-    const int64_t y = x * fixed.multiplier + fixed.bias;
-    // Halves are rounded away from 0, as in the float transform.
-    const int64_t rounded = (y + (int64_t{1} << (fixed.shift - 1)) - (y < 0)) >> fixed.shift;
-    output[i] = static_cast<int8_t>(rounded < -128 ? -128 : rounded > 127 ? 127 : rounded);
-  }
 }
 
 void WriteBitpacked(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
@@ -74,8 +51,10 @@ void WriteBitpacked(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_
   static_cast<uint32_t*>(sink.output)[pixel * sink.pixel_size + word] = bits;
 }
 
-void Run(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-         const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+}  // namespace
+
+void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
   switch (plan.kernel) {
     case Bconv2dKernel::kHelium:
       if constexpr (kHasHelium) Bconv2dHelium(params, plan, input, filter, sink, scratch);
@@ -89,8 +68,6 @@ void Run(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* i
   }
 }
 
-}  // namespace
-
 int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum) {
   return RoundAndSaturate(Transformed(transform, channel, sum));
 }
@@ -99,22 +76,14 @@ void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan& plan, const ui
                   const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                   float* output) {
   Bconv2dSink sink = {WriteFloat, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
-  Run(params, plan, input, filter, sink, scratch);
+  Bconv2dRun(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                  int8_t* output) {
   Bconv2dSink sink = {WriteInt8, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
-  Run(params, plan, input, filter, sink, scratch);
-}
-
-void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                 const uint32_t* filter, const Bconv2dFixedTransform& transform, void* scratch,
-                 int8_t* output) {
-  Bconv2dSink sink = {WriteInt8Fixed, {nullptr}, Bconv2dSink::kSums, params.channels_out, output};
-  sink.fixed_transform = &transform;
-  Run(params, plan, input, filter, sink, scratch);
+  Bconv2dRun(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
@@ -123,7 +92,7 @@ void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uin
   Bconv2dSink sink = {
       WriteInt8Linear, {nullptr}, Bconv2dSink::kLinear, params.channels_out, output};
   sink.linear_transform = &transform;
-  Run(params, plan, input, filter, sink, scratch);
+  Bconv2dRun(params, plan, input, filter, sink, scratch);
 }
 
 void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
@@ -135,7 +104,7 @@ void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, cons
                       BitpackedWords(params.channels_out),
                       output};
   sink.thresholds = thresholds;
-  Run(params, plan, input, filter, sink, scratch);
+  Bconv2dRun(params, plan, input, filter, sink, scratch);
 }
 
 }  // namespace bcnet

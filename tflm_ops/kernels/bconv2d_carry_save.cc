@@ -8,37 +8,76 @@ namespace {
 
 using sliced::Pair;
 
-// The mismatches of `count` words.
-class Counter {
- public:
-  void Add(const uint32_t* a, const uint32_t* b, int32_t count) {
-    for (; count >= 8; count -= 8, a += 8, b += 8) {
-      const auto pair = [&](int i) {
-        const uint32_t x = a[i] ^ b[i];
-        return Pair{x, x ^ a[i + 1] ^ b[i + 1]};
-      };
-      const Pair low = sliced::AddPairs(&ones_, pair(0), pair(2));
-      const Pair high = sliced::AddPairs(&ones_, pair(4), pair(6));
-      eights_ += PopCount(sliced::AddPair(&fours_, sliced::AddPairs(&twos_, low, high)));
-    }
-    for (int32_t i = 0; i < count; ++i) {
-      uint32_t carry = sliced::AddDigit(&ones_, a[i] ^ b[i]);
-      carry = sliced::AddDigit(&twos_, carry);
-      carry = sliced::AddDigit(&fours_, carry);
-      if (carry != 0) eights_ += PopCount(carry);
-    }
-  }
+// The bits of each byte of `x`.
+BCNET_INLINE uint32_t CountBytes(uint32_t x) {
+  x -= x >> 1 & 0x55555555u;
+  x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+  return (x + (x >> 4)) & 0x0f0f0f0fu;
+}
 
-  int32_t Total() const {
-    return PopCount(ones_) + 2 * PopCount(twos_) + 4 * PopCount(fours_) + 8 * eights_;
-  }
-
- private:
-  uint32_t ones_ = 0;
-  uint32_t twos_ = 0;
-  uint32_t fours_ = 0;
-  int32_t eights_ = 0;
+// Words to compare: `length` ones from each line, [first, end) with `step` between.
+struct Lines {
+  int32_t first;
+  int32_t end;
+  int32_t step;
+  int32_t length;
 };
+
+// The mismatches of words in `a` and `b`.
+BCNET_NOINLINE int32_t Mismatches(const uint32_t* a, const uint32_t* b, const Lines& lines) {
+  uint32_t ones = 0, twos = 0, fours = 0;
+  int32_t eights = 0;
+  const auto add_four = [&] {
+    const uint32_t x = a[0] ^ b[0], y = a[2] ^ b[2];
+    const Pair low = {x, x ^ a[1] ^ b[1]}, high = {y, y ^ a[3] ^ b[3]};
+    a += 4;
+    b += 4;
+    return sliced::AddPairs(&ones, low, high);
+  };
+  a += lines.first;
+  b += lines.first;
+  for (int32_t line = lines.first; line < lines.end; line += lines.step) {
+    int32_t count = lines.length;
+    for (; count >= 8; count -= 8) {
+      const Pair low = add_four();
+      eights += PopCount(sliced::AddPair(&fours, sliced::AddPairs(&twos, low, add_four())));
+      sliced::Hide(&count);
+    }
+    uint32_t carry = 0;
+    if ((count & 4) != 0) carry = sliced::AddDigit(&fours, sliced::AddPair(&twos, add_four()));
+    for (count &= 3;; --count) {
+      if (carry != 0) eights += PopCount(carry);
+      if (count == 0) break;
+      carry = sliced::AddDigit(&twos, sliced::AddDigit(&ones, *a++ ^ *b++));
+      carry = sliced::AddDigit(&fours, carry);
+      sliced::Hide(&count);
+    }
+    a += lines.step - lines.length;
+    b += lines.step - lines.length;
+  }
+  const uint32_t bytes = CountBytes(ones) + 2 * CountBytes(twos) + 4 * CountBytes(fours);
+  return static_cast<int32_t>(bytes * 0x01010101u >> 24) + 8 * eights;
+}
+
+// Copies the words that the taps of an output pixel see of a group, in the order of their weights.
+// `group` are the group's words, `first` the place of the first tap's, which may lie outside.
+BCNET_SMALL void Gather(const Bconv2dParams& params, TapRange rows, TapRange columns,
+                        const uint32_t* group, int32_t first, uint32_t* window) {
+  const int32_t words = params.words_in_group;
+  for (int32_t row = 0; row < params.height.filter; ++row) {
+    const int32_t from = first + row * params.height.dilation * params.width.input;
+    for (int32_t column = 0; column < params.width.filter; ++column, window += words) {
+      const bool inside =
+          row >= rows.begin && row < rows.end && column >= columns.begin && column < columns.end;
+      if (inside) {
+        const int32_t there = (from + column * params.width.dilation) * params.words_in;
+        for (int32_t word = 0; word < words; ++word) window[word] = group[there + word];
+      } else {
+        for (int32_t word = 0; word < words; ++word) window[word] = 0;
+      }
+    }
+  }
+}
 
 }  // namespace
 
@@ -47,8 +86,8 @@ int32_t Bconv2dCarrySaveScratchSize(const Bconv2dParams& params) {
          static_cast<int32_t>(sizeof(uint32_t));
 }
 
-void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                      const Bconv2dSink& sink, void* scratch) {
+BCNET_SMALL void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input,
+                                  const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
   uint32_t* const window = static_cast<uint32_t*>(scratch);
   const int32_t words = params.words_in_group;
   const int32_t line = params.width.filter * words;
@@ -62,39 +101,28 @@ void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input, const 
       for (int32_t x = 0; x < params.width.output; ++x, ++pixel) {
         const TapRange columns = TapsInside(params.width, x);
         const int32_t left = x * params.width.stride - params.width.pad;
-        const int32_t taps_inside = (rows.end - rows.begin) * (columns.end - columns.begin);
-        const int32_t outside = params.height.filter * params.width.filter - taps_inside;
+        // The whole window, or what of it lies on the input.
+        Lines lines = {0, size, size, size};
+        int32_t sum = 0;
+        const int32_t inside = (rows.end - rows.begin) * (columns.end - columns.begin);
+        const int32_t outside = params.height.filter * params.width.filter - inside;
+        if (outside != 0 && params.zero_padding) {
+          const int32_t first = columns.begin * words, length = columns.end * words - first;
+          lines = {rows.begin * line + first, rows.end * line, line, length};
+          sum = outside * params.channels_in_group;
+        }
+        const uint32_t* weights = filter;
+        const uint32_t* group = input;
         int32_t sums[kWordBits];
-        for (int32_t channel = 0; channel < params.channels_out; ++channel) {
-          if (channel % channels_out_group == 0) {
-            // The words that the channels of the group see, in the order of their weights.
-            const uint32_t* group = input + channel / channels_out_group * words;
-            for (int32_t i = 0; i < size; ++i) window[i] = 0;
-            for (int32_t row = rows.begin; row < rows.end; ++row) {
-              const int32_t from = (top + row * params.height.dilation) * params.width.input + left;
-              for (int32_t column = columns.begin; column < columns.end; ++column) {
-                const uint32_t* there =
-                    group + (from + column * params.width.dilation) * params.words_in;
-                uint32_t* to = window + row * line + column * words;
-                for (int32_t word = 0; word < words; ++word) to[word] = there[word];
-              }
-            }
+        for (int32_t channel = 0, end = 0; channel < params.channels_out; group += words) {
+          Gather(params, rows, columns, group, top * params.width.input + left, window);
+          for (end += channels_out_group; channel < end; weights += size) {
+            sums[channel % kWordBits] = sum + 2 * Mismatches(window, weights, lines);
+            ++channel;
+            if (channel % kWordBits == 0 || channel == params.channels_out)
+              sink.write(sink, pixel, (channel - 1) / kWordBits, (channel - 1) % kWordBits + 1,
+                         sums);
           }
-          const uint32_t* weights = filter + int64_t{channel} * size;
-          Counter counter;
-          int32_t sum = 0;
-          if (outside == 0 || !params.zero_padding) {
-            counter.Add(window, weights, size);
-          } else {
-            sum = outside * params.channels_in_group;
-            for (int32_t row = rows.begin; row < rows.end; ++row) {
-              const int32_t first = row * line + columns.begin * words;
-              counter.Add(window + first, weights + first, (columns.end - columns.begin) * words);
-            }
-          }
-          sums[channel % kWordBits] = sum + 2 * counter.Total();
-          if (channel % kWordBits == kWordBits - 1 || channel + 1 == params.channels_out)
-            sink.write(sink, pixel, channel / kWordBits, channel % kWordBits + 1, sums);
         }
       }
     }

@@ -5,24 +5,40 @@
 namespace bcnet {
 namespace {
 
-// Instructions on a Cortex-M4, measured; a Cortex-M55 takes about as many. They only serve to
-// compare.
-constexpr int32_t kCarrySaveWord = 9;  // of weights, for an output
-constexpr int32_t kCarrySaveOutput = 110;
+// Instructions, measured. They only serve to compare.
 struct TableCosts {
   int32_t build;  // the tables of a block
   int32_t index;  // an input word
   int32_t block;  // of a pixel
   int32_t pixel;  // of 32 channels
 };
+#if defined(__arm__) && !defined(__thumb2__)  // on a Cortex-M0+
+constexpr TableCosts kTableCosts = {1790, 225, 227, 443};
+constexpr TableCosts kPairTableCosts = {3150, 127, 181, 129};
+constexpr int32_t kSlicedPass = 1780;   // of 32 channels
+constexpr int32_t kSlicedPart = 220;    // of a pixel, for each part but the first
+constexpr int32_t kSlicedSums = 1200;   // of a pixel whose output is not bitpacked
+constexpr int32_t kCarrySaveWord = 15;  // of weights, for an output
+constexpr int32_t kCarrySaveOutput = 175;
+constexpr int32_t kCarrySavePixel = 880;
+#else  // on a Cortex-M4
 constexpr TableCosts kTableCosts = {930, 85, 131, 440};
 constexpr TableCosts kPairTableCosts = {1200, 50, 87, 90};
-constexpr int32_t kSlicedPass = 1200;  // of 32 channels
-constexpr int32_t kSlicedPart = 110;   // of a pixel, for each part but the first
-constexpr int32_t kSlicedSums = 400;   // of a pixel whose output is not bitpacked
+constexpr int32_t kSlicedPass = 1200;
+constexpr int32_t kSlicedPart = 110;
+constexpr int32_t kSlicedSums = 400;
+constexpr int32_t kCarrySaveWord = 9;
+constexpr int32_t kCarrySaveOutput = 110;
+constexpr int32_t kCarrySavePixel = 0;
+#endif
 
-int64_t Taps(const Bconv2dParams& params) {
-  return int64_t{params.height.filter} * params.width.filter;
+// Words of an output's weights.
+int32_t Blocks(const Bconv2dParams& params) {
+  return params.height.filter * params.width.filter * params.words_in_group;
+}
+
+int64_t Pixels(const Bconv2dParams& params) {
+  return int64_t{params.batches} * params.height.output * params.width.output;
 }
 
 int32_t Passes(const Bconv2dParams& params) { return BitpackedWords(params.channels_out); }
@@ -47,46 +63,45 @@ int64_t Total(const Bconv2dSlicedMemory& memory) {
 int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const TableCosts& costs = plan.table_inputs == 5 ? kPairTableCosts : kTableCosts;
-  const int64_t passes = Passes(params), blocks = Taps(params) * params.words_in_group;
+  const int32_t passes = Passes(params), blocks = Blocks(params);
   const int32_t parts = RoundUp(params.words_in_group, plan.part_words);
-  const int32_t strips = RoundUp(params.width.output, plan.strip);
-  const bool keeps_index = plan.index_rows == g.rows;
-  const int64_t builds = parts == 1 ? 1 : int64_t{params.batches} * strips;
-  const int64_t indexed = int64_t{params.batches} * strips * g.rows * Columns(g, plan.strip) *
-                          params.words_in_group * (keeps_index ? params.groups : passes);
-  const int64_t pixels = int64_t{params.batches} * params.height.output * params.width.output;
-  const int64_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * kSlicedPart +
+  const int32_t strips = params.batches * RoundUp(params.width.output, plan.strip);
+  // Every pass makes the choices of all parts, or all but the one that the pass before ended with.
+  int32_t indexed = passes * parts;
+  if (Bconv2dSlicedKeepsIndex(params, plan)) indexed -= passes - params.groups;
+  const int64_t words = int64_t{g.rows} * Columns(g, plan.strip) * plan.part_words * strips;
+  const int32_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * kSlicedPart +
                         (output == Bconv2dOutput::kBitpacked ? 0 : kSlicedSums);
-  return passes * (kSlicedPass + builds * blocks * costs.build + pixels * pixel) +
-         indexed * costs.index;
+  const int64_t build = int64_t{blocks * costs.build} * (parts == 1 ? 1 : strips);
+  return passes * (kSlicedPass + build + Pixels(params) * pixel) + words * indexed * costs.index;
 }
 
 int64_t CarrySaveInstructions(const Bconv2dParams& params) {
-  const int64_t outputs =
-      int64_t{params.batches} * params.height.output * params.width.output * params.channels_out;
-  return outputs * (Taps(params) * params.words_in_group * kCarrySaveWord + kCarrySaveOutput);
+  const int64_t output = Blocks(params) * kCarrySaveWord + kCarrySaveOutput;
+  return Pixels(params) * (params.channels_out * output + kCarrySavePixel);
 }
 
 // Fills in as many rows and outputs of a row as there is room for: all of them if several passes
 // use them, else those of a row of outputs, else those of a part of a row.
 bool FitSlices(const Bconv2dParams& params, int32_t budget, Bconv2dPlan* plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const auto fits = [&](int32_t rows, int32_t strip) {
+  const int32_t width = params.width.output;
+  const auto left = [&](int32_t rows, int32_t strip) {
     plan->index_rows = static_cast<uint16_t>(rows);
     plan->strip = static_cast<int16_t>(strip);
-    return rows <= UINT16_MAX && Total(Bconv2dSlicedMemoryOf(params, *plan)) <= budget;
+    return budget - Total(Bconv2dSlicedMemoryOf(params, *plan));
   };
-  if (plan->part_words == params.words_in_group && params.batches == 1 &&
-      Passes(params) > params.groups && fits(g.rows, params.width.output)) {
+  if (params.batches == 1 && Passes(params) > params.groups && g.rows <= UINT16_MAX &&
+      left(g.rows, width) >= 0) {
     return true;
   }
   const int32_t rows = g.row_span < g.rows ? g.row_span : g.rows;
-  int32_t strip = params.width.output;
-  while (strip > 1 && !fits(rows, strip)) strip = (strip + 1) / 2;
-  if (!fits(rows, strip)) return false;
-  // Halving went too far: the widest that fits, then strips of equal widths.
-  while (strip < params.width.output && fits(rows, strip + 1)) ++strip;
-  return fits(rows, RoundUp(params.width.output, RoundUp(params.width.output, strip)));
+  const int64_t more = left(rows, 1), another = more - left(rows, 2);
+  if (more < 0) return false;
+  const int64_t strip = 1 + more / another;
+  // Strips of equal widths.
+  left(rows, strip < width ? RoundUp(width, RoundUp(width, static_cast<int32_t>(strip))) : width);
+  return true;
 }
 
 // The sliced kernel takes any convolution whose sums fit the digits that there is code for and in
@@ -133,21 +148,25 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
   using Pairs = sliced::Tables<5>;
   using Singles = sliced::Tables<3>;
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const int64_t blocks = Taps(params) * plan.part_words;
+  const int32_t blocks = Blocks(params) / params.words_in_group * plan.part_words;
   const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
-  const int64_t counters = int64_t{plan.strip} * params.height.output;
-  Bconv2dSlicedMemory memory;
-  memory.tables = (plan.table_inputs == 5 ? Pairs::Size(blocks) : Singles::Size(blocks)) * 4;
-  memory.index = indexes * (plan.table_inputs == 5 ? sizeof(Pairs::Index) : sizeof(Singles::Index));
-  memory.pairs = blocks * static_cast<int64_t>(sizeof(sliced::Pair));
-  memory.kept = 0;
+  int64_t kept = 0;
   if (plan.part_words < params.words_in_group)
-    memory.kept = counters * (Bconv2dSlicedDigits(params) + 1) * 4;
-  return memory;
+    kept = int64_t{plan.strip} * params.height.output * (Bconv2dSlicedDigits(params) + 1) * 4;
+  const int32_t pairs = blocks * static_cast<int32_t>(sizeof(sliced::Pair));
+  if (plan.table_inputs == 5)
+    return {Pairs::Size(blocks) * 4, indexes * static_cast<int>(sizeof(Pairs::Index)), pairs, kept};
+  return {Singles::Size(blocks) * 4, indexes * static_cast<int>(sizeof(Singles::Index)), pairs,
+          kept};
+}
+
+bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan) {
+  return params.batches == 1 && plan.strip >= params.width.output &&
+         plan.index_rows >= Bconv2dSlicedGeometryOf(params).rows;
 }
 
 int Bconv2dSlicedDigits(const Bconv2dParams& params) {
-  const int64_t bits = Taps(params) * params.words_in_group * kWordBits;
+  const int32_t bits = Blocks(params) * kWordBits;
   return bits < (1 << 9) ? 9 : bits < (1 << 11) ? 11 : bits < (1 << 13) ? 13 : 0;
 }
 

@@ -55,12 +55,10 @@ bool FindBias(const Bconv2dParams& params, const Bconv2dTransform& transform, in
 const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_dims[4],
                            const int32_t filter_dims[4], const int32_t output_dims[4],
                            Bconv2dOutput output, Bconv2dParams* params) {
-  if (ElementCount(input_dims, 4) == 0)
-    return "the input's dimensions must be positive and its size below 2 GiB";
-  if (ElementCount(filter_dims, 4) == 0)
-    return "the filter's dimensions must be positive and its size below 2 GiB";
-  if (ElementCount(output_dims, 4) == 0)
-    return "the output's dimensions must be positive and its size below 2 GiB";
+  if (ElementCount(input_dims, 4) == 0 || ElementCount(filter_dims, 4) == 0 ||
+      ElementCount(output_dims, 4) == 0) {
+    return "input, filter and output: dimensions must be positive and sizes below 2 GiB";
+  }
   if (options.channels_in < 1) return "option channels_in must be positive";
 
   params->batches = input_dims[0];
@@ -71,14 +69,14 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
   params->activation = options.activation;
 
   if (params->words_in != BitpackedWords(options.channels_in)) {
-    return "the input's last dimension is not the number of words that channels_in takes";
+    return "the input's last dimension is not the words that channels_in takes";
   }
   if (params->words_in % params->words_in_group != 0) {
-    return "the words of an input pixel are not a multiple of the words of a filter tap";
+    return "the words of an input pixel are no multiple of those of a filter tap";
   }
   params->groups = params->words_in / params->words_in_group;
   if (options.channels_in % params->groups != 0)
-    return "channels_in is not a multiple of the number of groups";
+    return "channels_in is not a multiple of the groups";
   params->channels_in_group = options.channels_in / params->groups;
   if (params->groups > 1 && params->channels_in_group % kWordBits != 0) {
     return "the input channels of a group must be a multiple of 32";
@@ -106,7 +104,7 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
                                : params->channels_out;
   if (output_dims[0] != params->batches || output_dims[1] != params->height.output ||
       output_dims[2] != params->width.output || output_dims[3] != channels) {
-    return "the output's shape does not follow from the shapes of input and filter and the options";
+    return "the output's shape is not the one that input, filter and options give";
   }
   return nullptr;
 }
@@ -144,31 +142,6 @@ const char* PrepareBconv2dTransform(const Bconv2dParams& params, const float* po
   transform->multiplier = multiplier;
   transform->bias = bias;
   return nullptr;
-}
-
-bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,
-                                  FixedPointChannel* channels, Bconv2dFixedTransform* fixed) {
-  constexpr float kLimit = 1 << 22;
-  // 22 bits before the point and 39 after it, a sum of two, and the rounding's half stay below
-  // 2^63.
-  constexpr int kMaxShift = 39;
-  for (int32_t i = 0; i < params.channels_out; ++i) {
-    const float multiplier = transform.multiplier[i];
-    const float bias = transform.bias[i];
-    if (std::fabs(bias) >= kLimit) return false;
-    if (std::fabs(multiplier) * static_cast<float>(transform.clamp_max) >= kLimit) return false;
-    int exponent;
-    std::frexp(multiplier, &exponent);  // |multiplier| < 2^exponent
-    int shift = 30 - exponent;          // at least 8, as clamp_max is at least 1
-    if (shift > kMaxShift) shift = kMaxShift;
-    channels[i].multiplier = static_cast<int32_t>(std::ldexp(multiplier, shift));
-    channels[i].bias = static_cast<int64_t>(std::ldexp(static_cast<double>(bias), shift));
-    channels[i].shift = shift;
-  }
-  fixed->clamp_min = transform.clamp_min;
-  fixed->clamp_max = transform.clamp_max;
-  fixed->channels = channels;
-  return true;
 }
 
 bool PrepareBconv2dLinearTransform(const Bconv2dParams& params, const Bconv2dTransform& transform,

@@ -34,6 +34,20 @@ struct Bconv2dSink {
   void* output;
 };
 
+// The place of the first of the channels from 32 * `word` on in the output.
+template <typename T>
+T* Bconv2dOutputs(const Bconv2dSink& sink, int32_t pixel, int32_t word) {
+  return static_cast<T*>(sink.output) + pixel * sink.pixel_size + word * kWordBits;
+}
+
+inline int32_t Bconv2dClamp(int32_t x, int32_t low, int32_t high) {
+  return x < low ? low : x > high ? high : x;
+}
+
+// Computes the outputs by the kernel of the plan.
+void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
+                const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+
 // An output of the float transform, rounded and saturated.
 int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum);
 
@@ -74,11 +88,14 @@ Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
 // The digits of a sum: as many as there is code for, 0 when that is too few.
 int Bconv2dSlicedDigits(const Bconv2dParams& params);
 
+// Whether the choices of all input words of a part stay in memory from one pass to the next.
+bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan);
+
 // Bytes of the parts of the scratch memory, in their order.
 struct Bconv2dSlicedMemory {
-  int64_t tables;
+  int32_t tables;
   int64_t index;
-  int64_t pairs;
+  int32_t pairs;
   int64_t kept;
 };
 Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan);

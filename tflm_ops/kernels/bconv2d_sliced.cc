@@ -24,10 +24,12 @@ namespace {
 using sliced::Pair;
 using sliced::Tables;
 
-constexpr int kMaxDigits = 16;
+constexpr int kMaxDigits = 13;
 
-// Digits below kBlockDigits are summed by the blocks, which leave a pair of the next weight each.
+// Digits below kBlockDigits are summed by the blocks, which leave a pair of the next weight each,
+// and those below kGroupDigits by groups of these pairs, which leave a carry each.
 constexpr int kBlockDigits = 4;
+constexpr int kGroupDigits = 8;
 
 // Adds 2^kLevel pairs of digit kBlockDigits; returns one pair of digit kBlockDigits + kLevel.
 template <int kLevel>
@@ -37,41 +39,39 @@ BCNET_INLINE Pair Reduce(const Pair* pairs, uint32_t* digits) {
   } else {
     const Pair a = Reduce<kLevel - 1>(pairs, digits);
     const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
-    return sliced::AddPairs(&digits[kBlockDigits + kLevel - 1], a, b);
+    return sliced::AddPairs(&digits[kLevel - 1], a, b);
   }
 }
 
-// Adds 2^kLevel pairs to the digits up to kDigits.
-template <int kLevel, int kDigits>
-BCNET_INLINE void AddGroup(const Pair* pairs, uint32_t* digits) {
-  constexpr int kDigit = kBlockDigits + kLevel;
-  uint32_t carry = sliced::AddPair(&digits[kDigit], Reduce<kLevel>(pairs, digits));
-#pragma GCC unroll 16
-  for (int i = kDigit + 1; i < kDigits; ++i) carry = sliced::AddDigit(&digits[i], carry);
-  digits[kDigits] |= carry;
+// Adds 2^kLevel pairs to the digits from kBlockDigits on, the first at `digits`; returns the carry
+// to digit kGroupDigits.
+template <int kLevel>
+BCNET_INLINE uint32_t AddGroup(const Pair* pairs, uint32_t* digits) {
+  uint32_t carry = sliced::AddPair(&digits[kLevel], Reduce<kLevel>(pairs, digits));
+#pragma GCC unroll 4
+  for (int i = kLevel + 1; i < kGroupDigits - kBlockDigits; ++i)
+    carry = sliced::AddDigit(&digits[i], carry);
+  return carry;
 }
 
-// Adds what `count` blocks left to the digits from kBlockDigits on; returns the digit kDigits.
+// Adds carries, two at a time, to the digits from kGroupDigits on; returns digit kDigits.
 template <int kDigits>
-BCNET_NOINLINE uint32_t Finish(const Pair* pairs, int32_t count, const uint32_t* start,
-                               uint32_t* result) {
+BCNET_INLINE uint32_t AddCarries(const uint32_t* carries, const uint32_t* end,
+                                 const uint32_t* start, uint32_t* result) {
   uint32_t digits[kDigits + 1];
-#pragma GCC unroll 16
-  for (int i = kBlockDigits; i <= kDigits; ++i) digits[i] = start[i];
-  for (; count >= 8; count -= 8, pairs += 8) AddGroup<3, kDigits>(pairs, digits);
-  if ((count & 4) != 0) {
-    AddGroup<2, kDigits>(pairs, digits);
-    pairs += 4;
-  }
-  if ((count & 2) != 0) {
-    AddGroup<1, kDigits>(pairs, digits);
-    pairs += 2;
-  }
-  if ((count & 1) != 0) AddGroup<0, kDigits>(pairs, digits);
-  if (result != nullptr) {
-#pragma GCC unroll 16
-    for (int i = kBlockDigits; i <= kDigits; ++i) result[i] = digits[i];
-  }
+#pragma GCC unroll 8
+  for (int i = kGroupDigits; i <= kDigits; ++i) digits[i] = start[i];
+  do {
+    const Pair two = {carries[0], carries[0] ^ carries[1]};
+    uint32_t carry = sliced::AddPair(&digits[kGroupDigits], two);
+#pragma GCC unroll 8
+    for (int i = kGroupDigits + 1; i < kDigits; ++i) carry = sliced::AddDigit(&digits[i], carry);
+    digits[kDigits] |= carry;
+    carries += 2;
+    sliced::Hide(&carries);
+  } while (carries < end);
+#pragma GCC unroll 8
+  for (int i = kGroupDigits; i <= kDigits; ++i) result[i] = digits[i];
   return digits[kDigits];
 }
 
@@ -84,8 +84,9 @@ struct Job {
   Bconv2dSlicedGeometry geometry;
   int32_t taps;
   int digits;
-  uint32_t (*finish)(const Pair*, int32_t, const uint32_t*, uint32_t*);
-  void (*unslice)(uint32_t*);
+  int32_t index_bytes;  // of an input word
+  // Computes outputs whose taps all count and lie side by side, or nullptr.
+  void (*row)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
   // Parts of the scratch memory.
   uint32_t* tables;
   Pair* pairs;        // that the blocks of a pixel leave
@@ -93,9 +94,10 @@ struct Job {
   uint32_t* kept;     // counters of the strip's pixels: the first sum's parity or value, the digits
   void* index;        // [row % index_rows][channel word of the part][column of the strip]
   // The pass.
-  int32_t word;   // of the output channels
-  int32_t count;  // channels in it
-  uint32_t start[kMaxDigits + 1];
+  int32_t word;        // of the output channels
+  int32_t count;       // channels in it
+  uint32_t start[16];  // of the counters, as they are kept: the first sum's parity, the digits
+  uint32_t first_sum;  // before the first block
   uint32_t left_over;  // the last block's sum, before the input's parity
   // The strip.
   int32_t first_x;
@@ -108,83 +110,90 @@ struct Job {
   bool is_last;
 };
 
-int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
-
-BCNET_NOINLINE void Transpose(uint32_t w[8]) { sliced::TransposeBytes(w); }
+// Adds what `count` blocks, at least one, left to the digits from kBlockDigits on; returns the
+// highest. The carries take the place of the pairs.
+BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count, const uint32_t* start,
+                               uint32_t* result) {
+  Pair* pairs = job.pairs;
+  uint32_t digits[kGroupDigits - kBlockDigits];
+#pragma GCC unroll 4
+  for (int i = 0; i < kGroupDigits - kBlockDigits; ++i) digits[i] = start[kBlockDigits + i];
+  uint32_t* const carries = &pairs[0].x;
+  uint32_t* end = carries;
+  for (; count >= 8; count -= 8, pairs += 8) {
+    *end++ = AddGroup<3>(pairs, digits);
+    sliced::Hide(&count);
+  }
+  if ((count & 4) != 0) {
+    *end++ = AddGroup<2>(pairs, digits);
+    pairs += 4;
+  }
+  for (count &= 3; count > 0; --count) {
+    *end++ = AddGroup<0>(pairs++, digits);
+    sliced::Hide(&count);
+  }
+  *end = 0;
+#pragma GCC unroll 4
+  for (int i = 0; i < kGroupDigits - kBlockDigits; ++i) result[kBlockDigits + i] = digits[i];
+  switch (job.digits) {
+    case 9:
+      return AddCarries<9>(carries, end, start, result);
+    case 11:
+      return AddCarries<11>(carries, end, start, result);
+    default:
+      return AddCarries<13>(carries, end, start, result);
+  }
+}
 
 // The counters' start: for a bitpacked output as said above, otherwise 0.
-BCNET_NOINLINE void PrepareStart(Job* job) {
-  std::memset(job->start, 0, sizeof(job->start));
-  if (job->sink->kind != Bconv2dSink::kBitpacked) return;
+BCNET_SMALL void PrepareStart(Job* job) {
+  if (job->sink->kind != Bconv2dSink::kBitpacked) {
+    std::memset(job->start, 0, sizeof(job->start));
+    job->first_sum = 0;
+    return;
+  }
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
   const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
   uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
   const int32_t end = 1 << job->digits;
   for (int i = 0; i < kWordBits; ++i) {
     // Channels that are not there get a bit that stays 0.
-    const int32_t threshold = i < job->count ? Clip(thresholds[i], -1, most) : most;
+    const int32_t threshold = i < job->count ? Bconv2dClamp(thresholds[i], -1, most) : most;
     const int32_t value = end - 1 - threshold;
     // Channel 8 * l + i is in byte l of word i.
     uint8_t* byte = bytes + i % 8 * 4 + i / 8;
     byte[0] = static_cast<uint8_t>(value);
     byte[32] = static_cast<uint8_t>(value >> 8);
   }
-  Transpose(job->start);
-  Transpose(job->start + 8);
+  sliced::TransposeBytes(job->start, job->start + 16);
+  job->first_sum = job->start[0];
+  job->start[0] = 0;
 }
 
-// Builds the tables of a part.
-template <int kInputs>
-BCNET_NOINLINE void Build(Job* job) {
-  const int32_t words = job->params->words_in_group;
-  const int32_t row_size = job->taps * words;
-  const uint32_t* rows = job->filter + int64_t{job->word} * kWordBits * row_size + job->first_word;
-  uint32_t sum = job->is_first ? job->start[0] : job->left_over;
-  int32_t block = 0;
-  for (int32_t word = 0; word < job->words; ++word) {
-    for (int32_t tap = 0; tap < job->taps; ++tap, ++block) {
-      const uint32_t* row = rows + tap * words + word;
-      int32_t row_stride = row_size;
-      uint32_t some[kWordBits];
-      if (job->count < kWordBits) {  // the channels that are not there have weights of 0
-        for (int32_t i = 0; i < kWordBits; ++i) some[i] = i < job->count ? row[i * row_size] : 0;
-        row = some;
-        row_stride = 1;
-      }
-      uint32_t* table = job->tables + Tables<kInputs>::Place(block);
-      sum = sliced::BuildBlock<kInputs>(table, row, row_stride, sum);
-    }
-  }
-  job->left_over = sum;
-}
+// Columns of a strip, those of [begin, end) on the input; `step` words lie between two of them.
+struct Columns {
+  int32_t count;
+  int32_t begin;
+  int32_t end;
+  int32_t step;
+};
 
-// Makes the choices of a row of the strip, channel word by channel word. Positions outside the
+// Makes the choices of a row of the strip in the tables of one channel word. Positions outside the
 // input hold +1, which is 0.
 template <int kInputs>
-BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
-  using T = Tables<kInputs>;
-  const Bconv2dParams& params = *job.params;
-  const int32_t slot = row % job.plan->index_rows;
-  auto* index = static_cast<typename T::Index*>(job.index) + slot * job.columns * job.words;
-  const int32_t y = row - params.height.pad;
-  const int32_t step = job.geometry.column_step;
-  const int32_t first_x = job.first_x * params.width.stride - params.width.pad;
-  // The columns of the strip that lie on the input: [begin, end).
-  int32_t begin = job.columns, end = job.columns;
-  if (y >= 0 && y < params.height.input) {
-    begin = first_x < 0 ? Clip((step - 1 - first_x) / step, 0, job.columns) : 0;
-    end = Clip((params.width.input - first_x + step - 1) / step, begin, job.columns);
-  }
-  const int32_t pixel_step = step * params.words_in;
-  const uint32_t* line = image + job.first_word;
-  if (begin < end) line += (y * params.width.input + first_x + begin * step) * params.words_in;
-  for (int32_t word = 0; word < job.words; ++word) {
-    const uint32_t* table = job.tables + T::Place(word * job.taps);
-    const uint32_t* pixel = line + word;
-    int32_t i = 0;
-    for (; i < begin; ++i) sliced::MakeIndex<kInputs>(0, table, index++);
-    for (; i < end; ++i, pixel += pixel_step) sliced::MakeIndex<kInputs>(*pixel, table, index++);
-    for (; i < job.columns; ++i) sliced::MakeIndex<kInputs>(0, table, index++);
+BCNET_NOINLINE void MakeIndexes(const uint32_t* pixel, const Columns& columns,
+                                const uint32_t* table, void* indexes) {
+  auto* index = static_cast<typename Tables<kInputs>::Index*>(indexes);
+  const uint32_t inside = static_cast<uint32_t>(columns.end - columns.begin);
+  const int32_t step = columns.step, end = columns.count - columns.begin;
+  for (int32_t i = -columns.begin; i < end; ++i) {
+    uint32_t x = 0;
+    if (static_cast<uint32_t>(i) < inside) {
+      x = *pixel;
+      pixel += step;
+    }
+    sliced::MakeIndex<kInputs>(x, table, index++);
+    sliced::Hide(&i);
   }
 }
 
@@ -201,8 +210,10 @@ struct ByParity {
   ptrdiff_t odd;  // words from the entry of an even parity
 
   BCNET_INLINE Pair LookUp(const Tables<5>::Index& index, const uint32_t* even, ptrdiff_t offset) {
-    const uint32_t* entry = even + odd;
     odd ^= index.odd;
+    sliced::Hide(&odd);
+    const uint32_t* entry = even + odd;
+    sliced::Hide(&entry);
     return {entry[offset], entry[offset + 1]};
   }
 };
@@ -263,16 +274,6 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
   return sliced::AddPairs(&low->eights, ab, sliced::AddPairs(&low->fours, c, d));
 }
 
-// Turns the digits of sums into their bytes: byte l of word i is the low byte of channel 8 * l + i,
-// that of word 8 + i the high byte.
-template <int kDigits>
-BCNET_NOINLINE void Unslice(uint32_t* sums) {
-#pragma GCC unroll 16
-  for (int i = kDigits; i < 16; ++i) sums[i] = 0;
-  sliced::TransposeBytes(sums);
-  sliced::TransposeBytes(sums + 8);
-}
-
 // The outputs of two channels from their sums, the one of `first` in the low half of `sums`.
 BCNET_INLINE void WriteTwo(const LinearChannel* first, const LinearChannel* second, uint32_t sums,
                            int8_t* first_output, int8_t* second_output) {
@@ -290,26 +291,26 @@ BCNET_INLINE void WriteTwo(const LinearChannel* first, const LinearChannel* seco
 #endif
 }
 
-// Ends a pixel, whose blocks left `count` pairs, when it goes on in another part or has no
-// bitpacked output. `start` are the counters that it began with, `result` those that it ends with,
-// the lowest four already there; before them there is a word to use. `outside` taps of the pixel
-// count 0.
-BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, uint32_t* result,
-                        int32_t pixel, int32_t outside) {
-  job.finish(job.pairs, count, start, result);
-  if (!job.is_last) return;
+// Writes the outputs of a pixel from the digits of its mismatches, which begin at bytes[1].
+// `outside` taps of the pixel count 0.
+BCNET_NOINLINE void WriteSums(const Job& job, uint32_t* bytes, int32_t pixel, int32_t outside) {
   const Bconv2dSink& sink = *job.sink;
-  uint32_t* bytes = result - 1;
   bytes[0] = 0;  // a sum is twice the counter
+#pragma GCC unroll 1
+  for (int i = job.digits + 1; i < 16; ++i) {
+    bytes[i] = 0;
+    sliced::Hide(&i);
+  }
   // Taps outside count half a mismatch a channel.
   if (outside != 0)
     sliced::AddConstant(outside * job.params->channels_in_group, job.digits + 1, bytes);
-  job.unslice(bytes);
+  // Byte l of word i becomes the low byte of channel 8 * l + i, that of word 8 + i the high byte.
+  sliced::TransposeBytes(bytes, bytes + 16);
   const int32_t channel = job.word * kWordBits;
   if (sink.kind == Bconv2dSink::kLinear && job.count == kWordBits) {
     const LinearChannel* channels = sink.linear_transform->channels + channel;
     int8_t* output = static_cast<int8_t*>(sink.output) + pixel * sink.pixel_size + channel;
-#pragma GCC unroll 8
+#pragma GCC unroll 2
     for (int i = 0; i < 8; ++i) {
       uint32_t even = bytes[i], odd = bytes[8 + i];
       sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
@@ -319,6 +320,7 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, ui
     return;
   }
   int32_t sums[kWordBits];
+#pragma GCC unroll 1
   for (int i = 0; i < 8; ++i) {
     uint32_t even = bytes[i], odd = bytes[8 + i];
     sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
@@ -330,6 +332,12 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const uint32_t* start, ui
   sink.write(sink, pixel, job.word, job.count, sums);
 }
 
+// The choices of a row of the input for a channel word.
+BCNET_SMALL uint8_t* IndexesOf(const Job& job, int32_t row, int32_t word) {
+  const int32_t slot = row % job.plan->index_rows * job.words + word;
+  return static_cast<uint8_t*>(job.index) + slot * job.columns * job.index_bytes;
+}
+
 // The outputs [begin, end) of a row of the strip, where all taps count and lie side by side: 3x3
 // and 1x1. `pixel` is the place of the strip's first output, `kept` its counters.
 template <int kSide>
@@ -338,24 +346,31 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
   using T = Tables<5>;
   const Bconv2dSink& sink = *job.sink;
   const int32_t count = kSide * kSide * job.words;
+  const int32_t columns = job.columns, x_step = job.geometry.x_step;
   const T::Index* rows[kSide];
   for (int r = 0; r < kSide; ++r) {
     const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
-    rows[r] = static_cast<const T::Index*>(job.index) + slot * job.columns * job.words +
-              begin * job.geometry.x_step;
+    rows[r] = static_cast<const T::Index*>(job.index) + slot * columns * job.words + begin * x_step;
   }
+  pixel += begin;
+  const int32_t output_step = sink.pixel_size;
   uint32_t* output = nullptr;
   if (job.is_last && sink.kind == Bconv2dSink::kBitpacked)
-    output = static_cast<uint32_t*>(sink.output) + (pixel + begin) * sink.pixel_size + job.word;
+    output = static_cast<uint32_t*>(sink.output) + pixel * output_step + job.word;
   kept += begin * job.kept_size;
-  for (int32_t x = begin; x < end; ++x, kept += job.kept_size) {
-    const uint32_t* start = job.is_first ? job.start : kept;
+  const uint32_t* start = job.is_first ? job.start : kept;
+  const int32_t start_step = job.is_first ? 0 : job.kept_size;
+  const T::Index* const rows_end = rows[0] + (end - begin) * x_step;
+  for (; rows[0] != rows_end; start += start_step) {
+    ByParity last = {static_cast<ptrdiff_t>(start[0])};
     Low low = {start[1], start[2], start[3]};
-    ByParity last = {job.is_first ? 0 : static_cast<ptrdiff_t>(kept[0])};
     Pair* pair = job.pairs;
+    const Pair* const pairs_end = pair + count;
     const T::Index* index[kSide];
-    for (int r = 0; r < kSide; ++r) index[r] = rows[r];
-    int32_t word = job.words;
+    for (int r = 0; r < kSide; ++r) {
+      index[r] = rows[r];
+      rows[r] += x_step;
+    }
     do {
 #pragma GCC unroll 3
       for (int r = 0; r < kSide; ++r) {
@@ -363,40 +378,149 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
         for (int c = 0; c < kSide; ++c) {
           pair[r * kSide + c] = AddBlock(&low, &last, index[r][c], T::Place(r * kSide + c));
         }
+        index[r] += columns;
       }
       pair += kSide * kSide;
-      for (int r = 0; r < kSide; ++r) index[r] += job.columns;
-    } while (--word != 0);
-    for (int r = 0; r < kSide; ++r) rows[r] += job.geometry.x_step;
+    } while (pair != pairs_end);
+    uint32_t sums[16];
     if (output != nullptr) {
-      *output = job.finish(job.pairs, count, start, nullptr);
-      output += sink.pixel_size;
-    } else {
-      uint32_t sums[kMaxDigits + 2];
-      uint32_t* result = job.is_last ? sums + 1 : kept;
-      const uint32_t odd = static_cast<uint32_t>(last.odd);
-      result[0] = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
-      result[1] = low.twos;
-      result[2] = low.fours;
-      result[3] = low.eights;
-      End(job, count, start, result, pixel + x, 0);
+      *output = Finish(job, count, start, sums);
+      output += output_step;
+      continue;
     }
+    uint32_t* result = job.is_last ? sums + 1 : kept;
+    sliced::Hide(&result);
+    const uint32_t odd = static_cast<uint32_t>(last.odd);
+    result[0] = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
+    result[1] = low.twos;
+    result[2] = low.fours;
+    result[3] = low.eights;
+    Finish(job, count, start, result);
+    if (job.is_last) WriteSums(job, sums, pixel, 0);
+    ++pixel;
+    kept += job.kept_size;
   }
 }
 
-// The same for any kernel; taps may lie outside the input and count 0.
+// Taps of a pixel that are added, and what comes of them.
+struct AnyTaps {
+  Low low;
+  ByChain last;
+  Pair* pair;
+  int32_t count;  // side by side
+  int32_t step;   // from one to the next on the input
+};
+
+// Adds taps side by side. `index` are the choices for the first, `offset` the place of its tables.
 template <int kInputs>
-BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t end,
-                                 int32_t pixel, uint32_t* kept) {
+BCNET_NOINLINE void AddTaps(AnyTaps* taps, const void* indexes, ptrdiff_t offset) {
   using T = Tables<kInputs>;
+  const auto* index = static_cast<const typename T::Index*>(indexes);
+  Low low = taps->low;
+  ByChain last = taps->last;
+  Pair* pair = taps->pair;
+  for (int32_t i = taps->count; i > 0; --i, index += taps->step, offset += T::Place(1))
+    *pair++ = AddBlock(&low, &last, *index, offset);
+  taps->low = low;
+  taps->last = last;
+  taps->pair = pair;
+}
+
+// What differs with the inputs of a table.
+struct Steps {
+  uint32_t (*build_block)(uint32_t*, const uint32_t*, int32_t, uint32_t);
+  void (*make_indexes)(const uint32_t*, const Columns&, const uint32_t*, void*);
+  void (*add_taps)(AnyTaps*, const void*, ptrdiff_t);
+  int16_t tap_words;       // from the tables of a tap to those of the next
+  int16_t together;        // blocks that are interleaved,
+  int16_t together_words;  // and their tables
+};
+template <int kInputs>
+constexpr Steps StepsOf() {
+  using T = Tables<kInputs>;
+  return {sliced::BuildBlock<kInputs>,
+          MakeIndexes<kInputs>,
+          AddTaps<kInputs>,
+          T::Place(1),
+          T::kTogether,
+          T::kTogether * T::kBlockWords};
+}
+constexpr Steps kSteps[] = {StepsOf<3>(), StepsOf<5>()};
+
+const Steps& StepsFor(const Job& job) { return kSteps[job.plan->table_inputs == 5]; }
+
+uint32_t* TablesOf(const Job& job, int32_t block) {
+  const Steps& steps = StepsFor(job);
+  return job.tables + block / steps.together * steps.together_words +
+         block % steps.together * steps.tap_words;
+}
+
+// Builds the tables of a part.
+BCNET_SMALL void Build(Job* job) {
+  const int32_t words = job->params->words_in_group;
+  const int32_t row_size = job->taps * words;
+  const uint32_t* rows = job->filter + int64_t{job->word} * kWordBits * row_size + job->first_word;
+  uint32_t sum = job->is_first ? job->first_sum : job->left_over;
+  const Steps& steps = StepsFor(*job);
+  uint32_t* table = job->tables;
+  int32_t left = steps.together;
+  for (int32_t word = 0; word < job->words; ++word) {
+    const uint32_t* row_of_tap = rows + word;
+    for (int32_t tap = 0; tap < job->taps; ++tap, row_of_tap += words) {
+      const uint32_t* row = row_of_tap;
+      int32_t row_stride = row_size;
+      uint32_t some[kWordBits];
+      if (job->count < kWordBits) {  // the channels that are not there have weights of 0
+        for (int32_t i = 0; i < kWordBits; ++i) some[i] = i < job->count ? row[i * row_size] : 0;
+        row = some;
+        row_stride = 1;
+      }
+      sum = steps.build_block(table, row, row_stride, sum);
+      table += steps.tap_words;
+      if (--left == 0) {
+        table += steps.together_words - steps.together * steps.tap_words;
+        left = steps.together;
+      }
+    }
+  }
+  job->left_over = sum;
+}
+
+// Makes the choices of a row of the strip, channel word by channel word.
+BCNET_SMALL void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
+  const Bconv2dParams& params = *job.params;
+  const int32_t y = row - params.height.pad;
+  const int32_t step = job.geometry.column_step;
+  const int32_t first_x = job.first_x * params.width.stride - params.width.pad;
+  Columns columns = {job.columns, job.columns, job.columns, step * params.words_in};
+  const uint32_t* line = image + job.first_word;
+  if (y >= 0 && y < params.height.input) {
+    columns.begin = first_x < 0 ? Bconv2dClamp((step - 1 - first_x) / step, 0, job.columns) : 0;
+    columns.end =
+        Bconv2dClamp((params.width.input - first_x + step - 1) / step, columns.begin, job.columns);
+    line += y * params.width.input * params.words_in;
+    if (columns.begin < columns.end) line += (first_x + columns.begin * step) * params.words_in;
+  }
+  uint8_t* indexes = IndexesOf(job, row, 0);
+  for (int32_t word = 0; word < job.words; ++word) {
+    StepsFor(job).make_indexes(line + word, columns, TablesOf(job, word * job.taps), indexes);
+    indexes += job.columns * job.index_bytes;
+  }
+}
+
+// The outputs [begin, end) of a row of the strip, where taps may lie outside the input and count 0.
+BCNET_SMALL void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t end, int32_t pixel,
+                              uint32_t* kept) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSink& sink = *job.sink;
+  const Steps& steps = StepsFor(job);
   TapRange rows = {0, params.height.filter}, columns = {0, params.width.filter};
   kept += begin * job.kept_size;
   for (int32_t x = begin; x < end; ++x, kept += job.kept_size) {
     uint32_t start[kMaxDigits + 1];
     const uint32_t* from = job.is_first ? job.start : kept;
     for (int i = 0; i <= job.digits; ++i) start[i] = from[i];
+    if (job.is_first) start[0] = job.first_sum;
     int32_t outside = 0;
     if (params.zero_padding) {
       rows = TapsInside(params.height, y);
@@ -406,39 +530,38 @@ BCNET_NOINLINE void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32
       if (sink.kind == Bconv2dSink::kBitpacked && job.is_first)
         sliced::AddConstant(outside * params.channels_in_group / 2, job.digits + 1, start);
     }
-    Low low = {start[1], start[2], start[3]};
-    ByChain last = {start[0]};
-    Pair* pair = job.pairs;
+    AnyTaps taps = {{start[1], start[2], start[3]},
+                    {start[0]},
+                    job.pairs,
+                    columns.end - columns.begin,
+                    params.width.dilation};
+    const int32_t column = x * job.geometry.x_step + columns.begin * params.width.dilation;
     for (int32_t word = 0; word < job.words; ++word) {
       for (int32_t r = rows.begin; r < rows.end; ++r) {
         const int32_t row = y * params.height.stride + r * params.height.dilation;
-        const auto* index = static_cast<const typename T::Index*>(job.index) +
-                            (row % job.plan->index_rows * job.words + word) * job.columns +
-                            x * job.geometry.x_step;
-        for (int32_t c = columns.begin; c < columns.end; ++c) {
-          const int32_t tap = r * params.width.filter + c;
-          *pair++ = AddBlock(&low, &last, index[c * params.width.dilation], T::Place(tap));
-        }
+        steps.add_taps(&taps, IndexesOf(job, row, word) + column * job.index_bytes,
+                       (r * params.width.filter + columns.begin) * steps.tap_words);
       }
     }
-    const int32_t count = static_cast<int32_t>(pair - job.pairs);
-    if (job.is_last && sink.kind == Bconv2dSink::kBitpacked) {
-      static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] =
-          job.finish(job.pairs, count, start, nullptr);
+    if (taps.pair == job.pairs) *taps.pair++ = {0, 0};  // no tap lies inside
+    uint32_t sums[16];
+    uint32_t* result = job.is_last ? sums + 1 : kept;
+    result[0] = taps.last.chain;
+    result[1] = taps.low.twos;
+    result[2] = taps.low.fours;
+    result[3] = taps.low.eights;
+    const uint32_t top = Finish(job, static_cast<int32_t>(taps.pair - job.pairs), start, result);
+    if (!job.is_last) continue;
+    if (sink.kind == Bconv2dSink::kBitpacked) {
+      static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] = top;
     } else {
-      uint32_t sums[kMaxDigits + 2];
-      uint32_t* result = job.is_last ? sums + 1 : kept;
-      result[0] = last.chain;
-      result[1] = low.twos;
-      result[2] = low.fours;
-      result[3] = low.eights;
-      End(job, count, start, result, pixel + x, outside);
+      WriteSums(job, sums, pixel + x, outside);
     }
   }
 }
 
 // The outputs along an axis all of whose taps lie on the input.
-TapRange WholeWindows(const WindowAxis& axis) {
+BCNET_SMALL TapRange WholeWindows(const WindowAxis& axis) {
   const int32_t span = (axis.filter - 1) * axis.dilation + 1;
   const int32_t begin = (axis.pad + axis.stride - 1) / axis.stride;
   const int32_t room = axis.input + axis.pad - span;
@@ -447,21 +570,8 @@ TapRange WholeWindows(const WindowAxis& axis) {
   return {begin < end ? begin : end, end};
 }
 
-// The code for a convolution.
-struct Steps {
-  void (*build)(Job*);
-  void (*index_row)(const Job&, const uint32_t*, int32_t);
-  // Outputs whose taps all count, and any; the first may be null.
-  void (*row)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
-  void (*row_of_any_taps)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
-};
-constexpr Steps kSteps3x3 = {Build<5>, IndexRow<5>, Row<3>, RowOfAnyTaps<5>};
-constexpr Steps kSteps1x1 = {Build<5>, IndexRow<5>, Row<1>, nullptr};  // has no taps outside
-constexpr Steps kStepsOfAny = {Build<3>, IndexRow<3>, nullptr, RowOfAnyTaps<3>};
-
 // A part of a strip of an image; `pixel` is the place of the image's first output.
-void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t pixel,
-             bool indexed) {
+BCNET_SMALL void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSlicedGeometry& geometry = job.geometry;
   const TapRange rows = WholeWindows(params.height), columns = WholeWindows(params.width);
@@ -471,28 +581,29 @@ void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t 
   for (int32_t y = 0; y < params.height.output; ++y, pixel += params.width.output) {
     const int32_t top = y * params.height.stride;
     if (next_row < top) next_row = top;
-    for (; next_row < top + geometry.row_span; ++next_row) steps.index_row(job, image, next_row);
-    int32_t begin = 0, end = steps.row == nullptr ? 0 : job.width;
+    for (; next_row < top + geometry.row_span; ++next_row) IndexRow(job, image, next_row);
+    int32_t begin = 0, end = job.row == nullptr ? 0 : job.width;
     if (params.zero_padding) {  // taps outside the input are left out
-      begin = Clip(columns.begin - job.first_x, 0, end);
-      end = y >= rows.begin && y < rows.end ? Clip(columns.end - job.first_x, begin, end) : begin;
+      begin = Bconv2dClamp(columns.begin - job.first_x, 0, end);
+      end = y >= rows.begin && y < rows.end ? Bconv2dClamp(columns.end - job.first_x, begin, end)
+                                            : begin;
     }
-    if (begin < end) steps.row(job, y, begin, end, pixel, kept);
-    if (begin > 0) steps.row_of_any_taps(job, y, 0, begin, pixel, kept);
-    if (end < job.width) steps.row_of_any_taps(job, y, end, job.width, pixel, kept);
+    if (begin < end) job.row(job, y, begin, end, pixel, kept);
+    if (begin > 0) RowOfAnyTaps(job, y, 0, begin, pixel, kept);
+    if (end < job.width) RowOfAnyTaps(job, y, end, job.width, pixel, kept);
     kept += job.width * job.kept_size;
   }
 }
 
-void Run(Job* job, const Steps& steps, const uint32_t* input) {
+BCNET_SMALL void Run(Job* job, const uint32_t* input) {
   const Bconv2dParams& params = *job->params;
   const Bconv2dPlan& plan = *job->plan;
   const Bconv2dSlicedGeometry& geometry = job->geometry;
   const int32_t words = params.words_in_group;
   const bool one_part = plan.part_words >= words;
-  const bool keeps_index = one_part && plan.index_rows >= geometry.rows &&
-                           plan.strip >= params.width.output && params.batches == 1;
-  int32_t indexed_group = -1;
+  const bool keeps_index = Bconv2dSlicedKeepsIndex(params, plan);
+  const int32_t last_part = (words - 1) / plan.part_words * plan.part_words;
+  const uint32_t* indexed = nullptr;  // the first word of the part whose choices are there
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
     const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
     bool built = false;
@@ -501,28 +612,33 @@ void Run(Job* job, const Steps& steps, const uint32_t* input) {
     const uint32_t* image = input + group * words;
     for (int32_t batch = 0; batch < params.batches; ++batch) {
       for (job->first_x = 0; job->first_x < params.width.output; job->first_x += plan.strip) {
-        job->width = Clip(params.width.output - job->first_x, 1, plan.strip);
+        job->width = Bconv2dClamp(params.width.output - job->first_x, 1, plan.strip);
         job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
-        for (job->first_word = 0; job->first_word < words; job->first_word += plan.part_words) {
-          job->words = Clip(words - job->first_word, 1, plan.part_words);
-          job->is_first = job->first_word == 0;
-          job->is_last = job->first_word + job->words == words;
-          if (!built || !one_part) steps.build(job);
+        // Every other pass takes the parts backwards, so that the choices for the part that one
+        // ends with serve the next.
+        const bool backwards = job->word % 2 != 0;
+        for (int32_t i = 0; i <= last_part; i += plan.part_words) {
+          job->first_word = backwards ? last_part - i : i;
+          job->words = Bconv2dClamp(words - job->first_word, 1, plan.part_words);
+          job->is_first = i == 0;
+          job->is_last = i == last_part;
+          if (!built || !one_part) Build(job);
           built = true;
-          RunPart(*job, steps, image, batch * params.height.output * params.width.output,
-                  keeps_index && indexed_group == group);
+          RunPart(*job, image, batch * params.height.output * params.width.output,
+                  keeps_index && indexed == image + job->first_word);
+          indexed = image + job->first_word;
         }
       }
       image += params.height.input * params.width.input * params.words_in;
     }
-    indexed_group = group;
   }
 }
 
 }  // namespace
 
-void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+BCNET_SMALL void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan,
+                               const uint32_t* input, const uint32_t* filter,
+                               const Bconv2dSink& sink, void* scratch) {
   Job job = {};
   job.params = &params;
   job.plan = &plan;
@@ -531,8 +647,7 @@ void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.geometry = Bconv2dSlicedGeometryOf(params);
   job.taps = params.height.filter * params.width.filter;
   job.digits = Bconv2dSlicedDigits(params);
-  job.finish = job.digits == 9 ? Finish<9> : job.digits == 11 ? Finish<11> : Finish<13>;
-  job.unslice = job.digits == 9 ? Unslice<10> : job.digits == 11 ? Unslice<12> : Unslice<14>;
+  job.index_bytes = plan.table_inputs == 5 ? sizeof(Tables<5>::Index) : sizeof(Tables<3>::Index);
   const Bconv2dSlicedMemory memory = Bconv2dSlicedMemoryOf(params, plan);
   uint8_t* bytes = static_cast<uint8_t*>(scratch);
   job.tables = reinterpret_cast<uint32_t*>(bytes);
@@ -540,7 +655,8 @@ void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
   job.pairs = reinterpret_cast<Pair*>(bytes + memory.tables + memory.index);
   job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
   job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
-  Run(&job, plan.table_inputs == 3 ? kStepsOfAny : job.taps == 1 ? kSteps1x1 : kSteps3x3, input);
+  if (plan.table_inputs == 5) job.row = job.taps == 1 ? Row<1> : Row<3>;
+  Run(&job, input);
 }
 
 }  // namespace bcnet

@@ -9,16 +9,30 @@
 namespace bcnet {
 namespace sliced {
 
+// BCNET_SMALL is for functions whose size counts for more than their speed.
 #if defined(__clang__)
 #define BCNET_INLINE inline __attribute__((always_inline))
 #define BCNET_NOINLINE __attribute__((noinline))
+#define BCNET_SMALL __attribute__((noinline))
 #elif defined(__GNUC__)
 #define BCNET_INLINE inline __attribute__((always_inline))
-#define BCNET_NOINLINE __attribute__((noinline, noclone))
+#define BCNET_NOINLINE __attribute__((noinline, noclone, hot))
+#define BCNET_SMALL __attribute__((noinline, noclone, cold))
 #else
 #define BCNET_INLINE inline
 #define BCNET_NOINLINE
+#define BCNET_SMALL
 #endif
+
+// Hides from the compiler what it knows of a value, where it would make more of it than is good.
+template <typename T>
+BCNET_INLINE void Hide(T* value) {
+#if defined(__GNUC__)
+  __asm__("" : "+r"(*value));
+#else
+  (void)value;
+#endif
+}
 
 // Two digits of equal weight, the words x and x ^ p. In this form a pair of full adders takes 8
 // operations in place of 10: Demenkov, Kojevnikov, Kulikov, Yaroslavtsev, "New upper bounds on the
@@ -93,16 +107,9 @@ BCNET_INLINE void SwapBits(uint32_t* x, uint32_t* y, int shift, uint32_t mask) {
   *x ^= t << shift;
 }
 
-// Transposes four 8x8 matrices of bits: bit j of byte l of word i and bit i of byte l of word j
-// change places.
-BCNET_INLINE void TransposeBytes(uint32_t w[8]) {
-  for (int i = 0; i < 4; ++i) SwapBits(&w[i], &w[i + 4], 4, 0x0f0f0f0fu);
-  for (int i = 0; i < 8; i += 4) {
-    SwapBits(&w[i], &w[i + 2], 2, 0x33333333u);
-    SwapBits(&w[i + 1], &w[i + 3], 2, 0x33333333u);
-  }
-  for (int i = 0; i < 8; i += 2) SwapBits(&w[i], &w[i + 1], 1, 0x55555555u);
-}
+// Transposes four 8x8 matrices of bits in each eight words, up to `end`: bit j of byte l of word i
+// and bit i of byte l of word j change places.
+void TransposeBytes(uint32_t* words, const uint32_t* end);
 
 // Swaps the high half of `x` with the low half of `y`.
 BCNET_INLINE void SwapHalves(uint32_t* x, uint32_t* y) {
@@ -117,23 +124,9 @@ BCNET_INLINE void SwapHalves(uint32_t* x, uint32_t* y) {
 }
 
 // The first stages of the transposition of a 32x32 matrix of bits whose rows are the words
-// `rows[i * stride]`: byte l of word 8 * k + i becomes byte k of row 8 * l + i. TransposeBytes on
-// each eight words from there on gives the columns.
-BCNET_INLINE void GatherBytes(const uint32_t* rows, int32_t stride, uint32_t w[32]) {
-#pragma GCC unroll 1
-  for (int i = 0; i < 8; ++i) {
-    uint32_t a = rows[0], b = rows[8 * stride], c = rows[16 * stride], d = rows[24 * stride];
-    rows += stride;
-    SwapHalves(&a, &c);
-    SwapHalves(&b, &d);
-    SwapBits(&a, &b, 8, 0x00ff00ffu);
-    SwapBits(&c, &d, 8, 0x00ff00ffu);
-    w[i] = a;
-    w[i + 8] = b;
-    w[i + 16] = c;
-    w[i + 24] = d;
-  }
-}
+// `rows[i * stride]`: byte l of word 8 * k + i becomes byte k of row 8 * l + i. TransposeBytes
+// gives the columns from there on.
+void GatherBytes(const uint32_t* rows, int32_t stride, uint32_t w[32]);
 
 }  // namespace sliced
 }  // namespace bcnet
