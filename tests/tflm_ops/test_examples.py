@@ -29,13 +29,20 @@ def needs(core):
 
 
 @pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """Folder of a core's builds, which share what does not depend on model and images."""
+    folder = tmp_path_factory.mktemp("examples")
+    return lambda core: folder / core
+
+
+@pytest.fixture(scope="module")
 def results():
     return json.loads((SOURCES / "examples" / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def digits_pair():
-    return compare.quick_pair("digits", compare.PAIRS["digits"])
+def digits_pair(trained_pair):
+    return trained_pair[0]
 
 
 def test_committed_errors_are_within_the_bound(results):
@@ -53,24 +60,24 @@ def test_table_shows_the_results(results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("core", compare.CORES)
-def test_profile_is_near_the_count(core, digits_pair, tmp_path):
+def test_profile_is_near_the_count(core, digits_pair, builds):
     needs(core)
     for case in compare.cases(digits_pair, "digits"):
-        record = compare.measure(core, tmp_path, *case)
+        record = compare.measure(core, builds(core), *case)
         assert abs(compare.error(record)) <= compare.BOUND, record
         assert record["arena_profile"] == record["arena_counted"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("core", compare.CORES)
-def test_reference_models_are_near_the_count(core, tmp_path):
+def test_reference_models_are_near_the_count(core, builds):
     needs(core)
     folder = compare.Path.home() / "datasets" / "mlperf-tiny"
     for name in compare.MODELS:
         path = folder / f"{name}.tflite"
         if not path.exists():
             pytest.skip(f"needs MLPerf Tiny's reference model {path}")
-        record = compare.measure(core, tmp_path, name, path.read_bytes(), "escalated")
+        record = compare.measure(core, builds(core), name, path.read_bytes(), "escalated")
         assert abs(compare.error(record)) <= compare.BOUND, record
         assert record["arena_profile"] == record["arena_counted"]
 
@@ -89,9 +96,9 @@ def trained_pair():
     data = datasets.load("digits")
     float_net, binary = NETWORKS["digits"]((8, 8, 1), 10)
     pair = BCNet(binary, int8_twin(float_net), raw_range=data.raw_range)
-    for stage in ("binary", "boosted"):
+    for stage, epochs in (("binary", 4), ("boosted", 1)):
         pair.compile(tf.keras.optimizers.Adam(0.005), stage=stage)
-        pair.fit(pair.preprocess(data.train.images), data.train.labels, batch_size=64, epochs=4, verbose=0)
+        pair.fit(pair.preprocess(data.train.images), data.train.labels, batch_size=64, epochs=epochs, verbose=0)
     pair.threshold = 0.5
     converted = convert(pair)
     images = data.test.images[:200]
@@ -107,12 +114,12 @@ def trained_pair():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("core", compare.CORES)
-def test_answers_to_200_images_are_the_hosts(core, trained_pair, tmp_path):
+def test_answers_to_200_images_are_the_hosts(core, trained_pair, builds):
     needs(core)
     data, codes = trained_pair
     codes = codes.reshape(-1, 8, 8, 1)
     assert len(codes) == 200
-    _, answers, counts = compare.run(core, compare.build(core, tmp_path, data, codes))
+    _, answers, counts = compare.run(core, compare.build(core, builds(core), data, codes))
     assert len(answers) == len(counts) == 200
     host = tflm.Model(data)
     for image, (predicted, both, logits) in zip(codes, answers, strict=True):
@@ -123,18 +130,18 @@ def test_answers_to_200_images_are_the_hosts(core, trained_pair, tmp_path):
 
 
 @pytest.mark.slow
-def test_wrong_images_are_refused(digits_pair, tmp_path):
+def test_wrong_images_are_refused(digits_pair, builds):
     needs("cortex-m4")
-    program = compare.build("cortex-m4", tmp_path, digits_pair, np.zeros(65, np.int8))
+    program = compare.build("cortex-m4", builds("cortex-m4"), digits_pair, np.zeros(65, np.int8))
     with pytest.raises(RuntimeError, match="the images do not have the size of the input"):
         compare.run("cortex-m4", program)
 
 
 @pytest.mark.slow
-def test_firmware_for_the_board_links(digits_pair, tmp_path):
+def test_firmware_for_the_board_links(digits_pair, builds):
     needs("cortex-m7")
     image = np.zeros((1, 8, 8, 1), np.int8)
-    program = compare.build("cortex-m7", tmp_path, digits_pair, image, "-DBCNET_BOARD=nucleo-f767zi")
+    program = compare.build("cortex-m7", builds("cortex-m7"), digits_pair, image, "-DBCNET_BOARD=nucleo-f767zi")
     sections = subprocess.run(["arm-none-eabi-objdump", "-h", program], capture_output=True, text=True).stdout
     assert re.search(r"\.text\s+[0-9a-f]+\s+08000000", sections)  # the vectors lie at the start of the flash
     symbols = subprocess.run(["arm-none-eabi-nm", program], capture_output=True, text=True).stdout
@@ -151,8 +158,8 @@ def test_firmware_for_the_board_links(digits_pair, tmp_path):
         ("-DBCNET_MODEL=absent.tflite", "BCNET_MODEL names no file: "),
     ],
 )
-def test_wrong_options_of_the_build_are_named(option, message, digits_pair, tmp_path):
+def test_wrong_options_of_the_build_are_named(option, message, digits_pair, builds):
     needs("cortex-m4")
     with pytest.raises(RuntimeError) as raised:
-        compare.build("cortex-m4", tmp_path, digits_pair, np.zeros(64, np.int8), option)
+        compare.build("cortex-m4", builds("cortex-m4"), digits_pair, np.zeros(64, np.int8), option)
     assert message in " ".join(str(raised.value).split())

@@ -57,7 +57,8 @@ def build(core, folder, data, images, *options):
     (folder / "model.tflite").write_bytes(flatbuffer.write(flatbuffer.read(data)))
     np.ascontiguousarray(images, np.int8).tofile(folder / "images.bin")
     model, codes = f"-DBCNET_MODEL={folder / 'model.tflite'}", f"-DBCNET_IMAGES={folder / 'images.bin'}"
-    options = (f"-DTFLM_DIR={tree()}", "-DBCNET_TESTS=OFF", model, codes, *options)
+    own = (f"-DTFLM_DIR={tree()}", f"-DTFLM_LIBRARY={library(core)}", "-DBCNET_TESTS=OFF", "-DBCNET_BOARD=")
+    options = (*own, model, codes, *options)  # those of an earlier build in the folder do not stay
     for command in (
         ["cmake", "--preset", core, "-B", folder, *options],
         ["cmake", "--build", folder, "--parallel", "2", "--target", "classify"],
