@@ -12,6 +12,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from bcnet_keras.layers import MEASURES
+
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
@@ -67,7 +69,7 @@ class Answers:
     """What a pair says to labelled data: numpy arrays with one row a sample.
 
     labels int64 [n]; predicted classes int64 [n] of the binary net, the int8 net and the combination; confidence of
-    the binary net float32 [n] in [0, 1].
+    the binary net float32 [n] in [0, 1], by the pair's measure; logits of the binary net float32 [n, classes].
     """
 
     labels: np.ndarray
@@ -75,6 +77,29 @@ class Answers:
     int8: np.ndarray
     combined: np.ndarray
     confidence: np.ndarray
+    logits: np.ndarray
+
+    def by_measure(self, measure):
+        """The same answers with the confidence that another measure gives, one of `bcnet_keras.layers.MEASURES`."""
+        return dataclasses.replace(self, confidence=MEASURES[measure](tf.nn.softmax(self.logits)).numpy())
+
+    def aurc(self):
+        """Area under the risk-coverage curve of the binary net: its mean share of errors over all shares of samples
+        that it is surest of (Geifman and El-Yaniv, arXiv 1705.08500). Lower is better."""
+        wrong = (self.binary != self.labels)[np.argsort(-self.confidence, kind="stable")]
+        return float(np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1)))
+
+    def auroc(self):
+        """Probability that the binary net is surer of a right answer than of a wrong one; NaN where all are alike."""
+        from sklearn.metrics import roc_auc_score
+
+        right = self.binary == self.labels
+        return float("nan") if right.all() or not right.any() else float(roc_auc_score(right, self.confidence))
+
+    def oracle(self):
+        """(accuracy, escalation rate) of a gate that escalates exactly what the combination puts right."""
+        right, helped = self.binary == self.labels, (self.binary != self.labels) & (self.combined == self.labels)
+        return float(np.mean(right | helped)), float(np.mean(helped))
 
 
 def answers(pair, data, batch_size=256):
@@ -92,7 +117,7 @@ def answers(pair, data, batch_size=256):
         outputs = pair(images, training=False)
         binary_logits, int8_logits = outputs["binary_logits"], outputs["int8_logits"]
         logits = (binary_logits, int8_logits, pair.combined(binary_logits, int8_logits))
-        return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits)
+        return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits), binary_logits
 
     for images, labels, *_ in data:
         if not np.isfinite(images).all():

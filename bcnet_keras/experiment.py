@@ -15,6 +15,7 @@ import logging
 import pathlib
 import platform
 import shlex
+import subprocess
 import sys
 import time
 
@@ -22,15 +23,16 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras import datasets
-from bcnet_keras.confidence import answers, calibrate, curve, operating_point
+from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
+from bcnet_keras.layers import MEASURES
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS
 from bcnet_keras.report import accuracy_cost_figure, write_report
 from bcnet_keras.runtime.tflite import Interpreter
-from bcnet_keras.training import LEARNING_RATES, cascade, coopnet, train, train_float
+from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 RECIPES = {
     "digits": (32, 20, 40, 12, 4),
     "fashion_mnist": (128, 8, 16, 3, 1),
+    "cifar10": (128, 60, 40, 8, 2),
+    "speech_commands": (64, 80, 80, 15, 5),
     "other": (128, 20, 40, 14, 6),
 }
 _SETTINGS = "settings.json"
@@ -72,8 +76,11 @@ class Settings:
     cost_weight: float = 0.1
 
 
-def run(settings, folder, verbose="auto"):
+def run(settings, folder, verbose="auto", ablations=False):
     """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
+
+    With `ablations` the rows also have the pair at its most accurate threshold, BC-Net with each part left out (see
+    `_ablations`) and an oracle in the gate's place; and `gates` what other measures of confidence do.
 
     Raises FileNotFoundError for missing data; ValueError for bad data, and for a folder with other settings than these
     (the target may differ: then only thresholds and what follows from them are made anew).
@@ -81,69 +88,87 @@ def run(settings, folder, verbose="auto"):
     folder, began = pathlib.Path(folder), time.time()
     data = datasets.load(settings.dataset, settings.data_dir, settings.seed)
     _claim(folder, settings)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
     tf.keras.utils.set_random_seed(settings.seed)
     shape, names = data.train.images.shape[1:], data.class_names
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
     float_net, binary_net = builder(shape, len(names))
-    gate = dict(measure=settings.measure, per_class=settings.per_class)
-    about = dict(class_names=names, raw_range=data.raw_range, front_end=data.front_end)
+    untrained = _copy(binary_net)
+    pair_of = functools.partial(
+        BCNet,
+        measure=settings.measure,
+        per_class=settings.per_class,
+        class_names=names,
+        raw_range=data.raw_range,
+        front_end=data.front_end,
+    )
     batch_size, *epochs = RECIPES.get(settings.dataset, RECIPES["other"])
     epochs = dict(zip(("float", "binary", "boosted", "cooperative"), settings.epochs or epochs, strict=True))
     epochs["int8"] = epochs["boosted"] + epochs["cooperative"]
     batches = _batches(data, settings.batch_size or batch_size, settings.seed)
-    fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose)
-    checkpoints = folder / "checkpoints"
+    clock = _Clock(checkpoints / "seconds.json")
+    fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
+
+    def trained(pair, name, *stages, **arguments):
+        settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, **fit)
+        train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
+        return pair
 
     train_float(float_net, epochs=epochs["float"], checkpoint_dir=checkpoints, **fit)
-    alone = BCNet(binary_net, int8_twin(float_net), **gate, **about)
-    fit_nets = functools.partial(train, epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, **fit)
-    fit_nets(alone, stages=("binary", "int8"), teacher=float_net, checkpoint_dir=checkpoints / "alone")
-    pair = BCNet(_copy(binary_net), int8_twin(float_net), **gate, **about)
-    fit_nets(pair, stages=("boosted", "cooperative"), checkpoint_dir=checkpoints / "pair")
+    alone = trained(pair_of(binary_net, int8_twin(float_net)), "alone", "binary", "int8", teacher=float_net)
+    pairs = {"bcnet": trained(pair_of(_copy(binary_net), int8_twin(float_net)), "pair", "boosted", "cooperative")}
+    if ablations:
+        pairs |= _ablations(pair_of, trained, alone, float_net, untrained)
     # The pair's binary net has trained on in the cooperative stage; so does the one alone.
-    fit_nets(
-        alone,
-        stages=("binary",),
-        epochs={"binary": epochs["cooperative"]},
-        learning_rates={"binary": LEARNING_RATES["cooperative"]},
-        teacher=float_net,
-        checkpoint_dir=checkpoints / "alone_on",
-    )
+    on = dict(epochs={"binary": epochs["cooperative"]}, learning_rates={"binary": LEARNING_RATES["cooperative"]})
+    trained(alone, "alone_on", "binary", teacher=float_net, **on)
 
     log.info("calibration, conversion and evaluation on the test set")
-    candidates = {
+    pairs = {
         "coopnet": coopnet(alone, batches["validation"]),
         "cascade": cascade(alone, batches["validation"]),
-        "bcnet": pair,
+        **pairs,
     }
-    alone_parts, pair_parts = convert_parts(alone), convert_parts(pair)
-    parts = {"coopnet": alone_parts, "cascade": alone_parts, "bcnet": pair_parts}
-    curves, rows, files = {}, {}, {"binary": alone_parts[0], "int8": alone_parts[1]}
-    for name, candidate in candidates.items():
-        relative = _relative_cost(candidate, parts[name], alone_parts[1], settings.core)
-        picked = calibrate(candidate, batches["validation"], settings.core, relative).pick(
-            settings.max_cost, settings.min_accuracy
-        )
-        candidate.threshold = picked
-        files[name] = convert(candidate, parts=parts[name])
-        given = answers(candidate, batches["test"])
-        test_curve = curve(given, relative, settings.core, len(names) if settings.per_class else None)
+    alone_parts = convert_parts(alone)
+    parts = {name: alone_parts if name in ("coopnet", "cascade") else convert_parts(pairs[name]) for name in pairs}
+    curves, rows, files = {}, {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
+    for name, pair in pairs.items():
+        relative = _relative_cost(pair, parts[name], alone_parts[1], settings.core)
+        by_class = len(names) if settings.per_class else None
+        on_validation, on_test = (answers(pair, batches[split]) for split in ("validation", "test"))
+        choices = curve(on_validation, relative, settings.core, by_class)
+        targets = {name: (settings.max_cost, settings.min_accuracy)}
+        if ablations and name == "bcnet":
+            targets["bcnet_accurate"] = (np.inf, None)
+        for row, target in targets.items():
+            picked = choices.pick(*target)
+            files[row] = convert(pair, parts=parts[name], threshold=picked.threshold)
+            rows[row] = {
+                "threshold": picked.threshold,
+                "validation_accuracy": picked.accuracy,
+                "keras_accuracy": operating_point(on_test, picked.threshold, relative).accuracy,
+                "aurc": on_test.aurc(),
+                "auroc": on_test.auroc(),
+            }
+        pair.threshold = rows[name]["threshold"]
+        test_curve = curve(on_test, relative, settings.core, by_class)
         curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]
-        rows[name] = {
-            "threshold": picked.threshold,
-            "validation_accuracy": picked.accuracy,
-            "keras_accuracy": operating_point(given, picked.threshold, relative).accuracy,
-        }
         if name == "bcnet":
-            test_answers = given
+            test_answers, validation_answers, own_cost = on_test, on_validation, relative
     for name, flatbuffer in files.items():
         rows[name] = {**_measured(flatbuffer, data.test, verbose), **rows.get(name, {})}
     rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
+    if ablations:
+        rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"])}
 
+    pair = pairs["bcnet"]
+    order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
     results = {
-        "rows": {name: rows[name] for name in ("int8", "binary", "coopnet", "cascade", "bcnet")},
-        "agreement": agreement(pair, pair_parts, files["bcnet"], data.test.images[:1000]),
+        "rows": {name: rows[name] for name in (*(n for n in order if n in rows), *(n for n in rows if n not in order))},
+        "agreement": agreement(pair, parts["bcnet"], files["bcnet"], data.test.images[:1000]),
         "curves": curves,
+        **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),
         "settings": dataclasses.asdict(settings),
         "epochs": epochs,
         "data": {
@@ -152,10 +177,11 @@ def run(settings, folder, verbose="auto"):
             "images": {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")},
         },
         "command": command_line(pathlib.Path(sys.argv[0]).name),
+        "revision": revision(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
-        "seconds_since_last_start": round(time.time() - began, 1),
+        "wall_time": {**clock.counted, "seconds_since_last_start": round(time.time() - began, 1)},
     }
     # The record goes first and comes last: where it is, the files beside it are those that it speaks of.
     (folder / "results.json").unlink(missing_ok=True)
@@ -171,6 +197,62 @@ def run(settings, folder, verbose="auto"):
     _write_settings(folder, settings)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results
+
+
+def _ablations(pair_of, trained, alone, float_net, untrained):
+    """BC-Net with one part left out each, as {row: pair}. `alone` holds the nets that trained apart."""
+
+    def boosted():
+        # The pair as its boosted stage left it, which is on disk.
+        return trained(pair_of(_copy(alone.binary), int8_twin(float_net)), "pair", "boosted")
+
+    # The int8 net that trained alone has had the epochs of both stages, more than the boosted one had at this point.
+    apart = [pair_of(_copy(alone.binary), _copy(alone.int8), combine=combine) for combine in ("sum", "swap")]
+    fixed = boosted()
+    fixed.gate.trainable = False
+    undistilled = pair_of(untrained, int8_twin(float_net))
+    return {
+        "bcnet_no_boosting": trained(apart[0], "no_boosting", "cooperative"),
+        "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative"),
+        "bcnet_no_cooperative": boosted(),
+        "bcnet_no_learned_threshold": trained(fixed, "no_learned_threshold", "cooperative"),
+        "bcnet_no_distillation": trained(undistilled, "no_distillation", *COOPERATIVE_STAGES),
+    }
+
+
+def _oracle(given, flatbuffer):
+    """The part of a row that a perfect gate would change; `given` are `Answers`."""
+    accuracy, rate = given.oracle()
+    expected = cost(flatbuffer).expected(rate)
+    unknown = dict.fromkeys(("threshold", "validation_accuracy", "aurc", "auroc"))
+    return {
+        "accuracy": accuracy,
+        "keras_accuracy": accuracy,
+        "escalation_rate": rate,
+        "instructions": expected,
+    } | unknown
+
+
+def _gates(validation, test, pair_cost, settings, classes):
+    """What each measure of confidence does with the same pair, with one threshold for all and with one a class.
+
+    Points are picked on validation data for the settings' target.
+    """
+    gates = {}
+    for measure in MEASURES:
+        on_validation, on_test = validation.by_measure(measure), test.by_measure(measure)
+        for name, by_class in ((measure, None), (f"{measure}, per class", classes)):
+            choices = curve(on_validation, pair_cost, settings.core, by_class)
+            picked = choices.pick(settings.max_cost, settings.min_accuracy)
+            point = operating_point(on_test, picked.threshold, pair_cost)
+            gates[name] = {
+                "accuracy": point.accuracy,
+                "escalation_rate": point.escalation_rate,
+                "cost": point.cost,
+                "aurc": on_test.aurc(),
+                "auroc": on_test.auroc(),
+            }
+    return gates
 
 
 def agreement(pair, parts, merged, images):
@@ -192,6 +274,36 @@ def agreement(pair, parts, merged, images):
 def command_line(program):
     """The command that runs now, as one would type it: `program` and the arguments, the home folder as ~."""
     return " ".join([program, *map(shlex.quote, sys.argv[1:])]).replace(str(pathlib.Path.home()), "~")
+
+
+def revision():
+    """The git revision of these sources, with "+" where they differ from it; None outside of a checkout."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    try:
+        head, changed = (
+            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+class _Clock(tf.keras.callbacks.Callback):
+    """Adds up the time that epochs take, over all starts of a run; `counted` is kept in a file."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.counted = json.loads(path.read_text()) if path.exists() else {"training_seconds": 0.0, "epochs_timed": 0}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.counted["training_seconds"] = round(self.counted["training_seconds"] + time.time() - self.began, 1)
+        self.counted["epochs_timed"] += 1
+        write_atomic(self.path, json.dumps(self.counted))
 
 
 def _claim(folder, settings):
@@ -263,5 +375,6 @@ def _measured(flatbuffer, test, verbose):
         "accuracy": float(np.mean(prediction.predicted == test.labels)),
         "escalation_rate": rate,
         "instructions": counted.expected(rate) if gated else counted.instructions,
+        "worst_instructions": counted.instructions,
         "flash_bytes": len(flatbuffer),
     }

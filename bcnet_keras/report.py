@@ -14,8 +14,15 @@ TITLES = {
     "coopnet": "CoopNet (trained apart, swap)",
     "cascade": "cascade (trained apart, sum)",
     "bcnet": "BC-Net (trained together)",
+    "bcnet_accurate": "BC-Net, most accurate threshold",
+    "bcnet_no_boosting": "BC-Net without boosting",
+    "bcnet_no_sum": "BC-Net without the sum",
+    "bcnet_no_cooperative": "BC-Net without the cooperative stage",
+    "bcnet_no_learned_threshold": "BC-Net without a learned threshold",
+    "bcnet_no_distillation": "BC-Net without distillation",
+    "oracle": "BC-Net with an oracle for a gate",
 }
-_COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
+COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
 _PATH_COLOURS = {"always": "#1b7a4b", "escalated": "#c2703d", "accepted": "#5b8fb0", "never": "#999999"}
 _SHOWN = 24  # images of each kind on the page
 
@@ -51,17 +58,21 @@ def text_table(cells):
 
 def accuracy_cost_figure(records):
     """Figure of the accuracy-cost curves on the test set and the points that were picked, of one or more runs."""
-    figure, ((axes,),) = _figure(8, 4.5)
+    figure, ((axes,),) = new_figure(8, 4.5)
     core = records[0]["settings"]["core"]
     for index, record in enumerate(records):
         whole = record["rows"]["int8"]["instructions"][core]
         for name, points in record["curves"].items():
+            if name not in COLOURS:
+                continue
             points = np.asarray(points)
-            axes.plot(points[:, 0], 100 * points[:, 1], color=_COLOURS[name], lw=2 if name == "bcnet" else 1.2)
+            axes.plot(points[:, 0], 100 * points[:, 1], color=COLOURS[name], lw=2 if name == "bcnet" else 1.2)
         for name, row in record["rows"].items():
+            if name not in COLOURS:
+                continue
             marker, cost = "s" if name in ("int8", "binary") else "o", row["instructions"][core] / whole
             label = TITLES[name] if index == 0 else None
-            axes.plot(cost, 100 * row["accuracy"], marker, color=_COLOURS[name], label=label, ms=8, mec="white")
+            axes.plot(cost, 100 * row["accuracy"], marker, color=COLOURS[name], label=label, ms=8, mec="white")
     axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{records[0]['settings']['dataset']}: curves over the threshold, points picked on validation data")
@@ -106,7 +117,8 @@ Flatbuffer and Keras agree on {same["images"]} test images: class of the binary 
 of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
 {100 * same["escalation"]:.1f} %.<br>
 <code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
-{html.escape(results["machine"])}, {results["seconds_since_last_start"]:g} s since the run was last started.</p>"""
+{html.escape(results["machine"])}; {results["wall_time"]["training_seconds"]:g} s for
+{results["wall_time"]["epochs_timed"]} epochs.</p>"""
     write_atomic(path, _page(f"{settings['dataset']}: cooperative pair", body))
 
 
@@ -156,7 +168,7 @@ def _html_table(cells, style=""):
 
 def _operators_figure(profile):
     ops = profile.cost.ops
-    figure, ((axes,),) = _figure(9, 1.2 + 0.28 * len(ops))
+    figure, ((axes,),) = new_figure(9, 1.2 + 0.28 * len(ops))
     for path, colour in _PATH_COLOURS.items():
         rows = [row for row, op in enumerate(ops) if op.path == path]
         if rows:
@@ -173,7 +185,7 @@ def _operators_figure(profile):
 def _arena_figure(arena):
     from matplotlib.patches import Rectangle
 
-    figure, ((axes,),) = _figure(max(7, 0.3 * len(arena.steps)), 4.5)
+    figure, ((axes,),) = new_figure(max(7, 0.3 * len(arena.steps)), 4.5)
     for buffer in arena.buffers:
         scratch = buffer.name.startswith("scratch memory")
         place = (buffer.first - 0.5, buffer.offset / 1024), buffer.last - buffer.first + 1, buffer.bytes / 1024
@@ -188,7 +200,7 @@ def _arena_figure(arena):
     return figure
 
 
-def _figure(width, height, rows=1, columns=1):
+def new_figure(width, height, rows=1, columns=1):
     from matplotlib.figure import Figure  # without pyplot, which would look for a display
 
     figure = Figure((width, height), layout="constrained")
@@ -202,7 +214,7 @@ def _image(figure):
 
 
 def _confidence_figure(answers, threshold, measure):
-    figure, ((axes,),) = _figure(8, 3.5)
+    figure, ((axes,),) = new_figure(8, 3.5)
     right = answers.binary == answers.labels
     bins = np.linspace(0, 1, 41)
     parts = [answers.confidence[right], answers.confidence[~right]]
@@ -221,7 +233,7 @@ def _images_figure(answers, threshold, test, classes):
     predicted = np.where(escalated, answers.combined, answers.binary)
     order = np.argsort(answers.confidence, kind="stable")
     columns = 12
-    figure, grid = _figure(11, 6.2, 2 * _SHOWN // columns, columns)
+    figure, grid = new_figure(11, 6.2, 2 * _SHOWN // columns, columns)
     shown = np.concatenate([order[:_SHOWN], order[::-1][:_SHOWN]])
     for axes in grid.flat:
         axes.axis("off")

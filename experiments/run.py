@@ -1,9 +1,10 @@
-"""Trains a benchmark over several seeds and writes its table, its figure and its place in the README.
+"""Trains a benchmark over several seeds and writes what came of it, with tables and figures.
 
-    python -m experiments.run --benchmark=fashion_mnist --seeds=3 --data_dir=~/datasets
+    python -m experiments.run --benchmark=fashion_mnist --data_dir=~/datasets
 
 Each seed is a run of `bcnet_keras.experiment` in `runs/<benchmark>_<seed>`, where a killed one goes on and a finished
-one is not repeated. `experiments/results/<benchmark>.json` and `.png` hold the outcome.
+one is not repeated. `experiments/results/<benchmark>.json` holds the outcome, of which `experiments.report` makes
+tables and figures.
 """
 
 import dataclasses
@@ -13,27 +14,31 @@ import pathlib
 import numpy as np
 from absl import app, flags
 
-HERE = pathlib.Path(__file__).parent
-BENCHMARKS = ("digits", "fashion_mnist")
+from experiments import benchmarks, report
 
-_BENCHMARK = flags.DEFINE_enum("benchmark", "digits", BENCHMARKS, "What to run.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", lower_bound=1)
+_BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "What to run.")
+_SEEDS = flags.DEFINE_integer("seeds", None, "Number of seeds, from 0. By default the benchmark's own.", lower_bound=1)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Folder in which each seed's run gets its folder.")
-_RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Where the outcome is written.")
-_README = flags.DEFINE_string("readme", str(HERE.parent / "README.md"), "File whose marked table is written anew.")
+_ABLATIONS = flags.DEFINE_bool("ablations", True, "Train BC-Net with each part left out, too.")
+_EPOCHS = flags.DEFINE_list("epochs", None, "Four numbers in place of the data set's own epochs, to try things out.")
+
+_CURVE = np.linspace(0, 1, 51)  # escalation rates at which curves are kept
 
 
 def main(_):
-    from bcnet_keras.experiment import Settings, run
+    from bcnet_keras.experiment import run
 
-    folders = [pathlib.Path(_RUNS_DIR.value) / f"{_BENCHMARK.value}_{seed}" for seed in range(_SEEDS.value)]
+    benchmark = benchmarks.load(_BENCHMARK.value)
     records = []
-    for seed, folder in enumerate(folders):
+    for seed in range(_SEEDS.value or benchmark.SEEDS):
+        folder = pathlib.Path(_RUNS_DIR.value) / f"{_BENCHMARK.value}_{seed}"
         print(f"{folder}: seed {seed}", flush=True)
-        settings = Settings(dataset=_BENCHMARK.value, data_dir=_DATA_DIR.value, seed=seed)
-        records.append(_finished(folder, settings) or run(settings, folder, verbose=2))
-    write(records, _BENCHMARK.value, pathlib.Path(_RESULTS_DIR.value), pathlib.Path(_README.value))
+        epochs = _EPOCHS.value and tuple(map(int, _EPOCHS.value))
+        settings = dataclasses.replace(benchmark.SETTINGS, data_dir=_DATA_DIR.value, seed=seed, epochs=epochs)
+        records.append(_finished(folder, settings) or run(settings, folder, verbose=2, ablations=_ABLATIONS.value))
+    write(records, _BENCHMARK.value, benchmark.NOTE, report.results_folder())
+    report.write_all()
 
 
 def _finished(folder, settings):
@@ -42,39 +47,44 @@ def _finished(folder, settings):
     if not place.exists():
         return None
     record = json.loads(place.read_text())
-    return record if record["settings"] == json.loads(json.dumps(dataclasses.asdict(settings))) else None
+    complete = "oracle" in record["rows"] or not _ABLATIONS.value
+    return record if complete and record["settings"] == json.loads(json.dumps(dataclasses.asdict(settings))) else None
 
 
-def write(records, benchmark, folder, readme):
-    """Writes the outcome of the seeds' records as JSON and PNG into `folder`, and the table into `readme`."""
-    from bcnet_keras.files import replace_when_done, write_atomic
-    from bcnet_keras.report import accuracy_cost_figure
+def write(records, benchmark, note, folder):
+    """Writes the outcome of the seeds' records as JSON into `folder`."""
+    from bcnet_keras.files import write_atomic
 
-    summary = summarise(records)
-    write_atomic(folder / f"{benchmark}.json", json.dumps(summary, indent=1) + "\n")
-    with replace_when_done(folder / f"{benchmark}.png") as path:
-        accuracy_cost_figure(records).savefig(path, dpi=110)
-    text = readme.read_text() if readme.exists() else ""
-    begin, end = f"<!-- results: {benchmark} -->", "<!-- end -->"
-    if begin in text:
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        write_atomic(readme, f"{before}{begin}\n{markdown(summary)}\n{end}{after}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{benchmark}.json", json.dumps(summarise(records, note), indent=1) + "\n")
 
 
-def summarise(records):
-    """One record of all seeds: rows with the mean, the standard deviation (n - 1) and each seed's accuracy."""
+def summarise(records, note=""):
+    """One record of all seeds: means, standard deviations (n - 1) and each seed's figures.
+
+    A row that some seeds lack has those of the others.
+    """
     from bcnet_keras.experiment import command_line
 
+    names = list(dict.fromkeys(name for record in records for name in record["rows"]))
     first = records[0]
     return {
-        "rows": {name: _row([record["rows"][name] for record in records]) for name in first["rows"]},
+        "rows": {name: _row([record["rows"][name] for record in records if name in record["rows"]]) for name in names},
+        "curves": {
+            name: _curve([r["curves"][name] for r in records if name in r["curves"]]) for name in first["curves"]
+        },
+        "gates": {
+            name: {key: _spread([r["gates"][name][key] for r in records if "gates" in r]) for key in values}
+            for name, values in first.get("gates", {}).items()
+        },
+        "note": note,
         "agreement": [record["agreement"] for record in records],
         "seeds": [record["settings"]["seed"] for record in records],
         "settings": {key: value for key, value in first["settings"].items() if key not in ("seed", "data_dir")},
         **{key: first[key] for key in ("epochs", "data", "versions", "python", "machine")},
+        "revisions": [record["revision"] for record in records],
         "commands": [command_line("python -m experiments.run"), *(each["command"] for each in records)],
-        "seconds_since_last_start": [record["seconds_since_last_start"] for record in records],
+        "wall_time": [record["wall_time"] for record in records],
     }
 
 
@@ -82,10 +92,12 @@ def _row(rows):
     return {
         "accuracy": _spread([row["accuracy"] for row in rows]),
         "escalation_rate": _spread([row["escalation_rate"] for row in rows]),
-        "instructions": {
-            core: float(np.mean([row["instructions"][core] for row in rows])) for core in rows[0]["instructions"]
+        **{
+            kind: {core: float(np.mean([row[kind][core] for row in rows])) for core in rows[0][kind]}
+            for kind in ("instructions", "worst_instructions")
         },
         "flash_bytes": int(np.mean([row["flash_bytes"] for row in rows])),
+        **{key: _spread([row[key] for row in rows]) for key in ("aurc", "auroc") if rows[0].get(key) is not None},
     }
 
 
@@ -94,37 +106,16 @@ def _spread(values):
     return {"mean": float(np.mean(values)), "std": deviation, "per_seed": values}
 
 
-def markdown(summary):
-    """The summary as a Markdown table with its command beneath."""
-    from bcnet_keras.report import TITLES, text_table
-
-    core = summary["settings"]["core"]
-    whole = summary["rows"]["int8"]["instructions"][core]
-    cells = [["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "flash"]]
-    count = len(summary["seeds"])
-    spread = " ± {:.2f}" if count > 1 else ""
-    for name, row in summary["rows"].items():
-        accuracy, instructions = row["accuracy"], row["instructions"][core]
-        cells.append(
-            [
-                TITLES[name],
-                f"{100 * accuracy['mean']:.2f}{spread.format(100 * accuracy['std'])} %",
-                f"{100 * row['escalation_rate']['mean']:.1f} %",
-                f"{instructions / 1e6:.2f} M",
-                f"{instructions / whole:.3f}",
-                f"{row['flash_bytes'] / 1024:.0f} KiB",
-            ]
-        )
-    images = summary["data"]["images"]
-    seeds = f"Mean and standard deviation of {count} seeds" if count > 1 else "One seed"
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    return (
-        f"{text_table(cells)}\n\n"
-        f"{seeds}; {images['train']:,} training, {images['validation']:,} "
-        f"validation and {images['test']:,} test images; thresholds picked on the validation images for a budget of "
-        f"{summary['settings']['max_cost']:g}; accuracy of the converted flatbuffers; instructions estimated from "
-        f"counts under QEMU. `{summary['commands'][0]}` ({versions})."
-    )
+def _curve(curves):
+    """Accuracy and cost at common escalation rates, from each seed's [cost, accuracy, escalation rate] points."""
+    by_rate = [np.asarray(curve)[np.argsort([point[2] for point in curve], kind="stable")] for curve in curves]
+    at = [[np.interp(_CURVE, curve[:, 2], curve[:, column]) for curve in by_rate] for column in (0, 1)]
+    return {
+        "escalation_rate": _CURVE.tolist(),
+        "cost": np.mean(at[0], axis=0).tolist(),
+        "accuracy": np.mean(at[1], axis=0).tolist(),
+        "std": np.std(at[1], axis=0, ddof=min(1, len(curves) - 1)).tolist(),
+    }
 
 
 if __name__ == "__main__":

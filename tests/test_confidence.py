@@ -19,7 +19,7 @@ def random_answers(draw):
     labels, binary, int8, combined = random.integers(0, classes, (4, number))
     # Few distinct values, so that ties are common.
     confidence = (random.integers(0, 8, number) / 7).astype(np.float32)
-    return classes, Answers(labels, binary, int8, combined, confidence)
+    return classes, Answers(labels, binary, int8, combined, confidence, random.standard_normal((number, classes)))
 
 
 @hypothesis.given(random_answers())

@@ -140,8 +140,7 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
       seed: of the order and the augmentation; the same seed gives the same batches.
       augmentation: "photo": every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size
         both ways, with zeros moving in. "sound": every map of [time, frequency] is shifted in time by up to a tenth,
-        its first or last row moving in, and one stretch of up to an eighth of its time is silenced by its mean
-        (SpecAugment, Park et al., arXiv 1904.08779). None: nothing.
+        its first or last row moving in. None: nothing.
 
     Returns:
       tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
@@ -196,14 +195,10 @@ def _vary_sounds(features, seeds):
     import tensorflow as tf
 
     count, length = tf.shape(features)[0], features.shape[1]
-    most, longest = max(1, length // 10), max(1, length // 8)
+    most = max(1, length // 10)
     shift = _whole_numbers(count, seeds[0], 2 * most + 1) - most
     times = tf.clip_by_value(tf.range(length) + shift[:, None], 0, length - 1)
-    shifted = tf.gather(features, times, axis=1, batch_dims=1)
-    begin, stretch = _whole_numbers(count, seeds[1], length), _whole_numbers(count, seeds[2], longest + 1)
-    times = tf.range(length)[None] - begin[:, None]
-    silent = (times >= 0) & (times < stretch[:, None])
-    return tf.where(silent[..., None, None], tf.reduce_mean(shifted, axis=1, keepdims=True), shifted)
+    return tf.gather(features, times, axis=1, batch_dims=1)
 
 
 _AUGMENTATIONS = {"photo": _vary_photos, "sound": _vary_sounds}

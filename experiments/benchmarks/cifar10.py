@@ -1,0 +1,8 @@
+"""CIFAR-10: MLPerf Tiny's ResNet-8, and a wholly binary net on thermometer-coded pixels."""
+
+from bcnet_keras.experiment import Settings
+from experiments.benchmarks import BUDGET
+
+SETTINGS = Settings(dataset="cifar10", max_cost=BUDGET)
+SEEDS = 2
+NOTE = ""

@@ -1,0 +1,8 @@
+"""Fashion-MNIST: ResNet-8, and a binary net behind an int8 first layer."""
+
+from bcnet_keras.experiment import Settings
+from experiments.benchmarks import BUDGET
+
+SETTINGS = Settings(dataset="fashion_mnist", max_cost=BUDGET)
+SEEDS = 3
+NOTE = ""

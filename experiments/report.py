@@ -1,0 +1,224 @@
+"""Makes the tables and figures of README.md and experiments/README.md from `experiments/results/*.json` alone.
+
+    python -m experiments.report
+
+A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md the short one of a benchmark, in
+experiments/README.md the whole one; NAME `targets` gives what was asked of all benchmarks and what was reached.
+"""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+from absl import app, flags
+
+from experiments.benchmarks import BUDGET
+
+HERE = pathlib.Path(__file__).parent
+SHORT = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
+CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
+FEWER = 0.19  # instructions less than CoopNet's at equal accuracy, as the paper's abstract has it
+MORE = 0.0345  # accuracy more than CoopNet's at equal instructions, as the paper's abstract has it
+
+_RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Folder of the results.")
+_README = flags.DEFINE_list(
+    "readme", [str(HERE.parent / "README.md"), str(HERE / "README.md")], "Files with a short and with whole tables."
+)
+
+
+def main(_):
+    write_all()
+
+
+def results_folder():
+    return pathlib.Path(_RESULTS_DIR.value)
+
+
+def write_all():
+    """Writes all figures, and all marked tables anew."""
+    from bcnet_keras.files import replace_when_done, write_atomic
+
+    folder = results_folder()
+    summaries = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    for name, summary in summaries.items():
+        with replace_when_done(folder / f"{name}.png") as path:
+            figure(name, summary).savefig(path, dpi=110)
+    for readme, whole in zip(_README.value, (False, True), strict=False):
+        if pathlib.Path(readme).exists():
+            text = pathlib.Path(readme).read_text()
+            tables = {name: table(summary, whole) for name, summary in summaries.items()} | {
+                "targets": targets(summaries)
+            }
+            write_atomic(readme, marked(text, tables))
+
+
+def marked(text, tables):
+    """`text` with each table between its marks replaced; marks without a table stay as they are."""
+
+    def replace(match):
+        name = match[1]
+        return f"<!-- results: {name} -->\n{tables[name]}\n<!-- end -->" if name in tables else match[0]
+
+    return re.sub(r"<!-- results: (\w+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
+
+
+def table(summary, whole=False):
+    """A summary as a Markdown table with what it rests on beneath."""
+    from bcnet_keras.report import TITLES, text_table
+
+    core = summary["settings"]["core"]
+    int8 = summary["rows"]["int8"]
+    heads = ["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "worst case", "flash"]
+    if whole:
+        heads += [*(f"of int8, {other}" for other in CORES if other != core), "AURC", "AUROC"]
+    cells = [heads]
+    for name, row in summary["rows"].items():
+        if not whole and name not in SHORT:
+            continue
+        instructions = row["instructions"][core]
+        cells.append(
+            [
+                TITLES[name],
+                _percent(row["accuracy"]),
+                f"{100 * row['escalation_rate']['mean']:.1f} %",
+                f"{instructions / 1e6:.2f} M",
+                f"{instructions / int8['instructions'][core]:.3f}",
+                f"{row['worst_instructions'][core] / 1e6:.2f} M",
+                f"{row['flash_bytes'] / 1024:.0f} KiB",
+            ]
+        )
+        if whole:
+            others = [row["instructions"][o] / int8["instructions"][o] for o in CORES if o != core]
+            measures = [f"{row[key]['mean']:.4f}" if key in row else "" for key in ("aurc", "auroc")]
+            cells[-1] += [*(f"{other:.3f}" for other in others), *measures]
+    lines = [text_table(cells), "", _basis(summary)]
+    if whole and summary["gates"]:
+        gates = [["measure of confidence, same pair", "test accuracy", "escalated", "of int8", "AURC", "AUROC"]]
+        for name, values in summary["gates"].items():
+            gates.append(
+                [
+                    name.replace("_", " "),
+                    _percent(values["accuracy"]),
+                    f"{100 * values['escalation_rate']['mean']:.1f} %",
+                    *(f"{values[key]['mean']:.{digits}f}" for key, digits in (("cost", 3), ("aurc", 4), ("auroc", 4))),
+                ]
+            )
+        lines += ["", text_table(gates)]
+    return "\n".join(lines)
+
+
+def _percent(spread):
+    deviation = f" ± {100 * spread['std']:.2f}" if len(spread["per_seed"]) > 1 else ""
+    return f"{100 * spread['mean']:.2f}{deviation} %"
+
+
+def _basis(summary):
+    images, count = summary["data"]["images"], len(summary["seeds"])
+    seeds = f"Mean and standard deviation of {count} seeds" if count > 1 else "One seed"
+    fewer = {len(row["accuracy"]["per_seed"]) for row in summary["rows"].values()} - {count}
+    rows = f" ({min(fewer)} for the rows with a part left out)" if fewer else ""
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    note = f" {summary['note']}" if summary["note"] else ""
+    return (
+        f"{seeds}{rows}; {images['train']:,} training, {images['validation']:,} validation and {images['test']:,} test "
+        f"samples; thresholds picked on the validation samples for a budget of {summary['settings']['max_cost']:.3g}; "
+        "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under QEMU."
+        f"{note} `{summary['commands'][0]}` ({versions})."
+    )
+
+
+def against_coopnet(summary):
+    """CoopNet's curve beside BC-Net's point, on the test set.
+
+    Keys: `fewer`: share of CoopNet's instructions that BC-Net saves where CoopNet first reaches the accuracy of
+    BC-Net's point, None where it never does; `more`: BC-Net's accuracy less CoopNet's at the instructions of that point;
+    `largest`: (difference, cost) where BC-Net's curve is furthest above CoopNet's.
+    """
+    core = summary["settings"]["core"]
+    rows, coopnet = summary["rows"], summary["curves"]["coopnet"]
+    cost = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+    accuracy = rows["bcnet"]["accuracy"]["mean"]
+    reached = np.maximum.accumulate(coopnet["accuracy"])
+    fewer = None
+    if reached[-1] >= accuracy:
+        fewer = 1 - cost / float(np.interp(accuracy, reached, coopnet["cost"]))
+    bcnet = summary["curves"]["bcnet"]
+    grid = np.linspace(max(coopnet["cost"][0], bcnet["cost"][0]), min(coopnet["cost"][-1], bcnet["cost"][-1]), 200)
+    above = np.interp(grid, bcnet["cost"], bcnet["accuracy"]) - np.interp(grid, coopnet["cost"], coopnet["accuracy"])
+    return {
+        "fewer": fewer,
+        "more": accuracy - float(np.interp(cost, coopnet["cost"], coopnet["accuracy"])),
+        "largest": (float(above.max()), float(grid[above.argmax()])),
+    }
+
+
+def targets(summaries):
+    """What was asked of every benchmark, and what was reached, as a Markdown table."""
+    from bcnet_keras.report import text_table
+
+    cells = [
+        [
+            "",
+            "BC-Net - int8, points (asked: -0.1)",
+            f"instructions of int8 (asked: {BUDGET:.3f})",
+            "most accurate - int8, points (asked: +0.5)",
+            f"fewer instructions than CoopNet at equal accuracy (asked: {100 * FEWER:.0f} %)",
+            f"more accuracy than CoopNet at equal instructions, points ({100 * MORE:g} claimed)",
+        ]
+    ]
+    for name, summary in summaries.items():
+        rows, core = summary["rows"], summary["settings"]["core"]
+        beside = against_coopnet(summary)
+        gain = {row: 100 * (rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"]) for row in rows}
+        part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+        accurate = gain.get("bcnet_accurate")
+        cells.append(
+            [
+                name,
+                _judged(gain["bcnet"], gain["bcnet"] >= -0.1, "+.2f"),
+                _judged(part, part <= BUDGET, ".3f"),
+                "" if accurate is None else _judged(accurate, accurate >= 0.5, "+.2f"),
+                "all: CoopNet never gets there"
+                if beside["fewer"] is None
+                else _judged(100 * beside["fewer"], beside["fewer"] >= FEWER, ".1f"),
+                f"{100 * beside['more']:+.2f} at this point, {100 * beside['largest'][0]:+.2f} at most "
+                f"(at {beside['largest'][1]:.2f})",
+            ]
+        )
+    return text_table(cells)
+
+
+def _judged(value, reached, form):
+    return f"{value:{form}} ({'reached' if reached else 'missed'})"
+
+
+def figure(name, summary):
+    """Mean accuracy-cost curves on the test set with their spread, and the points that were picked."""
+    from bcnet_keras.report import COLOURS, TITLES, new_figure
+
+    picture, ((axes,),) = new_figure(8, 4.5)
+    core = summary["settings"]["core"]
+    whole = summary["rows"]["int8"]["instructions"][core]
+    for row, curve in summary["curves"].items():
+        if row in COLOURS:
+            cost, accuracy, std = (np.asarray(curve[key]) for key in ("cost", "accuracy", "std"))
+            axes.plot(cost, 100 * accuracy, color=COLOURS[row], lw=2 if row == "bcnet" else 1.2)
+            axes.fill_between(cost, 100 * (accuracy - std), 100 * (accuracy + std), color=COLOURS[row], alpha=0.1, lw=0)
+    for row, values in summary["rows"].items():
+        if row in COLOURS:
+            marker = "s" if row in ("int8", "binary") else "o"
+            place = values["instructions"][core] / whole, 100 * values["accuracy"]["mean"]
+            axes.plot(*place, marker, color=COLOURS[row], label=TITLES[row], ms=8, mec="white")
+    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(
+        f"{name}, {len(summary['seeds'])} seeds: curves over the threshold, points picked on validation data"
+    )
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right")
+    return picture
+
+
+if __name__ == "__main__":
+    app.run(main)
