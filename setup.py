@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-DEMO = ["scikit-learn>=1.3"]  # the digits images
+EXPERIMENTS = ["optuna>=4"]  # experiments/search.py
 
 setup(
     name="bcnet-keras",
@@ -33,12 +33,13 @@ setup(
         "flatbuffers",
         "matplotlib",
         "pillow",
+        "scikit-learn>=1.3",  # the digits images, AUROC
         "tqdm",
     ],
     extras_require={
-        "demo": DEMO,
+        "experiments": EXPERIMENTS,
         "test": [
-            *DEMO,
+            *EXPERIMENTS,
             *("hypothesis>=6", "pytest>=8", "ruff>=0.6"),
             *("ipykernel>=6,<7", "nbclient>=0.10", "nbformat>=5"),  # for the tutorial
             *("kconfiglib>=14", "platformio>=6.1", "pyyaml>=6"),  # for exports

@@ -106,7 +106,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     batch_size, *epochs = RECIPES.get(settings.dataset, RECIPES["other"])
     epochs = dict(zip(("float", "binary", "boosted", "cooperative"), settings.epochs or epochs, strict=True))
     epochs["int8"] = epochs["boosted"] + epochs["cooperative"]
-    batches = _batches(data, settings.batch_size or batch_size, settings.seed)
+    batches = input_batches(data, settings.batch_size or batch_size, settings.seed)
     clock = _Clock(checkpoints / "seconds.json")
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
 
@@ -335,7 +335,8 @@ def _write_settings(folder, settings):
     write_atomic(folder / _SETTINGS, json.dumps(dataclasses.asdict(settings), indent=1))
 
 
-def _batches(data, batch_size, seed):
+def input_batches(data, batch_size, seed):
+    """{"train", "validation", "test": batches of (images in the input range, labels)} of a `Dataset`."""
     scale = functools.partial(rescale, raw_range=data.raw_range)
 
     def batches(split, size=256, **arguments):

@@ -132,7 +132,7 @@ def against_coopnet(summary):
     """CoopNet's curve beside BC-Net's point, on the test set.
 
     Keys: `fewer`: share of CoopNet's instructions that BC-Net saves where CoopNet first reaches the accuracy of
-    BC-Net's point, None where it never does; `more`: BC-Net's accuracy less CoopNet's at the instructions of that point;
+    BC-Net's point, None where it never does; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
     `largest`: (difference, cost) where BC-Net's curve is furthest above CoopNet's.
     """
     core = summary["settings"]["core"]

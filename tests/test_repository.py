@@ -71,7 +71,8 @@ def test_every_dependency_is_pinned_within_its_range(version):
             pins[pin.name] = exact.version
     for requirement in map(Requirement, requires("bcnet-keras")):
         if requirement.marker and not any(
-            requirement.marker.evaluate({"python_version": version, "extra": extra}) for extra in ("", "demo", "test")
+            requirement.marker.evaluate({"python_version": version, "extra": extra})
+            for extra in ("", "experiments", "test")
         ):
             continue
         name = requirement.name.lower().replace("_", "-")

@@ -1,0 +1,149 @@
+"""Searches a binary net for a benchmark within a budget of instructions, with Optuna.
+
+    python -m experiments.search --benchmark=speech_commands --data_dir=~/datasets --trials=40 --max_cost=0.25
+
+Every trial draws a `bcnet_keras.networks.binary_cnn`, counts its instructions and, when they are within the budget,
+trains it alone; what counts is its accuracy on validation data, and poor ones stop early. The study is kept in a file:
+run again, it goes on, and the same command started several times makes as many workers. The test split is never looked
+at.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from absl import app, flags
+
+from bcnet_keras import datasets
+from experiments import benchmarks
+
+_BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "Whose data and int8 net.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
+_TRIALS = flags.DEFINE_integer("trials", 20, "Trials that this worker adds.", lower_bound=1)
+_MAX_COST = flags.DEFINE_float("max_cost", 0.25, "Budget, over the int8 net's instructions.", lower_bound=0.0)
+_EPOCHS = flags.DEFINE_integer("epochs", 15, "Epochs of a trial.", lower_bound=1)
+_CORE = flags.DEFINE_string("core", "cortex-m4", "Core whose instructions count.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of splits, weights and the search; give each worker its own.")
+_STUDY = flags.DEFINE_string("study", None, "File of the study. By default runs/search_<benchmark>.log.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the trials. By default the study's, ending in .json.")
+
+WIDTHS = (32, 64, 96, 128, 192, 256)
+PLANES = (6, 8, 10, 12, 15)
+
+
+def draw(trial, channels):
+    """Arguments of `binary_cnn` from a trial: first layer, depth, widths that do not fall, places of the strides."""
+    stem = trial.suggest_categorical("stem", ("thermometer", "int8"))
+    planes = trial.suggest_categorical("planes", PLANES if channels > 1 else (*PLANES, 20, 31))
+    depth = trial.suggest_int("depth", 2, 6)
+    widths = sorted(trial.suggest_categorical(f"width{layer}", WIDTHS) for layer in range(depth))
+    strides = [1 + trial.suggest_int(f"stride{layer}", 0, 1) for layer in range(depth)]
+    return {
+        "blocks": tuple(zip(widths, strides, strict=True)),
+        "planes": planes if stem == "thermometer" else None,
+    }
+
+
+def main(_):
+    import optuna
+
+    study_file = pathlib.Path(_STUDY.value or f"runs/search_{_BENCHMARK.value}.log")
+    study_file.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study_file))),
+        study_name=f"{_BENCHMARK.value}, {_EPOCHS.value} epochs, {_MAX_COST.value:g} of int8 on {_CORE.value}",
+        sampler=optuna.samplers.TPESampler(seed=_SEED.value, constant_liar=True),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=_EPOCHS.value // 3),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    study.optimize(objective(), n_trials=_TRIALS.value, show_progress_bar=True)
+    write(study, pathlib.Path(_OUTPUT.value or study_file.with_suffix(".json")))
+
+
+def objective():
+    """A function of a trial: validation accuracy of the binary net that it draws."""
+    import optuna
+    import tensorflow as tf
+
+    from bcnet_keras.convert.binary import convert_binary
+    from bcnet_keras.convert.int8 import convert_int8
+    from bcnet_keras.convert.thermometer import fuse
+    from bcnet_keras.cost import cost
+    from bcnet_keras.experiment import RECIPES, input_batches
+    from bcnet_keras.layers import INPUT_RANGE
+    from bcnet_keras.networks import NETWORKS, binary_cnn
+    from bcnet_keras.training import LEARNING_RATES, train_float
+    from bcnet_keras.twins import int8_twin
+
+    dataset = benchmarks.load(_BENCHMARK.value).SETTINGS.dataset
+    data = datasets.load(dataset, _DATA_DIR.value, _SEED.value)
+    shape, classes = data.train.images.shape[1:], len(data.class_names)
+    batches = input_batches(data, RECIPES.get(dataset, RECIPES["other"])[0], _SEED.value)
+    float_net, _ = NETWORKS.get(dataset, NETWORKS["images"])(shape, classes)
+    whole = cost(convert_int8(int8_twin(float_net), INPUT_RANGE)).instructions[_CORE.value]
+
+    class Report(tf.keras.callbacks.Callback):
+        def __init__(self, trial):
+            super().__init__()
+            self.trial = trial
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.trial.report(logs["val_accuracy"], epoch)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned()
+
+    def accuracy(trial):
+        drawn = draw(trial, shape[-1])
+        if min(shape[:2]) < np.prod([stride for _, stride in drawn["blocks"]]):
+            return -1.0  # strides for a larger map
+        tf.keras.backend.clear_session()
+        tf.keras.utils.set_random_seed(_SEED.value)
+        net = binary_cnn(shape, classes, **drawn)
+        part = cost(fuse(convert_binary(net))).instructions[_CORE.value] / whole
+        trial.set_user_attr("cost", part)
+        if part > _MAX_COST.value:
+            return _MAX_COST.value - part  # below every accuracy, and less so the nearer it is
+        history = train_float(
+            net,
+            batches["train"],
+            batches["validation"],
+            _EPOCHS.value,
+            LEARNING_RATES["binary"],
+            callbacks=[Report(trial)],
+            verbose=0,
+        )
+        # The mean of the last epochs: a single one depends on signs that are still changing.
+        return float(np.mean(history["val_accuracy"][-3:]))
+
+    return accuracy
+
+
+def write(study, path):
+    """Writes all trials, best first, as JSON."""
+    from bcnet_keras.experiment import command_line, revision
+    from bcnet_keras.files import write_atomic
+
+    trials = sorted(study.trials, key=lambda trial: -(trial.value if trial.value is not None else -2))
+    record = {
+        "study": study.study_name,
+        "command": command_line("python -m experiments.search"),
+        "revision": revision(),
+        "trials": [
+            {
+                # The value of what was not trained is negative.
+                "state": "over budget" if (trial.value or 0) < 0 else trial.state.name.lower(),
+                "validation_accuracy": None if (trial.value or 0) < 0 else trial.value,
+                "cost": trial.user_attrs.get("cost"),
+                **trial.params,
+            }
+            for trial in trials
+        ],
+    }
+    write_atomic(path, json.dumps(record, indent=1) + "\n")
+    for trial in record["trials"][:5]:
+        print(trial)
+
+
+if __name__ == "__main__":
+    app.run(main)

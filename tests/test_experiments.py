@@ -1,0 +1,206 @@
+"""The benchmarks: what is made of the seeds' records, the tables and marks, the search, and one run from data to report."""
+
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+
+from bcnet_keras.cost import CORES
+from bcnet_keras.report import TITLES
+from experiments import benchmarks, report, run
+
+ROOT = pathlib.Path(__file__).parent.parent
+ABLATIONS = {row for row in TITLES if row.startswith("bcnet_no_")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+
+
+def record(seed, shift, whole=True):
+    """A record as a run writes it, with curves that are straight lines from the binary net to the pair."""
+
+    def row(accuracy, rate, cost):
+        instructions = dict.fromkeys(CORES, 1e6 * cost)
+        return {
+            "accuracy": accuracy + shift,
+            "escalation_rate": rate,
+            "instructions": instructions,
+            "worst_instructions": dict.fromkeys(CORES, 1.2e6),
+            "flash_bytes": 1000 + seed,
+            "aurc": 0.1,
+            "auroc": 0.9,
+        }
+
+    rows = {"int8": row(0.90, 1, 1), "binary": row(0.80, 0, 0.1), "coopnet": row(0.89, 0.5, 0.6)}
+    rows |= {"cascade": row(0.89, 0.5, 0.6), "bcnet": row(0.90, 0.4, 0.5)}
+    if whole:
+        rows |= {"bcnet_accurate": row(0.91, 0.9, 1.0), "oracle": row(0.95, 0.2, 0.3)}
+    rates = np.linspace(0, 1, 11)
+
+    def curve(top):
+        return [[0.1 + rate, 0.8 + shift + (top - 0.8) * rate, rate] for rate in rates]
+
+    given = {
+        "rows": rows,
+        "curves": {"coopnet": curve(0.90), "bcnet": curve(0.92)},
+        "agreement": {},
+        "settings": {"seed": seed, "data_dir": None, "core": "cortex-m4", "max_cost": 0.551},
+        "epochs": {},
+        "data": {"images": {"train": 100, "validation": 10, "test": 20}},
+        "versions": {"numpy": "1"},
+        "python": "3",
+        "machine": "m",
+        "revision": "abc",
+        "command": "run.py",
+        "wall_time": {},
+    }
+    if whole:
+        values = {"accuracy": 0.9 + shift, "escalation_rate": 0.4, "cost": 0.5, "aurc": 0.1, "auroc": 0.9}
+        given["gates"] = {"entropy": values}
+    return given
+
+
+def test_summary_has_mean_and_spread_and_keeps_rows_that_some_seeds_lack():
+    summary = run.summarise([record(0, 0.01), record(1, -0.01, whole=False)], "a note")
+    accuracy = summary["rows"]["bcnet"]["accuracy"]
+    assert accuracy == pytest.approx({"mean": 0.90, "std": np.std([0.91, 0.89], ddof=1), "per_seed": [0.91, 0.89]})
+    assert summary["rows"]["oracle"]["accuracy"]["per_seed"] == [0.96]
+    assert summary["seeds"] == [0, 1] and summary["revisions"] == ["abc", "abc"]
+    curve = summary["curves"]["bcnet"]
+    np.testing.assert_allclose(curve["accuracy"], 0.8 + 0.12 * np.asarray(curve["escalation_rate"]))
+    np.testing.assert_allclose(curve["cost"], 0.1 + np.asarray(curve["escalation_rate"]))
+    text = report.table(summary, whole=True)
+    assert "90.00 ± 1.41 %" in text and "a note" in text and "(1 for the rows with a part left out)" in text
+    assert "entropy" in text and TITLES["oracle"] in text and TITLES["oracle"] not in report.table(summary)
+
+
+def test_comparison_with_coopnet():
+    summary = run.summarise([record(0, 0.0)])
+    beside = report.against_coopnet(summary)
+    # BC-Net's point: 0.90 at 0.5; CoopNet reaches 0.90 at its end, which costs 1.1, and has 0.84 at 0.5.
+    assert beside["fewer"] == pytest.approx(1 - 0.5 / 1.1)
+    assert beside["more"] == pytest.approx(0.06)
+    assert beside["largest"] == pytest.approx((0.02, 1.1))
+    better = record(0, 0.0)
+    better["rows"]["bcnet"]["accuracy"] = 0.93
+    assert report.against_coopnet(run.summarise([better]))["fewer"] is None
+    text = report.targets({"toy": summary})
+    assert text.count("(reached)") == 4 and "(missed)" not in text
+    worse = record(0, 0.0)
+    worse["rows"]["bcnet"]["accuracy"] = 0.85
+    worse["rows"]["bcnet_accurate"]["accuracy"] = 0.902
+    text = report.targets({"toy": run.summarise([worse])})
+    assert "-5.00 (missed)" in text and "+0.20 (missed)" in text
+
+
+def test_marks_are_filled_and_others_left():
+    text = "a\n<!-- results: one -->\nold\n<!-- end -->\nb\n<!-- results: two -->\nkept\n<!-- end -->\n"
+    expected = text.replace("old", "new")
+    assert report.marked(text, {"one": "new"}) == expected
+
+
+def test_committed_tables_are_what_the_results_give():
+    summaries = {path.stem: json.loads(path.read_text()) for path in (ROOT / "experiments/results").glob("*.json")}
+    for readme, whole in (("README.md", False), ("experiments/README.md", True)):
+        text = (ROOT / readme).read_text()
+        tables = {name: report.table(summary, whole) for name, summary in sorted(summaries.items())}
+        assert report.marked(text, tables | {"targets": report.targets(dict(sorted(summaries.items())))}) == text
+
+
+def test_every_benchmark_has_its_settings():
+    for name in benchmarks.NAMES:
+        benchmark = benchmarks.load(name)
+        assert benchmark.SETTINGS.max_cost == benchmarks.BUDGET and benchmark.SEEDS >= 2
+        assert benchmark.SETTINGS.dataset == name
+
+
+def experiment(module, *arguments, cwd):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_benchmark_from_data_to_report(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results: digits -->\n<!-- end -->\n<!-- results: targets -->\n<!-- end -->\n")
+    place = [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
+    experiment("run", "--benchmark=digits", "--seeds=1", "--epochs=2,3,2,1", *place, cwd=tmp_path)
+    summary = json.loads((tmp_path / "results" / "digits.json").read_text())
+    assert set(summary["rows"]) == {*report.SHORT, *ABLATIONS, "oracle"}
+    rows, gates = summary["rows"], summary["gates"]
+    for row in rows.values():
+        assert 0.2 < row["accuracy"]["mean"] <= 1
+        assert set(row["instructions"]) >= set(report.CORES)
+    assert rows["oracle"]["accuracy"]["mean"] >= rows["bcnet"]["accuracy"]["mean"]
+    assert len(gates) == 6 and all(0 <= each["auroc"]["mean"] <= 1 for each in gates.values())
+    margin = gates["score_margin"]
+    assert margin["cost"]["mean"] <= 1.5 and abs(margin["accuracy"]["mean"] - rows["bcnet"]["accuracy"]["mean"]) < 0.02
+    (wall,) = summary["wall_time"]
+    assert wall["epochs_timed"] == 2 + 3 + 3 + 2 + 1 + 3 + 3 + 2 + 1 + 1 and wall["training_seconds"] > 0
+    written = readme.read_text()
+    assert TITLES["oracle"] in written and "| digits" in written
+    assert (tmp_path / "results" / "digits.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "results" / "digits.png").unlink()
+    readme.write_text("<!-- results: digits -->\n<!-- end -->\n<!-- results: targets -->\n<!-- end -->\n")
+    experiment("report", *place, cwd=tmp_path)
+    assert readme.read_text() == written and (tmp_path / "results" / "digits.png").exists()
+
+
+def _cifar100(folder):
+    random = np.random.default_rng(0)
+    (folder / "cifar-100-python").mkdir(parents=True)
+    for name, each in (("train", 4), ("test", 1)):
+        labels = np.repeat(np.arange(100), each)
+        batch = {b"data": random.integers(0, 256, (len(labels), 3072), np.uint8), b"fine_labels": labels.tolist()}
+        (folder / "cifar-100-python" / name).write_bytes(pickle.dumps(batch, protocol=2))
+    names = {b"fine_label_names": [b"class%d" % number for number in range(100)]}
+    (folder / "cifar-100-python" / "meta").write_bytes(pickle.dumps(names, protocol=2))
+
+
+def _fer2013(folder):
+    random = np.random.default_rng(0)
+    lines = ["emotion,pixels,Usage"]
+    for usage, each in (("Training", 12), ("PublicTest", 3), ("PrivateTest", 3)):
+        for label in np.repeat(np.arange(7), each):
+            lines.append(f"{label},{' '.join(map(str, random.integers(0, 256, 48 * 48)))},{usage}")
+    folder.mkdir(parents=True)
+    (folder / "fer2013.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "make", "classes"), [("cifar100", _cifar100, 100), ("fer2013", _fer2013, 7)])
+def test_benchmarks_whose_data_is_not_here_run_on_files_in_its_format(tmp_path, name, make, classes):
+    make(tmp_path / "data")
+    readme = tmp_path / "README.md"
+    place = [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}", f"--data_dir={tmp_path / 'data'}"]
+    experiment("run", f"--benchmark={name}", "--seeds=1", "--epochs=1,1,1,1", "--noablations", *place, cwd=tmp_path)
+    summary = json.loads((tmp_path / "results" / f"{name}.json").read_text())
+    assert len(summary["data"]["classes"]) == classes
+    assert set(summary["rows"]) == {"int8", "binary", "coopnet", "cascade", "bcnet"}
+
+
+@pytest.mark.slow
+def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
+    study = tmp_path / "study.log"
+    command = ["--benchmark=digits", "--trials=2", "--epochs=1", f"--study={study}"]
+    experiment("search", *command, "--max_cost=5", cwd=tmp_path)
+    experiment("search", *command, "--max_cost=5", "--seed=1", cwd=tmp_path)
+    trials = json.loads(study.with_suffix(".json").read_text())["trials"]
+    assert len(trials) == 4
+    for trial in trials:
+        if trial["state"] == "over budget":
+            assert trial["validation_accuracy"] is None and (trial["cost"] is None or trial["cost"] > 5)
+        else:
+            assert trial["cost"] <= 5 and trial["state"] in ("complete", "pruned")
