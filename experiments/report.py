@@ -13,7 +13,7 @@ import re
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import BUDGET
+from experiments.benchmarks import BUDGET, NAMES
 
 HERE = pathlib.Path(__file__).parent
 SHORT = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
@@ -40,7 +40,7 @@ def write_all():
     from bcnet_keras.files import replace_when_done, write_atomic
 
     folder = results_folder()
-    summaries = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    summaries = read(folder)
     for name, summary in summaries.items():
         with replace_when_done(folder / f"{name}.png") as path:
             figure(name, summary).savefig(path, dpi=110)
@@ -51,6 +51,12 @@ def write_all():
                 "targets": targets(summaries)
             }
             write_atomic(readme, marked(text, tables))
+
+
+def read(folder):
+    """{benchmark: summary} of the benchmarks that have results in `folder`."""
+    places = {name: folder / f"{name}.json" for name in NAMES}
+    return {name: json.loads(place.read_text()) for name, place in places.items() if place.exists()}
 
 
 def marked(text, tables):
