@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras import datasets
+from bcnet_keras.arena import arena
 from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, pair_cost
@@ -157,7 +158,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         if name == "bcnet":
             test_answers, validation_answers, own_cost = on_test, on_validation, relative
     for name, flatbuffer in files.items():
-        rows[name] = {**_measured(flatbuffer, data.test, verbose), **rows.get(name, {})}
+        rows[name] = {**_measured(flatbuffer, data.test, settings.core, verbose), **rows.get(name, {})}
     rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
     if ablations:
         rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"])}
@@ -363,7 +364,7 @@ def _relative_cost(pair, parts, int8_flatbuffer, core):
     return accepted * own, escalated * own
 
 
-def _measured(flatbuffer, test, verbose):
+def _measured(flatbuffer, test, core, verbose):
     """Accuracy and escalation of a flatbuffer on the test set, and what it costs on the device.
 
     The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
@@ -378,4 +379,5 @@ def _measured(flatbuffer, test, verbose):
         "instructions": counted.expected(rate) if gated else counted.instructions,
         "worst_instructions": counted.instructions,
         "flash_bytes": len(flatbuffer),
+        "arena_bytes": arena(flatbuffer, core).bytes,
     }

@@ -75,7 +75,7 @@ def table(summary, whole=False):
 
     core = summary["settings"]["core"]
     int8 = summary["rows"]["int8"]
-    heads = ["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "worst case", "flash"]
+    heads = ["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "worst case", "flash", "arena"]
     if whole:
         heads += [*(f"of int8, {other}" for other in CORES if other != core), "AURC", "AUROC"]
     cells = [heads]
@@ -92,6 +92,7 @@ def table(summary, whole=False):
                 f"{instructions / int8['instructions'][core]:.3f}",
                 f"{row['worst_instructions'][core] / 1e6:.2f} M",
                 f"{row['flash_bytes'] / 1024:.0f} KiB",
+                f"{row['arena_bytes'] / 1024:.0f} KiB",
             ]
         )
         if whole:
@@ -129,7 +130,8 @@ def _basis(summary):
     return (
         f"{seeds}{rows}; {images['train']:,} training, {images['validation']:,} validation and {images['test']:,} test "
         f"samples; thresholds picked on the validation samples for a budget of {summary['settings']['max_cost']:.3g}; "
-        "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under QEMU."
+        "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under "
+        "QEMU, arena by the planner's rules."
         f"{note} `{summary['commands'][0]}` ({versions})."
     )
 

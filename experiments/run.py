@@ -96,7 +96,7 @@ def _row(rows):
             kind: {core: float(np.mean([row[kind][core] for row in rows])) for core in rows[0][kind]}
             for kind in ("instructions", "worst_instructions")
         },
-        "flash_bytes": int(np.mean([row["flash_bytes"] for row in rows])),
+        **{key: int(np.mean([row[key] for row in rows])) for key in ("flash_bytes", "arena_bytes")},
         **{key: _spread([row[key] for row in rows]) for key in ("aurc", "auroc") if rows[0].get(key) is not None},
     }
 

@@ -36,6 +36,7 @@ def record(seed, shift, whole=True):
             "instructions": instructions,
             "worst_instructions": dict.fromkeys(CORES, 1.2e6),
             "flash_bytes": 1000 + seed,
+            "arena_bytes": 2000,
             "aurc": 0.1,
             "auroc": 0.9,
         }
