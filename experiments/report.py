@@ -187,7 +187,7 @@ def targets(summaries):
                 _judged(gain["bcnet"], gain["bcnet"] >= -0.1, "+.2f"),
                 _judged(part, part <= BUDGET, ".3f"),
                 "" if accurate is None else _judged(accurate, accurate >= 0.5, "+.2f"),
-                "all: CoopNet never gets there"
+                "CoopNet does not get there"
                 if beside["fewer"] is None
                 else _judged(100 * beside["fewer"], beside["fewer"] >= FEWER, ".1f"),
                 f"{100 * beside['more']:+.2f} at this point, {100 * beside['largest'][0]:+.2f} at most "

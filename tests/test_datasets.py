@@ -17,7 +17,7 @@ import pytest
 
 from bcnet_keras.datasets import NAMES, Split, as_tf_dataset, check_arrays, load
 from bcnet_keras.datasets.arrays import stratified
-from bcnet_keras.datasets.speech import KEYWORDS, front_end, log_mel, mfcc
+from bcnet_keras.datasets.speech import KEYWORDS, _by_speaker, front_end, log_mel, mfcc
 
 REAL = Path(os.environ.get("BCNET_DATA_DIR", "~/datasets")).expanduser()
 
@@ -550,6 +550,15 @@ def test_speech_splits_by_speaker_without_lists(speech):
     assert low < np.percentile(dataset.train.images, 1) and high > np.percentile(dataset.train.images, 99)
     again = load("speech_commands_35", root, seed=1, validation_fraction=0.25)  # data_dir may be the folder itself
     assert_same_split(again.test, dataset.test)
+
+
+def test_a_speaker_is_known_in_every_folder_of_the_test_files():
+    speakers = [f"{speaker:08x}" for speaker in range(50)]
+    files = [f"yes/{speaker}_nohash_0.wav" for speaker in speakers]
+    files += [f"_unknown_/bed_{speaker}_nohash_1.wav.wav" for speaker in speakers]
+    parts = _by_speaker(files, seed=0, validation_fraction=0.2)
+    np.testing.assert_array_equal(parts[:50], parts[50:])
+    assert set(parts) == {0, 1, 2}
 
 
 def test_speech_takes_the_official_lists(speech):

@@ -236,8 +236,11 @@ def _find(data_dir):
 
 
 def _by_speaker(files, seed, validation_fraction):
-    """0 (training), 1 (validation) or 2 (test) for each file; a speaker is the file name up to `_nohash_`."""
-    speakers = np.array([file.rpartition("/")[2].partition("_nohash_")[0] for file in files])
+    """0 (training), 1 (validation) or 2 (test) for each file.
+
+    A speaker is what stands before `_nohash_`; in the test files' `_unknown_` the word goes before it with a `_`.
+    """
+    speakers = np.array([file.rpartition("/")[2].partition("_nohash_")[0].rpartition("_")[2] for file in files])
     names, of_file, clips = np.unique(speakers, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
     before = np.cumsum(clips[order]) - clips[order]  # clips of the speakers ahead in the order
