@@ -14,7 +14,8 @@ import pathlib
 import numpy as np
 from absl import app, flags
 
-HERE = pathlib.Path(__file__).parent
+from experiments import report
+
 CORE = "cortex-m4"
 
 _RUN = flags.DEFINE_string("run", "runs/fashion_mnist_0", "Folder of a finished run.")
@@ -22,7 +23,6 @@ _RATE = flags.DEFINE_float("rate", 0.1, "Part of the images that the budget lets
 _LENGTH = flags.DEFINE_integer("length", 5000, "Images in each part of the stream.", lower_bound=1)
 _WINDOWS = flags.DEFINE_list("windows", ["256", "2048"], "Windows of the controllers to compare.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the stream.")
-_RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Where the outcome is written.")
 
 
 def main(_):
@@ -63,7 +63,7 @@ def main(_):
         "policies": {name: summary(policy, parts, budget) for name, policy in policies.items()},
         "versions": versions(PACKAGES),
     }
-    results = pathlib.Path(_RESULTS_DIR.value)
+    results = report.results_folder()
     write_atomic(results / f"budget_{settings.dataset}.json", json.dumps(record, indent=1) + "\n")
     with replace_when_done(results / f"budget_{settings.dataset}.png") as path:
         figure(policies, parts, budget, settings.dataset).savefig(path, dpi=90)
