@@ -17,7 +17,7 @@ demo: venv
 	.venv/bin/bcnet demo
 
 test: packages venv
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 bench: packages venv
 	CMSIS_NN_DIR=$(CMSIS_NN_DIR) TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/bench.py

@@ -40,7 +40,7 @@ setup(
         "experiments": EXPERIMENTS,
         "test": [
             *EXPERIMENTS,
-            *("hypothesis>=6", "pytest>=8", "ruff>=0.6"),
+            *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3", "ruff>=0.6"),
             *("ipykernel>=6,<7", "nbclient>=0.10", "nbformat>=5"),  # for the tutorial
             *("kconfiglib>=14", "platformio>=6.1", "pyyaml>=6"),  # for exports
         ],

@@ -280,8 +280,8 @@ class _Int8Twin(_Twin):
         _keras.Concatenate: _Twin.concatenate,
         _keras.ZeroPadding2D: _Twin.same_range,
         _keras.Flatten: flatten,
-        _keras.Dropout: _Twin.same_config,
-        _keras.SpatialDropout2D: _Twin.same_config,
+        _keras.Dropout: _Twin.same_range,
+        _keras.SpatialDropout2D: _Twin.same_range,
     }
 
 

@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on(tmp_path):
     binary = folder / "checkpoints" / "alone" / "binary_in_progress"
 
     # In the middle of a stage, with the first epoch on disk.
-    with _killed(*command, log=log, when=lambda: list(binary.rglob("*.index"))) as said:
+    with _killed(*command, log=log, when=lambda: list(binary.rglob("checkpoint"))) as said:
         assert "stage binary: 6 epochs" in said and "stage int8" not in said
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "settings.json"]
 

@@ -111,6 +111,14 @@ def test_binary_twin_is_binary_all_through(make):
     assert np.all(np.isfinite(twin(_images(model)).numpy()))
 
 
+def test_dropout_is_no_reason_to_round_again():
+    # On the device it is nothing, so a second rounding with a range of its own would be one that the device lacks.
+    drops = [layer for layer in bc.int8_twin(classic()).layers if isinstance(layer, layers.Dropout)]
+    assert len(drops) == 2
+    for layer in drops:
+        assert not any(isinstance(node.outbound_layer, FakeQuant) for node in layer.outbound_nodes)
+
+
 def test_width_scales_the_filters_in_words():
     model = classic()
     filters = {
