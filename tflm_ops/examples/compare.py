@@ -11,6 +11,7 @@ models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,9 @@ def main():
     models = [(f"{name} pair", quick_pair(name, shape)) for name, shape in PAIRS.items()]
     models += [(name, (arguments.models / f"{name}.tflite").read_bytes()) for name in MODELS]
     models += [(name, Path(path).read_bytes()) for name, _, path in (pair.partition("=") for pair in arguments.pair)]
-    records = []
+    records, command = [], ["python tflm_ops/examples/compare.py --cores", *arguments.cores]
+    if arguments.pair:
+        command += ["--pair", *map(shlex.quote, arguments.pair)]
     with tempfile.TemporaryDirectory() as folder:
         for name, data in models:
             for core in arguments.cores:
@@ -172,7 +175,7 @@ def main():
                     records.append(measure(core, (arguments.build or Path(folder)) / core, *case))
                     print(records[-1], f"{100 * error(records[-1]):+.2f} %", flush=True)
     results = {
-        "command": f"python tflm_ops/examples/compare.py --cores {' '.join(arguments.cores)}",
+        "command": " ".join(command),
         "compiler": bench.compiler_version(),
         "qemu": bench.qemu_version()[0],
         "records": records,
