@@ -151,7 +151,7 @@ class Profile:
         """Why the board cannot hold the model, in one line; None where it can, or without a board."""
         if self.board is None:
             return None
-        name, found = self.board
+        _, found = self.board
         short = [
             f"{what} by {_kib(needed - there)} ({_kib(needed)} of {_kib(there)})"
             for what, needed, there in (
@@ -227,11 +227,9 @@ class Profile:
             lines.append(("flash", flash))
             lines.append(("RAM", f"{_kib(self.ram_bytes)}: arena, and {_kib(STACK_BYTES)} for stack and static data"))
             return lines
-        name, found = self.board
+        _, found = self.board
         lines.append(("flash", f"{flash}; {_left(self.flash_bytes, found.flash_bytes)}"))
         lines.append(("RAM", f"{_kib(self.ram_bytes)}; {_left(self.ram_bytes, found.ram_bytes)}"))
-        milliseconds = self.expected / found.mhz / 1000
-        lines.append((f"{name}, {found.mhz} MHz", f"{milliseconds:.2f} ms at one instruction a cycle (not measured)"))
         return lines
 
     def text(self):

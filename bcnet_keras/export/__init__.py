@@ -10,7 +10,6 @@ The folder that it writes holds, in the structure that the ecosystem expects,
 * an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
 """
 
-import errno
 import shutil
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
         raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
     output = Path(output)
     if output.exists() or output.is_symlink():
-        raise FileExistsError(errno.EEXIST, f"{output} exists; give another folder, or delete it")
+        raise FileExistsError(f"{output} exists; give another folder, or delete it")
     facts = read_facts(source, name, arena_size, scratch_budget)
     parts, taken, suffix = _LAYOUTS[format]
     values = substitutions(facts)
