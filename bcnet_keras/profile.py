@@ -151,7 +151,7 @@ class Profile:
         """Why the board cannot hold the model, in one line; None where it can, or without a board."""
         if self.board is None:
             return None
-        _, found = self.board
+        name, found = self.board
         short = [
             f"{what} by {_kib(needed - there)} ({_kib(needed)} of {_kib(there)})"
             for what, needed, there in (
