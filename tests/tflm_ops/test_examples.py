@@ -24,8 +24,8 @@ def needs(core):
     missing = [program for program in COMMANDS if shutil.which(program) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    if not compare.library(core).exists():
-        pytest.skip(f"needs TensorFlow Lite Micro's library {compare.library(core)}")
+    if not compare.tflm_library(core).exists():
+        pytest.skip(f"needs TensorFlow Lite Micro's library {compare.tflm_library(core)}")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def tree():
     return Path(os.environ.get("TFLM_DIR", Path.home() / ".cache" / "bcnet" / "tflm"))
 
 
-def library(core):
+def tflm_library(core):
     """Where TensorFlow Lite Micro's makefile writes its library for a core."""
     folder = tree() / "gen" / f"cortex_m_generic_{CORES[core]}_release_cmsis_nn_gcc"
     return folder / "lib" / "libtensorflow-microlite.a"
@@ -58,7 +58,7 @@ def build(core, folder, data, images, *options):
     (folder / "model.tflite").write_bytes(flatbuffer.write(flatbuffer.read(data)))
     np.ascontiguousarray(images, np.int8).tofile(folder / "images.bin")
     model, codes = f"-DBCNET_MODEL={folder / 'model.tflite'}", f"-DBCNET_IMAGES={folder / 'images.bin'}"
-    own = (f"-DTFLM_DIR={tree()}", f"-DTFLM_LIBRARY={library(core)}", "-DBCNET_TESTS=OFF", "-DBCNET_BOARD=")
+    own = (f"-DTFLM_DIR={tree()}", f"-DTFLM_LIBRARY={tflm_library(core)}", "-DBCNET_TESTS=OFF", "-DBCNET_BOARD=")
     options = (*own, model, codes, *options)  # those of an earlier build in the folder do not stay
     for command in (
         ["cmake", "--preset", core, "-B", folder, *options],
