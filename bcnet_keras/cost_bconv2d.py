@@ -139,16 +139,20 @@ def _pieces(shape):
     return min(((math.ceil(rows * n / 4), math.ceil(columns / n)) for n in (4, 2, 1)), key=math.prod)
 
 
+def _digits(bits):
+    """Digits of the counters of a sum of so many bits; None for more than they hold."""
+    return next((digits for digits in (9, 11, 13) if bits < 1 << digits), None)
+
+
 def _helium_layouts(shape, words, passes, budget):
     """`_layouts` of the Helium kernel, as the backend's `bconv2d_helium_plan.cc` finds them."""
     height, width = shape.kernel
     rows, columns = _pieces(shape)
     step = 1 if width == 1 else shape.stride
     all_rows = (rows - 1) * shape.stride + height
-    bits = height * width * words * 32
-    if bits >= 1 << 13:  # more than its counters hold
+    digits = _digits(height * width * words * 32)
+    if digits is None:
         return
-    digits = 9 if bits < 1 << 9 else 11 if bits < 1 << 11 else 13
     for kernel, table in _HELIUM_TABLES.items():
         for parts in range(1, words + 1):
             part = math.ceil(words / parts)
@@ -181,10 +185,9 @@ def _layouts(shape, words, passes, budget):
     (height, width), (rows, columns) = shape.kernel, shape.output
     step = 1 if width == 1 else shape.stride
     all_rows = (rows - 1) * shape.stride + height
-    bits = height * width * words * 32
-    if bits >= 1 << 13:  # more than its counters hold
+    digits = _digits(height * width * words * 32)
+    if digits is None:
         return
-    digits = 9 if bits < 1 << 9 else 11 if bits < 1 << 11 else 13
     for kernel, tables in _TABLES.items():
         if kernel == "sliced-5" and shape.kernel not in ((3, 3), (1, 1)):
             continue
