@@ -52,7 +52,7 @@ struct Tables {
   // The entries that an input word chooses, as addresses in the tables of one block: those of
   // another block lie at a fixed distance. The last node's is the one for an even parity before.
   struct Index {
-    ptrdiff_t odd;  // kOdd when the word's parity is odd, or 0
+    ptrdiff_t odd;  // bytes of kOdd when the word's parity is odd, or 0
     const uint32_t* entry[kNodes];
   };
 };
@@ -135,7 +135,7 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   uint32_t p = x;
 #pragma GCC unroll 5
   for (int shift = 1; shift < 32; shift *= 2) p ^= p << shift;
-  index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd;
+  index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd * static_cast<int32_t>(sizeof(uint32_t));
   uint32_t step = T::kEntryStep * sizeof(uint32_t);
   Hide(&step);  // a multiply-accumulate is shorter than shifts and additions
 #pragma GCC unroll 8

@@ -17,6 +17,7 @@
 #include "tflm_ops/kernels/bconv2d.h"
 #include "tflm_ops/kernels/bconv2d_sink.h"
 #include "tflm_ops/kernels/bitpacking.h"
+#include "tflm_ops/kernels/thumb_blocks.h"
 
 namespace bcnet {
 namespace {
@@ -207,12 +208,13 @@ struct Low {
 // The carries of the last two full adders of a block. The sum of the blocks before is among their
 // inputs: it is known up to a parity, which chooses the entry.
 struct ByParity {
-  ptrdiff_t odd;  // words from the entry of an even parity
+  ptrdiff_t odd;  // bytes from the entry of an even parity
 
   BCNET_INLINE Pair LookUp(const Tables<5>::Index& index, const uint32_t* even, ptrdiff_t offset) {
     odd ^= index.odd;
     sliced::Hide(&odd);
-    const uint32_t* entry = even + odd;
+    const auto* entry =
+        reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(even) + odd);
     sliced::Hide(&entry);
     return {entry[offset], entry[offset + 1]};
   }
@@ -272,6 +274,45 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
   const Pair c = AddQuarter<2>(low, last, index, offset);
   const Pair d = AddQuarter<3>(low, last, index, offset);
   return sliced::AddPairs(&low->eights, ab, sliced::AddPairs(&low->fours, c, d));
+}
+
+// Adds the blocks of a window of kSide x kSide taps, channel word by channel word, and writes the
+// pairs that they leave to [pair, pairs_end). `rows` are the choices for the first tap of each row.
+template <int kSide>
+BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* const* rows,
+                            int32_t columns, Pair* pair, const Pair* pairs_end) {
+#if BCNET_THUMB_BLOCKS
+  constexpr ptrdiff_t kIndexBytes = sizeof(Tables<5>::Index);
+  sliced::ThumbBlocks blocks = {last->odd,
+                                low->fours,
+                                low->eights,
+                                pair,
+                                low->twos,
+                                pairs_end,
+                                (columns - kSide) * kIndexBytes,
+                                {}};
+#pragma GCC unroll 3
+  for (int r = 0; r < kSide; ++r) blocks.rows[r] = rows[r];
+  sliced::AddThumbBlocks<kSide>(&blocks);
+  *low = {blocks.twos, blocks.fours, blocks.eights};
+  last->odd = blocks.odd;
+#else
+  const Tables<5>::Index* index[kSide];
+#pragma GCC unroll 3
+  for (int r = 0; r < kSide; ++r) index[r] = rows[r];
+  do {
+#pragma GCC unroll 3
+    for (int r = 0; r < kSide; ++r) {
+#pragma GCC unroll 3
+      for (int c = 0; c < kSide; ++c) {
+        const int tap = r * kSide + c;
+        pair[tap] = AddBlock(low, last, index[r][c], Tables<5>::Place(tap));
+      }
+      index[r] += columns;
+    }
+    pair += kSide * kSide;
+  } while (pair != pairs_end);
+#endif
 }
 
 // The outputs of two channels from their sums, the one of `first` in the low half of `sums`.
@@ -364,24 +405,8 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
   for (; rows[0] != rows_end; start += start_step) {
     ByParity last = {static_cast<ptrdiff_t>(start[0])};
     Low low = {start[1], start[2], start[3]};
-    Pair* pair = job.pairs;
-    const Pair* const pairs_end = pair + count;
-    const T::Index* index[kSide];
-    for (int r = 0; r < kSide; ++r) {
-      index[r] = rows[r];
-      rows[r] += x_step;
-    }
-    do {
-#pragma GCC unroll 3
-      for (int r = 0; r < kSide; ++r) {
-#pragma GCC unroll 3
-        for (int c = 0; c < kSide; ++c) {
-          pair[r * kSide + c] = AddBlock(&low, &last, index[r][c], T::Place(r * kSide + c));
-        }
-        index[r] += columns;
-      }
-      pair += kSide * kSide;
-    } while (pair != pairs_end);
+    AddWindow<kSide>(&low, &last, rows, columns, job.pairs, job.pairs + count);
+    for (int r = 0; r < kSide; ++r) rows[r] += x_step;
     uint32_t sums[16];
     if (output != nullptr) {
       *output = Finish(job, count, start, sums);
