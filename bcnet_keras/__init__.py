@@ -24,6 +24,7 @@ _PUBLIC = {
     "BinaryDense": "layers",
     "ThermometerEncoding": "layers",
     "FakeQuant": "layers",
+    "global_average": "layers",
     "ConfidenceGate": "layers",
     "BCNet": "model",
     "binary_twin": "twins",

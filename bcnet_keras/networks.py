@@ -16,6 +16,7 @@ from bcnet_keras.layers import (
     Int8Dense,
     ThermometerEncoding,
     batch_norm,
+    global_average,
 )
 
 _keras = tf.keras.layers
@@ -75,8 +76,7 @@ def binary_cnn(input_shape, classes, blocks, planes=None):
         tensor = ThermometerEncoding(planes)(tensor)
     for filters, strides in blocks:
         tensor = batch_norm()(BinaryConv2D(filters, 3, strides)(tensor))
-    tensor = FakeQuant()(tensor)
-    tensor = FakeQuant()(_keras.GlobalAveragePooling2D()(tensor))
+    tensor = global_average(tensor, FakeQuant())
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 

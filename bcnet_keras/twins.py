@@ -23,6 +23,7 @@ from bcnet_keras.layers import (
     Int8DepthwiseConv2D,
     ThermometerEncoding,
     batch_norm,
+    global_average,
 )
 
 _keras = tf.keras.layers
@@ -177,7 +178,10 @@ class _Twin:
         return result
 
     def global_mean(self, layer, signal):
-        return self.quantised(self.same_config(layer, signal))
+        result = self.same_range(layer, signal)
+        # Rounded to the map's levels; the range is not to follow the means too. See `layers.global_average`.
+        result.tensor = result.quantiser(result.tensor, training=False)
+        return result
 
 
 class _Int8Twin(_Twin):
@@ -359,8 +363,8 @@ class _BinaryTwin(_Twin):
             return self.quantised(_Signal(Int8Dense(layer.units, name=layer.name)(signal.tensor)))
         # On a feature map: one position of a convolution as large as the map, whose mean is the value itself.
         twin = Int8Conv2D(layer.units, signal.tensor.shape[1:3], padding="valid", name=layer.name)
-        logits = self.quantised(_Signal(twin(signal.tensor)))
-        return self.quantised(_Signal(_keras.GlobalAveragePooling2D()(logits.tensor)))
+        quantiser = FakeQuant()
+        return _Signal(global_average(twin(signal.tensor), quantiser), quantiser)
 
     def normalisation(self, layer, signal):
         if signal.normalised:  # the binary layer before has one already

@@ -14,6 +14,7 @@ from bcnet_keras.layers import (
     Int8Conv2D,
     Int8Dense,
     Int8DepthwiseConv2D,
+    with_precision,
 )
 
 
@@ -214,3 +215,26 @@ def test_saved_models_give_identical_outputs(tmp_path, place):
     assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
     for mine, theirs in zip(model(images), loaded(images), strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+def test_mixed_precision_trains_and_gives_the_same_answers_and_the_same_file():
+    from bcnet_keras.convert.binary import convert_binary
+
+    tf.keras.utils.set_random_seed(4)
+    inputs = tf.keras.Input((8, 8, 2))
+    tensor = bc.ThermometerEncoding(5)(bc.FakeQuant(*INPUT_RANGE, fixed=True)(inputs))
+    tensor = tf.keras.layers.BatchNormalization()(bc.BinaryConv2D(32, 3)(tensor))
+    tensor = tf.keras.layers.BatchNormalization()(bc.BinaryDense(24)(tensor))
+    model = tf.keras.Model(inputs, bc.FakeQuant()(Int8Dense(3)(bc.global_average(tensor, bc.FakeQuant()))))
+    images = np.round(_random(64, 8, 8, 2) * 127) / np.float32(128)
+    mixed = with_precision(model, "mixed_bfloat16")
+    policies = [layer.compute_dtype for layer in mixed.layers if isinstance(layer, bc.BinaryConv2D | bc.BinaryDense)]
+    assert policies == ["bfloat16", "bfloat16"] and with_precision(mixed, "mixed_bfloat16") is mixed
+    before = mixed.get_weights()
+    mixed.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    mixed.fit(images, np.arange(64) % 3, epochs=5, verbose=0)
+    assert not any(np.array_equal(old, new) for old, new in zip(before, mixed.get_weights(), strict=True))
+    whole = with_precision(mixed, "float32")
+    assert all(layer.compute_dtype == "float32" for layer in whole.layers)
+    np.testing.assert_array_equal(whole(images), mixed(images))
+    assert convert_binary(mixed) == convert_binary(whole)

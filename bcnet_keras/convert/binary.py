@@ -5,6 +5,7 @@ words, and every other layer that stands between two fake quantisations into an 
 """
 
 from bcnet_keras.convert.keras import convert_quietly, require_integer
+from bcnet_keras.convert.pooling import pool_means
 
 
 def convert_binary(model):
@@ -23,6 +24,6 @@ def convert_binary(model):
     def convert(batch_of_one):
         return lce.convert_keras_model(batch_of_one, inference_input_type=tf.int8, inference_output_type=tf.int8)
 
-    data = convert_quietly(convert, model, "binary net")
+    data = pool_means(convert_quietly(convert, model, "binary net"))
     require_integer(data, model, "binary net")
     return data

@@ -9,6 +9,7 @@ import contextlib
 import tensorflow as tf
 
 from bcnet_keras.convert.keras import convert_quietly, require_integer
+from bcnet_keras.convert.pooling import pool_means
 
 
 def convert_int8(model, input_range):
@@ -37,7 +38,7 @@ def convert_int8(model, input_range):
             "tfmot.quantization.keras.quantize_model, and train it"
         )
     with _input_range(model, input_range):
-        data = convert_quietly(convert, model, "int8 net")
+        data = pool_means(convert_quietly(convert, model, "int8 net"))
     require_integer(data, model, "int8 net")
     return data
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from bcnet_keras.convert import flatbuffer
+from bcnet_keras.layers import with_precision
 from bcnet_keras.quiet import quiet
 
 _BEHIND_BINARY = {
@@ -36,6 +37,7 @@ def convert_quietly(convert, model, what):
             f"the {what} must map images [n, h, w, c] of known size to logits [n, classes], "
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
+    model = with_precision(model, "float32")  # which the converters need
     image = tf.keras.Input(batch_shape=(1, *shape), name="image")
     with quiet() as said:
         try:
