@@ -82,6 +82,12 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
         lower_bound=0.0,
     )
+    flags.DEFINE_bool(
+        "mixed_precision",
+        False,
+        "Train binary layers in bfloat16: faster where the processor has it, slower elsewhere.",
+        flag_values=values,
+    )
 
 
 def _train(values, arguments):
@@ -100,7 +106,16 @@ def _train(values, arguments):
         epochs=epochs,
         **{
             name: values[name].value
-            for name in ("seed", "batch_size", "measure", "per_class", "core", "max_cost", "cost_weight")
+            for name in (
+                "seed",
+                "batch_size",
+                "measure",
+                "per_class",
+                "core",
+                "max_cost",
+                "cost_weight",
+                "mixed_precision",
+            )
         },
     )
     name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"

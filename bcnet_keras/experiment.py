@@ -28,7 +28,7 @@ from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
-from bcnet_keras.layers import MEASURES
+from bcnet_keras.layers import MEASURES, with_precision
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS
 from bcnet_keras.report import accuracy_cost_figure, write_report
@@ -62,6 +62,7 @@ class Settings:
     measure, per_class: the gate, see `ConfidenceGate`. core: whose instructions are the cost, see `bcnet_keras.cost`.
     max_cost, min_accuracy: how thresholds are picked on validation data, see `AccuracyCostCurve.pick`; one is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
+    mixed_precision: binary layers train in bfloat16; faster where the processor has it.
     """
 
     dataset: str = "digits"
@@ -75,6 +76,7 @@ class Settings:
     max_cost: float | None = 0.5
     min_accuracy: float | None = None
     cost_weight: float = 0.1
+    mixed_precision: bool = False
 
 
 def run(settings, folder, verbose="auto", ablations=False):
@@ -95,6 +97,8 @@ def run(settings, folder, verbose="auto", ablations=False):
     shape, names = data.train.images.shape[1:], data.class_names
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
     float_net, binary_net = builder(shape, len(names))
+    if settings.mixed_precision:
+        binary_net = with_precision(binary_net, "mixed_bfloat16")
     untrained = _copy(binary_net)
     pair_of = functools.partial(
         BCNet,
