@@ -43,7 +43,8 @@ class AccuracyCostCurve:
     def pick(self, max_cost=None, min_accuracy=None):
         """The most accurate point with `cost <= max_cost`, or the cheapest with `accuracy >= min_accuracy`.
 
-        Exactly one of the two must be given. Raises ValueError that names what can be had where no point fits.
+        Of several equally accurate points the middle one. Exactly one of the two must be given. Raises ValueError that
+        names what can be had where no point fits.
         """
         if (max_cost is None) == (min_accuracy is None):
             raise ValueError("pick: give either max_cost or min_accuracy.")
@@ -54,7 +55,10 @@ class AccuracyCostCurve:
                     f"no threshold costs {max_cost} or less; the binary net alone costs {self.points[0].cost:.3f}, "
                     "raise max_cost to that at least."
                 )
-            return max(fitting, key=lambda point: (point.accuracy, -point.cost))
+            best = max(point.accuracy for point in fitting)
+            # Of equally accurate thresholds the middle one: the cheapest owes its rank to few samples.
+            tied = [point for point in fitting if point.accuracy == best]
+            return tied[(len(tied) - 1) // 2]
         fitting = [point for point in self.points if point.accuracy >= min_accuracy]
         if not fitting:
             best = max(point.accuracy for point in self.points)

@@ -142,7 +142,7 @@ def test_digits():
     expected = sorted((i.astype(np.uint8).tobytes(), n) for i, n in zip(official.images, official.target, strict=True))
     assert pairs == expected
     assert len(dataset.test.labels) == pytest.approx(0.2 * 1797, abs=5)
-    assert len(dataset.validation.labels) == pytest.approx(0.1 * 0.8 * 1797, abs=5)
+    assert len(dataset.validation.labels) == pytest.approx(0.25 * 0.8 * 1797, abs=5)
     again, other = load("digits", seed=3), load("digits", seed=4)
     for part in ("train", "validation", "test"):
         assert_same_split(getattr(dataset, part), getattr(again, part))

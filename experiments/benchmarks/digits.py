@@ -4,5 +4,5 @@ from bcnet_keras.experiment import Settings
 from experiments.benchmarks import BUDGET
 
 SETTINGS = Settings(dataset="digits", max_cost=BUDGET)
-SEEDS = 3
+SEEDS = 5
 NOTE = ""
