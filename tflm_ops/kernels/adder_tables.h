@@ -71,41 +71,91 @@ BCNET_INLINE void Carries(uint32_t a, uint32_t b, uint32_t c, uint32_t carries[8
   carries[3] = ~carries[6];
 }
 
+#if BCNET_THUMB1
+// Stores four pairs, eight entries from each to the next: x and p, p ^ d1, p ^ d1 ^ d2 and
+// p ^ d1 ^ d2 ^ d3. Moves `*to` on behind the last.
+BCNET_INLINE void StoreFour(uint32_t x, uint32_t p, uint32_t d1, uint32_t d2, uint32_t d3,
+                            uint32_t** to) {
+  register uint32_t r0 __asm__("r0") = x;
+  register uint32_t r1 __asm__("r1") = p;
+  uint32_t step = 8 * Tables<5>::kEntryStep * sizeof(uint32_t) - sizeof(Pair);
+  Hide(&step);
+  __asm__ volatile(
+      ".syntax unified\n"
+      "stmia %[to]!, {r0, r1}\n"
+      "eors r1, %[d1]\n"
+      "add %[to], %[step]\n"
+      "stmia %[to]!, {r0, r1}\n"
+      "eors r1, %[d2]\n"
+      "add %[to], %[step]\n"
+      "stmia %[to]!, {r0, r1}\n"
+      "eors r1, %[d3]\n"
+      "add %[to], %[step]\n"
+      "stmia %[to]!, {r0, r1}\n"
+      : "+r"(r1), [to] "+l"(*to)
+      : "r"(r0), [d1] "l"(d1), [d2] "l"(d2), [d3] "l"(d3), [step] "r"(step)
+      : "cc", "memory");
+}
+
+// Writes the table of a node of two full adders from the carries of the first, by bits 0 to 2 of a
+// choice, and of the second, by bits 2 to 4.
+BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
+                               uint32_t* table) {
+  const uint32_t d1 = second[0] ^ second[2], d2 = second[2] ^ second[4], d3 = second[4] ^ second[6];
+  ptrdiff_t back = -23 * Tables<5>::kEntryStep - Tables<5>::kEntryWords;
+  back *= sizeof(uint32_t);
+  Hide(&back);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    if (i < 4) {
+      StoreFour(first[i], first[i] ^ second[0], d1, d2, d3, &table);
+    } else {
+      StoreFour(first[i], first[i] ^ second[1], d3, ~d2, d1, &table);
+    }
+    table = reinterpret_cast<uint32_t*>(reinterpret_cast<uint8_t*>(table) + back);
+  }
+}
+#else
+// The same.
+BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
+                               uint32_t* table) {
+  constexpr int kStep = Tables<5>::kEntryStep;
+  // All places are within a short distance from one in the middle.
+  constexpr int kMiddle = 17;
+  uint32_t* middle = table + kMiddle * kStep;
+  Hide(&middle);  // not to be computed anew for each
+  // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
+  const auto entry = [&](int choice) {
+    return choice < 3 ? table + choice * kStep : middle + (choice - kMiddle) * kStep;
+  };
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 8; j += 2) {
+      const int choice = i | j << 2;
+      const uint32_t p = first[i] ^ second[j];
+      Store(first[i], p, entry(choice));
+      Store(~first[i], p, entry(choice ^ 21));
+    }
+  }
+}
+#endif
+
 // Writes the table of a node and returns the sum. In the last node the last input flips with its
 // own parity, not with the last two of p.
 template <int kInputs>
 BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t inputs[]) {
-  constexpr int kStep = Tables<kInputs>::kEntryStep;
   uint32_t first[8];
   Carries(sum, inputs[0], inputs[1], first);
   sum ^= inputs[0] ^ inputs[1];
   if constexpr (kInputs == 3) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) table[(i)*kStep] = first[i];
+    for (int i = 0; i < 8; ++i) table[i * Tables<3>::kEntryStep] = first[i];
   } else {
     uint32_t second[8];
     Carries(sum, inputs[2], inputs[3], second);
     sum ^= inputs[2] ^ inputs[3];
-    // All places are within a short distance from one in the middle.
-    constexpr int kMiddle = 17;
-    uint32_t* middle = table + kMiddle * kStep;
-#if defined(__thumb2__)
-    Hide(&middle);  // not to be computed anew for each
-#endif
-    // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
-    const auto entry = [&](int choice) {
-      return choice < 3 ? table + choice * kStep : middle + (choice - kMiddle) * kStep;
-    };
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 8; j += 2) {
-        const int choice = i | j << 2;
-        const uint32_t p = first[i] ^ second[j];
-        Store(first[i], p, entry(choice));
-        Store(~first[i], p, entry(choice ^ 21));
-      }
-    }
+    StoreEntries(first, second, table);
   }
   return sum;
 }
@@ -127,6 +177,21 @@ BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_
   return chain;
 }
 
+// What the word of parities chooses in a node: kInputs bits, in the last node one less.
+template <int kInputs>
+BCNET_INLINE uint32_t Choice(uint32_t parities, int node) {
+  const int low = (kInputs - 1) * node;
+#if BCNET_THUMB1
+  // Two shifts, which compilers take for a shift and a mask that need a move more.
+  const int above = node < Tables<kInputs>::kNodes - 1 ? 32 - kInputs - low : 0;
+  parities <<= above;
+  Hide(&parities);
+  return parities >> (low + above);
+#else
+  return parities >> low & (Tables<kInputs>::kEntries - 1);
+#endif
+}
+
 // The entries that the input word `x` chooses in tables at `table`.
 template <int kInputs>
 BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
@@ -138,12 +203,18 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd * static_cast<int32_t>(sizeof(uint32_t));
   uint32_t step = T::kEntryStep * sizeof(uint32_t);
   Hide(&step);  // a multiply-accumulate is shorter than shifts and additions
+#if BCNET_THUMB1
+#pragma GCC unroll 16
+#else
 #pragma GCC unroll 8
+#endif
   for (int node = 0; node < T::kNodes; ++node) {
-    const uint32_t choice = (p >> (kInputs - 1) * node) & (T::kEntries - 1);
-    index->entry[node] =
-        reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) + choice * step);
+    index->entry[node] = reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
+                                                           Choice<kInputs>(p, node) * step);
     table += T::kNodeStep;
+#if BCNET_THUMB1
+    Hide(&table);  // to be kept from word to word
+#endif
   }
 }
 

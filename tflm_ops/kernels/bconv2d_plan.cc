@@ -12,9 +12,9 @@ struct TableCosts {
   int32_t block;  // of a pixel
   int32_t pixel;  // of 32 channels
 };
-#if defined(__arm__) && !defined(__thumb2__)  // on a Cortex-M0+
-constexpr TableCosts kTableCosts = {1790, 225, 227, 443};
-constexpr TableCosts kPairTableCosts = {3150, 127, 181, 129};
+#if BCNET_THUMB1  // on a Cortex-M0+
+constexpr TableCosts kTableCosts = {1790, 170, 227, 443};
+constexpr TableCosts kPairTableCosts = {2710, 86, 114, 134};
 constexpr int32_t kSlicedPass = 1780;   // of 32 channels
 constexpr int32_t kSlicedPart = 220;    // of a pixel, for each part but the first
 constexpr int32_t kSlicedSums = 1200;   // of a pixel whose output is not bitpacked

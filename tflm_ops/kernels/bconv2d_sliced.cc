@@ -38,9 +38,18 @@ BCNET_INLINE Pair Reduce(const Pair* pairs, uint32_t* digits) {
   if constexpr (kLevel == 0) {
     return sliced::Load(pairs);
   } else {
+    // AddPairs with its first half before the second pair is there: what waits are two words and
+    // not three.
     const Pair a = Reduce<kLevel - 1>(pairs, digits);
+    uint32_t h = a.p | (a.x ^ digits[kLevel - 1]);
+    uint32_t s = digits[kLevel - 1] ^ a.p;
+    sliced::Hide(&h);
+#if BCNET_THUMB1
+    sliced::Hide(&s);
+#endif
     const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
-    return sliced::AddPairs(&digits[kLevel - 1], a, b);
+    digits[kLevel - 1] = s ^ b.p;
+    return {h ^ s, h ^ ((b.x ^ s) & ~b.p)};
   }
 }
 
@@ -281,16 +290,15 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
 template <int kSide>
 BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* const* rows,
                             int32_t columns, Pair* pair, const Pair* pairs_end) {
-#if BCNET_THUMB_BLOCKS
-  constexpr ptrdiff_t kIndexBytes = sizeof(Tables<5>::Index);
-  sliced::ThumbBlocks blocks = {last->odd,
-                                low->fours,
-                                low->eights,
-                                pair,
-                                low->twos,
-                                pairs_end,
-                                (columns - kSide) * kIndexBytes,
-                                {}};
+#if BCNET_THUMB1
+  sliced::ThumbBlocks blocks;
+  blocks.odd = last->odd;
+  blocks.twos = low->twos;
+  blocks.fours = low->fours;
+  blocks.eights = low->eights;
+  blocks.pair = pair;
+  blocks.pairs_end = pairs_end;
+  blocks.step = (columns - kSide) * static_cast<ptrdiff_t>(sizeof(Tables<5>::Index));
 #pragma GCC unroll 3
   for (int r = 0; r < kSide; ++r) blocks.rows[r] = rows[r];
   sliced::AddThumbBlocks<kSide>(&blocks);

@@ -24,6 +24,13 @@ namespace sliced {
 #define BCNET_SMALL
 #endif
 
+// Whether the core has the instructions of a Cortex-M0+ only.
+#if defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__)
+#define BCNET_THUMB1 1
+#else
+#define BCNET_THUMB1 0
+#endif
+
 // Hides from the compiler what it knows of a value, where it would make more of it than is good.
 template <typename T>
 BCNET_INLINE void Hide(T* value) {
