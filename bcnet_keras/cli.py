@@ -88,6 +88,9 @@ def _define_run_flags(values, dataset, name):
         "Train binary layers in bfloat16: faster where the processor has it, slower elsewhere.",
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "shared_stem", False, "Both nets begin with the float net's first block, run once.", flag_values=values
+    )
 
 
 def _train(values, arguments):
@@ -115,6 +118,7 @@ def _train(values, arguments):
                 "max_cost",
                 "cost_weight",
                 "mixed_precision",
+                "shared_stem",
             )
         },
     )

@@ -34,7 +34,7 @@ from bcnet_keras.networks import NETWORKS
 from bcnet_keras.report import accuracy_cost_figure, write_report
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
-from bcnet_keras.twins import int8_twin
+from bcnet_keras.twins import int8_twin, share_stem
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Settings:
     max_cost, min_accuracy: how thresholds are picked on validation data, see `AccuracyCostCurve.pick`; one is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
     mixed_precision: binary layers train in bfloat16; faster where the processor has it.
+    shared_stem: both nets begin with the float net's first block, which the device computes once.
     """
 
     dataset: str = "digits"
@@ -77,6 +78,7 @@ class Settings:
     min_accuracy: float | None = None
     cost_weight: float = 0.1
     mixed_precision: bool = False
+    shared_stem: bool = False
 
 
 def run(settings, folder, verbose="auto", ablations=False):
@@ -96,10 +98,9 @@ def run(settings, folder, verbose="auto", ablations=False):
     tf.keras.utils.set_random_seed(settings.seed)
     shape, names = data.train.images.shape[1:], data.class_names
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
-    float_net, binary_net = builder(shape, len(names))
+    float_net, binary_net = builder(shape, len(names), settings.shared_stem)
     if settings.mixed_precision:
         binary_net = with_precision(binary_net, "mixed_bfloat16")
-    untrained = _copy(binary_net)
     pair_of = functools.partial(
         BCNet,
         measure=settings.measure,
@@ -121,10 +122,14 @@ def run(settings, folder, verbose="auto", ablations=False):
         return pair
 
     train_float(float_net, epochs=epochs["float"], checkpoint_dir=checkpoints, **fit)
-    alone = trained(pair_of(binary_net, int8_twin(float_net)), "alone", "binary", "int8", teacher=float_net)
-    pairs = {"bcnet": trained(pair_of(_copy(binary_net), int8_twin(float_net)), "pair", "boosted", "cooperative")}
+    int8_net = int8_twin(float_net)
+    if settings.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
+        share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
+    untrained = pair_of(_copy(binary_net), _copy(int8_net))
+    alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8", teacher=float_net)
+    pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
     if ablations:
-        pairs |= _ablations(pair_of, trained, alone, float_net, untrained)
+        pairs |= _ablations(pair_of, trained, alone, untrained)
     # The pair's binary net has trained on in the cooperative stage; so does the one alone.
     on = dict(epochs={"binary": epochs["cooperative"]}, learning_rates={"binary": LEARNING_RATES["cooperative"]})
     trained(alone, "alone_on", "binary", teacher=float_net, **on)
@@ -204,24 +209,23 @@ def run(settings, folder, verbose="auto", ablations=False):
     return results
 
 
-def _ablations(pair_of, trained, alone, float_net, untrained):
+def _ablations(pair_of, trained, alone, untrained):
     """BC-Net with one part left out each, as {row: pair}. `alone` holds the nets that trained apart."""
 
     def boosted():
         # The pair as its boosted stage left it, which is on disk.
-        return trained(pair_of(_copy(alone.binary), int8_twin(float_net)), "pair", "boosted")
+        return trained(pair_of(_copy(alone.binary), _copy(untrained.int8)), "pair", "boosted")
 
     # The int8 net that trained alone has had the epochs of both stages, more than the boosted one had at this point.
     apart = [pair_of(_copy(alone.binary), _copy(alone.int8), combine=combine) for combine in ("sum", "swap")]
     fixed = boosted()
     fixed.gate.trainable = False
-    undistilled = pair_of(untrained, int8_twin(float_net))
     return {
         "bcnet_no_boosting": trained(apart[0], "no_boosting", "cooperative"),
         "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative"),
         "bcnet_no_cooperative": boosted(),
         "bcnet_no_learned_threshold": trained(fixed, "no_learned_threshold", "cooperative"),
-        "bcnet_no_distillation": trained(undistilled, "no_distillation", *COOPERATIVE_STAGES),
+        "bcnet_no_distillation": trained(untrained, "no_distillation", *COOPERATIVE_STAGES),
     }
 
 

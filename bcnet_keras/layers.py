@@ -51,8 +51,8 @@ class FakeQuant(tf.keras.layers.Layer):
     """Rounds to one of 256 levels in the forward pass and lets gradients through inside the range.
 
     The range follows the batches of training by an exponential moving average (over the global batch under a
-    `tf.distribute` strategy) and is frozen at inference. With `fixed=True` it stays as given. Called on a list of
-    tensors it gives a list, rounded with one common range, as `Concatenate` needs it.
+    `tf.distribute` strategy) and is frozen at inference and with `trainable=False`. With `fixed=True` it stays as
+    given. Called on a list of tensors it gives a list, rounded with one common range, as `Concatenate` needs it.
 
     Arguments:
       minimum, maximum: start of the range; `minimum <= 0 <= maximum`, not both 0.
@@ -104,7 +104,7 @@ class FakeQuant(tf.keras.layers.Layer):
             return tf.nest.map_structure(
                 lambda tensor: tf.quantization.fake_quant_with_min_max_args(tensor, low, high), inputs
             )
-        if training:
+        if training and self.trainable:
             self._follow(tf.nest.flatten(inputs))
         return tf.nest.map_structure(
             lambda tensor: tf.quantization.fake_quant_with_min_max_vars(tensor, self.minimum, self.maximum), inputs

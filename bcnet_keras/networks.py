@@ -3,9 +3,11 @@
     float_net, binary_net = NETWORKS["fashion_mnist"](input_shape=(28, 28, 1), classes=10)
     pair = BCNet(binary_net, int8_twin(float_net))
 
-All map images in `INPUT_RANGE` to logits.
+All map images in `INPUT_RANGE` to logits. With `shared_stem=True` the binary net begins with the float net's first
+block, for `twins.share_stem`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.layers import (
@@ -14,6 +16,7 @@ from bcnet_keras.layers import (
     FakeQuant,
     Int8Conv2D,
     Int8Dense,
+    Int8DepthwiseConv2D,
     ThermometerEncoding,
     batch_norm,
     global_average,
@@ -59,16 +62,21 @@ def ds_cnn(input_shape, classes, filters=64):
     return tf.keras.Model(inputs, _keras.Dense(classes)(tensor), name="ds_cnn")
 
 
-def binary_cnn(input_shape, classes, blocks, planes=None):
+def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     """Binary CNN of 3x3 convolutions with an int8 classifier on the average map.
 
     Arguments:
       blocks: (filters, strides) of each convolution; filters best in multiples of 32.
       planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
+      stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin. The planes are then
+        of its output, and their levels are learned.
     """
     inputs = tf.keras.Input(input_shape)
     tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
-    if planes is None:
+    if stem is not None:
+        tensor = batch_norm()(Int8Conv2D(*stem, padding="same", use_bias=False)(tensor))
+        tensor = _learned_thermometer(FakeQuant()(_keras.ReLU()(tensor)), planes)
+    elif planes is None:
         (filters, strides), *blocks = blocks
         tensor = batch_norm()(Int8Conv2D(filters, 3, strides, padding="same", use_bias=False)(tensor))
         tensor = FakeQuant()(tensor)
@@ -81,17 +89,37 @@ def binary_cnn(input_shape, classes, blocks, planes=None):
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 
 
-def _pair(float_net, float_settings, **binary_settings):
-    def build(input_shape, classes):
-        return float_net(input_shape, classes, **float_settings), binary_cnn(input_shape, classes, **binary_settings)
+def _learned_thermometer(tensor, planes):
+    """`planes` copies of each channel, each less a level of its own: their signs are thermometer digits."""
+    copies = Int8DepthwiseConv2D(
+        1, depth_multiplier=planes, depthwise_initializer="ones", use_bias=False, trainable=False
+    )(tensor)
+    # Evenly between a standard deviation below the mean and one above it. Without a factor no digit can turn over.
+    levels = np.tile(np.linspace(-1, 1, planes + 2)[1:-1], tensor.shape[-1])
+    start = tf.keras.initializers.Constant((-levels).tolist())
+    return FakeQuant()(batch_norm(scale=False, beta_initializer=start)(copies))
+
+
+def _pair(float_net, stem, planes, blocks, shared_planes, shared_blocks):
+    def build(input_shape, classes, shared_stem=False):
+        binary = (shared_blocks, shared_planes, stem) if shared_stem else (blocks, planes)
+        return float_net(input_shape, classes), binary_cnn(input_shape, classes, *binary)
 
     return build
 
 
-# Name of a data set -> function (input_shape, classes) -> (float net, binary net).
+_RESNET8 = (resnet8, (16, 3, 1))  # with its stem
+_DS_CNN = (ds_cnn, (64, (10, 4), 2))
+# Name of a data set -> function (input_shape, classes, shared_stem=False) -> (float net, binary net).
 NETWORKS = {
-    "digits": _pair(resnet8, {}, blocks=((32, 1), (64, 2)), planes=15),
-    "fashion_mnist": _pair(resnet8, {}, blocks=((64, 2), (128, 2), (256, 2))),
-    "speech_commands": _pair(ds_cnn, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1))),
-    "images": _pair(resnet8, {}, blocks=((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)), planes=10),
+    "digits": _pair(*_RESNET8, 15, ((32, 1), (64, 2)), 2, ((32, 1), (64, 2))),
+    "fashion_mnist": _pair(*_RESNET8, None, ((64, 2), (128, 2), (256, 2)), 4, ((64, 2), (128, 2), (256, 2))),
+    "speech_commands": _pair(*_DS_CNN, None, ((64, 2), (64, 1), (128, 2), (128, 1)), 1, ((64, 1), (128, 2), (128, 1))),
+    "images": _pair(
+        *_RESNET8,
+        10,
+        ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)),
+        4,
+        ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)),
+    ),
 }

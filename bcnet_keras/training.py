@@ -86,7 +86,8 @@ def train(
             if int8_share is None:
                 from bcnet_keras.cost import pair_cost
 
-                int8_share = 1 / pair_cost(pair, core)[1]
+                accepted, escalated = pair_cost(pair, core)
+                int8_share = 1 - accepted / escalated
             settings["int8_share"] = int8_share
             if np.any(np.isnan(pair.threshold)):
                 pair.threshold = _start_threshold(pair, train_data)

@@ -63,6 +63,39 @@ def binary_twin(model, width=1.0, stem="thermometer", planes=8, input_range=INPU
     return _BinaryTwin(model, input_range, width, stem, planes).build()
 
 
+def share_stem(binary, int8, images):
+    """Gives `binary` the first block of `int8`, its weights and 8-bit range, and freezes it in both, in place.
+
+    Converted, such a pair computes the block once, see `bcnet_keras.convert.cooperative`.
+
+    Arguments:
+      binary, int8: Keras nets that begin with the same layers, up to the first `FakeQuant` without a fixed range.
+      images: batches float32 [n, h, w, c], over which that range is taken.
+
+    Raises ValueError where the nets begin with other layers.
+    """
+    stems = []
+    for net in (binary, int8):
+        ends = [i for i, layer in enumerate(net.layers) if isinstance(layer, FakeQuant) and not layer.fixed]
+        stems.append(net.layers[1 : ends[0] + 1] if ends else [])
+    described = [
+        [(type(layer), layer.get_config() | dict.fromkeys(("name", "trainable"))) for layer in stem] for stem in stems
+    ]
+    if not described[0] or described[0] != described[1]:
+        names = [", ".join(type(layer).__name__ for layer in stem) for stem in stems]
+        raise ValueError(
+            f"the nets cannot share a stem: binary begins with {names[0]}; int8 with {names[1]}; "
+            "build both with the same settings up to the first FakeQuant."
+        )
+    real = tf.keras.Model(int8.inputs, stems[1][-1].input)
+    reach = [(tf.reduce_min(tensor), tf.reduce_max(tensor)) for tensor in map(real, images)]
+    lows, highs = np.array(reach).T
+    stems[1][-1].range = min(0.0, lows.min()), highs.max()
+    for ours, theirs in zip(*stems, strict=True):
+        ours.set_weights(theirs.get_weights())
+        ours.trainable = theirs.trainable = False
+
+
 @dataclasses.dataclass
 class _Signal:
     """A tensor of the twin, the layer that rounded it to 8 bits, and whether batch normalisation is behind it."""

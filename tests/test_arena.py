@@ -55,8 +55,10 @@ def test_whole_arena_is_the_devices(name):
 def test_plan_of_a_pair_is_the_interpreters(make_part, reference_kernels):
     gate = Gate.create(4, "score_margin", 0.5)
     for shape in ((8, 8, 3), (3, 3, 2)):
-        pair = merge(make_part(0, shape=shape), make_part(1, shape=shape), gate, kind="builtin")
-        assert arena(pair).activation_bytes == planned_on_the_host(pair)
+        for stems, skip in (((None, None), False), ((1, 1), True), ((1, 2), True)):
+            parts = (make_part(i, shape=shape, stem=stem, skip=bool(i and skip)) for i, stem in enumerate(stems))
+            pair = merge(*parts, gate, kind="builtin")
+            assert arena(pair).activation_bytes == planned_on_the_host(pair)
 
 
 def test_branches_share_memory(make_part):

@@ -11,7 +11,9 @@ import bcnet_keras as bc
 from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
-RUN_FLAGS = "name runs_dir seed epochs batch_size measure per_class core max_cost cost_weight mixed_precision"
+RUN_FLAGS = (
+    "name runs_dir seed epochs batch_size measure per_class core max_cost cost_weight mixed_precision shared_stem"
+)
 FLAGS = {
     "demo": RUN_FLAGS,
     "train": f"dataset data_dir {RUN_FLAGS}",

@@ -5,6 +5,9 @@
     subgraph 1 "escalate":  image -> int8 net -> ADD of the boosted binary logits (or the int8 logits alone)
     subgraph 2 "accept":    the binary logits
 
+Operators that both nets have in common from the image on (a shared stem, see `twins.share_stem`) are in "main" alone:
+IF then hands "escalate" their last tensors instead of the image.
+
 Outputs are `logits` (int8 [1, classes]) and `escalated` (bool [1]). Both branches give the same scale and zero point,
 so that one pair of numbers turns any answer into real logits; QUANTIZE brings the accepted ones there.
 
@@ -22,6 +25,7 @@ from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.flatbuffer import schema
 from bcnet_keras.convert.gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_builtin, add_custom, check_threshold, read_gate
 from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.sharing import share_beginning
 from bcnet_keras.convert.thermometer import THERMOMETER, expand_model, fuse, fuse_model
 
 METADATA = "bcnet"
@@ -129,12 +133,12 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
     output = _nudged(*output_range)
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
-    indices = builder.splice(main, models[0], prefix="binary/")
-    inputs = [indices[models[0].subgraphs[0].inputs[0]], indices[models[0].subgraphs[0].outputs[0]]]
+    indices, graph = builder.splice(main, models[0], prefix="binary/"), models[0].subgraphs[0]
+    given = indices[[*share_beginning(*models), graph.outputs[0]]]
     escalate, accept = builder.subgraph("escalate"), builder.subgraph("accept")
     _add_escalate(builder, escalate, models[1], logits, boosted, output)
-    _add_accept(builder, accept, image, logits, output)
-    _finish_main(builder, main, inputs, gate, kind, output, record)
+    _add_accept(builder, accept, [main.tensors[index] for index in given], output)
+    _finish_main(builder, main, indices[graph.inputs[0]], given, gate, kind, output, record)
     builder.min_runtime_version(_RUNTIME, models)
     return builder.finish()
 
@@ -286,7 +290,7 @@ def _write_thermometer(model, kind):
 
 def _add_escalate(builder, graph, model, logits, boost, output):
     indices = builder.splice(graph, model, prefix="int8/")
-    image, int8_logits = indices[model.subgraphs[0].inputs[0]], indices[model.subgraphs[0].outputs[0]]
+    given, int8_logits = indices[model.subgraphs[0].inputs], indices[model.subgraphs[0].outputs[0]]
     shape, int8 = flatbuffer.shape(logits), schema.TensorType.INT8
     scale, zero_point = flatbuffer.quantization(logits)
     # The boost lies in the scale (see the module's docstring).
@@ -296,29 +300,32 @@ def _add_escalate(builder, graph, model, logits, boost, output):
         builder.operator(graph, "ADD", [boosted, int8_logits], [combined], schema.AddOptionsT(), version=2)
     else:
         builder.operator(graph, "QUANTIZE", [int8_logits], [combined], schema.QuantizeOptionsT(), version=2)
-    graph.inputs, graph.outputs = np.array([image, boosted], np.int32), np.array([combined], np.int32)
+    graph.inputs, graph.outputs = np.array([*given, boosted], np.int32), np.array([combined], np.int32)
 
 
-def _add_accept(builder, graph, image, logits, output):
-    int8 = schema.TensorType.INT8
+def _add_accept(builder, graph, given, output):
+    """The subgraph that takes as much as "escalate" does: `given` are tensors, the last the binary logits."""
     tensors = [
-        builder.tensor(graph, "image", int8, flatbuffer.shape(image), flatbuffer.quantization(image)),
-        builder.tensor(graph, "binary_logits", int8, flatbuffer.shape(logits), flatbuffer.quantization(logits)),
+        builder.tensor(graph, name, tensor.type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
+        for name, tensor in zip([*(f"unused_{i}" for i in range(len(given) - 1)), "binary_logits"], given, strict=True)
     ]
-    accepted = builder.tensor(graph, "accepted_logits", int8, flatbuffer.shape(logits), output)
-    builder.operator(graph, "QUANTIZE", tensors[1:], [accepted], schema.QuantizeOptionsT(), version=2)
+    accepted = builder.tensor(graph, "accepted_logits", schema.TensorType.INT8, flatbuffer.shape(given[-1]), output)
+    builder.operator(graph, "QUANTIZE", tensors[-1:], [accepted], schema.QuantizeOptionsT(), version=2)
     graph.inputs, graph.outputs = np.array(tensors, np.int32), np.array([accepted], np.int32)
 
 
-def _finish_main(builder, main, inputs, gate, kind, output, record):
-    """Appends gate and IF to subgraph 0, whose operators give `inputs` = [image, binary logits]; writes the record."""
-    image, logits = inputs
+def _finish_main(builder, main, image, given, gate, kind, output, record):
+    """Appends gate and IF to subgraph 0 and writes the record.
+
+    `image` is the index of the input, `given` those of the tensors that the branches take, the last the binary logits.
+    """
+    logits = given[-1]
     escalated = {"custom": add_custom, "builtin": add_builtin}[kind](builder, main, gate, logits)
     shape = flatbuffer.shape(main.tensors[logits])
     answer = builder.tensor(main, PREFIX + "answer", schema.TensorType.INT8, shape, output)
     options = schema.IfOptionsT()
     options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
-    builder.operator(main, "IF", [escalated, image, logits], [answer], options)
+    builder.operator(main, "IF", [escalated, *given], [answer], options)
     main.inputs, main.outputs = np.array([image], np.int32), np.array([answer, escalated], np.int32)
     builder.signature(0, {"image": image}, {"logits": answer, "escalated": escalated})
     threshold = [float(value) for value in np.atleast_1d(gate.threshold)]
@@ -372,9 +379,8 @@ def _with_gate(model, kind, gate):
         graph = builder.subgraph(flatbuffer.text(source.name))
         copied = builder.splice(graph, model, number)
         graph.inputs, graph.outputs = copied[source.inputs], copied[source.outputs]
-    _finish_main(
-        builder, main, indices[branch.inputs[1:]], gate, kind, flatbuffer.quantization(_output(model)), metadata(model)
-    )
+    image, given = indices[model.subgraphs[0].inputs[0]], indices[branch.inputs[1:]]
+    _finish_main(builder, main, image, given, gate, kind, flatbuffer.quantization(_output(model)), metadata(model))
     builder.min_runtime_version(_RUNTIME, [model])
     return builder.finish()
 

@@ -1,8 +1,8 @@
-"""The first layer of a wholly binary net: int8 channels compared with thresholds, straight to bits.
+"""From real numbers to a binary layer: int8 channels compared with thresholds, straight to bits.
 
-Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 whose output channel
-c * planes + p is x_c less a level, and an `LceQuantize` that takes the signs. `fuse` replaces both by one
-`BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
+Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 (or, where the levels are
+learned, a DEPTHWISE_CONV_2D) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes
+the signs. `fuse` replaces both by one `BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
 
     input 0   int8 [n, h, w, c]
     input 1   constant int32 [c * planes], each in [-128, 128]
@@ -24,10 +24,10 @@ _CODES = np.arange(-128, 128, dtype=np.int8)
 
 
 def fuse(data):
-    """Returns the flatbuffer with its thermometer encoding as one `BcnetThermometer`.
+    """Returns the flatbuffer with each thermometer encoding as one `BcnetThermometer`.
 
     The thresholds are what LCE's interpreter makes of the two operators on all 256 codes of each channel. A file
-    without such operators at its input, or whose bits are no "x_c < threshold" in this order, is returned as it is.
+    without such operators, or whose bits are no "x_c < threshold" in this order, is returned as it is.
 
     Raises:
       ValueError: not a flatbuffer, or a truncated one.
@@ -51,17 +51,15 @@ def expand(data):
 def fuse_model(model):
     """`fuse` on a `schema.ModelT`, in place; what is no longer used stays in it. Returns whether anything changed."""
     graph = model.subgraphs[0]
-    found = _encoding(model, graph)
-    thresholds = None if found is None else _thresholds(model, *found)
-    if thresholds is None:
-        return False
-    convolution, quantize = found
-    image, bits = convolution.inputs[0], quantize.outputs[0]
-    builder = flatbuffer.Builder.extending(model)
-    constant = builder.constant(graph, _name(graph, bits, "thresholds"), thresholds)
-    builder.operator(graph, THERMOMETER.encode(), [image, constant], [bits])
-    _replace(graph, found, 1)
-    return True
+    found = [(pair, _thresholds(model, *pair)) for pair in _encodings(model, graph)]
+    found = [(pair, thresholds) for pair, thresholds in found if thresholds is not None]
+    for (convolution, quantize), thresholds in found:
+        image, bits = convolution.inputs[0], quantize.outputs[0]
+        builder = flatbuffer.Builder.extending(model)
+        constant = builder.constant(graph, _name(graph, bits, "thresholds"), thresholds)
+        builder.operator(graph, THERMOMETER.encode(), [image, constant], [bits])
+        _replace(graph, (convolution, quantize), 1)
+    return bool(found)
 
 
 def expand_model(model):
@@ -119,10 +117,10 @@ def _replace(graph, old, count):
     graph.operators = [*rest[:position], *new, *(operator for operator in rest[position:] if operator not in old)]
 
 
-def _encoding(model, graph):
-    """(CONV_2D, LceQuantize) at the graph's int8 input; None when there are none that could be an encoding."""
+def _encodings(model, graph):
+    """Pairs of a convolution and an LceQuantize that could be an encoding of int8."""
     for convolution in graph.operators:
-        if op_name(model, convolution) != "CONV_2D" or convolution.inputs[0] not in graph.inputs:
+        if op_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             continue
         image, weights, result = (graph.tensors[index] for index in (*convolution.inputs[:2], convolution.outputs[0]))
         readers = [operator for operator in graph.operators if convolution.outputs[0] in operator.inputs]
@@ -132,16 +130,17 @@ def _encoding(model, graph):
             and flatbuffer.quantization(image) is not None
             and (options.strideH, options.strideW) == (1, 1)
             and kernel is not None
-            and _reads_channels_in_order(kernel, shape(image)[-1])
+            and _reads_channels_in_order(op_name(model, convolution), kernel, shape(image)[-1])
             and [op_name(model, reader) for reader in readers] == ["LceQuantize"]
             and convolution.outputs[0] not in graph.outputs
         ):
-            return convolution, readers[0]
-    return None
+            yield convolution, readers[0]
 
 
-def _reads_channels_in_order(kernel, channels):
-    """Whether filter c * planes + p of a kernel [filters, 1, 1, channels] reads no channel but c."""
+def _reads_channels_in_order(name, kernel, channels):
+    """Whether filter c * planes + p of a 1x1 kernel reads no channel but c."""
+    if name == "DEPTHWISE_CONV_2D":
+        return kernel.shape[:3] == (1, 1, 1) and kernel.shape[3] % channels == 0
     filters, height, width, depth = kernel.shape
     if (height, width, depth) != (1, 1, channels) or filters % channels:
         return False

@@ -1,5 +1,7 @@
 """The merged flatbuffer against NumPy: the gate's decision, and what each branch answers."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from bcnet_keras.convert import Gate, flatbuffer, get_threshold, merge, replace_gate, set_threshold
 from bcnet_keras.convert.cooperative import metadata
 from bcnet_keras.convert.gate import MEASURES
+from bcnet_keras.cost import cost
 from bcnet_keras.runtime import tflite, tflm
 
 SHAPE = (3, 3, 2)
@@ -54,7 +57,22 @@ def pairs(draw):
         "combine": draw(st.sampled_from(["sum", "swap"])),
         "boost": draw(st.one_of(st.just(0.0), st.floats(0.05, 8))),
         "reach": draw(st.one_of(st.none(), st.floats(1, 100))),
+        "stems": draw(st.sampled_from([(None, None), (1, 1), (1, 2)])),
+        "skip": draw(st.booleans()),
     }
+
+
+def make_parts(make_part, pair):
+    binary, int8 = (pair[net] | {"stem": stem} for net, stem in zip(("binary", "int8"), pair["stems"], strict=True))
+    return (
+        make_part(pair["seed"], pair["classes"], SHAPE, **binary),
+        make_part(pair["seed"] + 1, pair["classes"], SHAPE, **int8, skip=pair["skip"]),
+    )
+
+
+def operators(data, subgraph):
+    model = flatbuffer.read(data)
+    return [flatbuffer.op_name(model, operator) for operator in model.subgraphs[subgraph].operators]
 
 
 @pytest.mark.parametrize("runtime", [tflite, tflm], ids=["tflite", "tflm"])
@@ -62,8 +80,7 @@ def pairs(draw):
 @given(pair=pairs())
 def test_merged_file_does_what_numpy_says(make_part, runtime, pair):
     gate, boost = pair["gate"], pair["boost"]
-    binary = make_part(pair["seed"], pair["classes"], SHAPE, **pair["binary"])
-    int8 = make_part(pair["seed"] + 1, pair["classes"], SHAPE, **pair["int8"])
+    binary, int8 = make_parts(make_part, pair)
     output_range = pair["reach"] and (-pair["reach"], pair["reach"])
     merged = merge(binary, int8, gate, "builtin", pair["combine"], boost, output_range)
     inputs = images(pair["seed"])
@@ -90,9 +107,7 @@ def test_merged_file_does_what_numpy_says(make_part, runtime, pair):
 @settings(max_examples=30, deadline=None)
 @given(pair=pairs(), seed=st.integers(0, 99))
 def test_gate_and_threshold_change_without_loss(make_part, pair, seed):
-    parts = [
-        make_part(pair["seed"] + i, pair["classes"], SHAPE, **pair[net]) for i, net in enumerate(("binary", "int8"))
-    ]
+    parts = make_parts(make_part, pair)
     record = {"class_names": [f"class {i}" for i in range(pair["classes"])], "raw_range": [0, 255]}
     files = {
         kind: merge(*parts, pair["gate"], kind, pair["combine"], pair["boost"], record=record)
@@ -133,6 +148,58 @@ def test_threshold_0_accepts_all_and_1_escalates_all(merged):
     assert tflite.Interpreter(set_threshold(merged, 1.0)).predict(inputs).escalated.all()
 
 
+@pytest.mark.parametrize(
+    ("stems", "skip", "rest", "inputs"),
+    [
+        ((None, None), False, ["FULLY_CONNECTED", "ADD"], [(1, 18)]),  # RESHAPE is common too
+        ((1, 1), False, ["FULLY_CONNECTED", "ADD"], [(1, 18)]),
+        ((1, 1), True, ["ADD", "RESHAPE", "FULLY_CONNECTED", "ADD"], [(1, *SHAPE), (1, *SHAPE)]),
+        ((1, 2), False, ["CONV_2D", "RESHAPE", "FULLY_CONNECTED", "ADD"], [(1, *SHAPE)]),
+        ((1, None), False, ["RESHAPE", "FULLY_CONNECTED", "ADD"], [(1, *SHAPE)]),
+    ],
+)
+def test_what_both_nets_begin_with_is_computed_once(make_part, gate, stems, skip, rest, inputs):
+    parts = [make_part(i, shape=SHAPE, stem=stem, skip=bool(i and skip)) for i, stem in enumerate(stems)]
+    data = merge(*parts, gate)
+    assert operators(data, 0)[:-2] == operators(parts[0], 0) and operators(data, 1) == rest
+    for graph in flatbuffer.read(data).subgraphs[1:]:
+        assert [flatbuffer.shape(graph.tensors[index]) for index in graph.inputs] == [*inputs, (1, 4)]
+    binary, int8, both = (cost(each) for each in (*parts, data))
+    core, common = "cortex-m4", len(int8.ops) - len(rest) + 1
+    saved = sum(op.instructions[core] for op in int8.ops[:common])
+    joined = sum(op.instructions[core] for op in both.ops if op.name in ("BcnetGate", "IF") or op is both.ops[-2])
+    alone = binary.instructions[core] + int8.instructions[core]
+    assert both.expected(1)[core] == pytest.approx(alone - saved + joined)
+
+
+def test_the_same_net_twice(make_part, gate):
+    """Nothing is left of the int8 net: "escalate" takes the binary logits for its own, too."""
+    part, inputs = make_part(0, shape=SHAPE), images(0)
+    data = set_threshold(merge(part, part, gate, kind="builtin", boost=2.0), 1.0)
+    assert operators(data, 1) == ["ADD"]
+    for runtime in (tflite, tflm):
+        alone, both = (runtime.Interpreter(each).predict(inputs).logits for each in (part, data))
+        assert np.abs(both - 3 * alone).max() <= 0.502 * logits_quantization(data)[0]
+
+
+def test_other_constants_options_or_scales_are_not_common(make_part, gate):
+    part = make_part(0, shape=SHAPE, stem=1)
+    changes = {
+        "image": lambda model, stem, image, *_: image.quantization.scale.__setitem__(0, 1.000001 / 128),
+        "filter": lambda model, stem, image, filters, *_: model.buffers[filters.buffer].data.__setitem__(0, 0),
+        "filter scale": lambda model, stem, image, filters, *_: filters.quantization.scale.__setitem__(0, 0.02),
+        "activation": lambda model, stem, *_: setattr(stem.builtinOptions, "fusedActivationFunction", 1),
+        "scale": lambda model, stem, *tensors: tensors[-1].quantization.scale.__setitem__(0, 1 / 64),
+    }
+    assert "CONV_2D" not in operators(merge(part, part, gate), 1)
+    for name, change in changes.items():
+        model = copy.deepcopy(flatbuffer.read(part))
+        (graph,) = model.subgraphs
+        stem = graph.operators[0]
+        change(model, stem, *(graph.tensors[index] for index in (*stem.inputs, *stem.outputs)))
+        assert "CONV_2D" in operators(merge(part, flatbuffer.rewrite(model), gate), 1), name
+
+
 @pytest.mark.parametrize("kind", ["custom", "builtin"])
 def test_layout(parts, gate, kind):
     data = merge(*parts, gate, kind, boost=3.0)
@@ -148,7 +215,7 @@ def test_layout(parts, gate, kind):
     branches = [graph.tensors[graph.outputs[0]] for graph in (escalate, accept)]
     assert {flatbuffer.quantization(tensor) for tensor in [*branches, outputs[0]]} == {logits_quantization(data)}
     # The boost is in the scale of the logits that "escalate" takes.
-    scales = [flatbuffer.quantization(graph.tensors[graph.inputs[1]])[0] for graph in (escalate, accept)]
+    scales = [flatbuffer.quantization(graph.tensors[graph.inputs[-1]])[0] for graph in (escalate, accept)]
     assert scales[0] == pytest.approx(3 * scales[1], rel=1e-6)
     names = [flatbuffer.text(tensor.name) for tensor in main.tensors]
     assert len(set(names)) == len(names)

@@ -4,6 +4,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_cooperative import confidence
 
 import bcnet_keras
 from bcnet_keras import BCNet, BinaryConv2D, FakeQuant, ThermometerEncoding
@@ -14,8 +15,10 @@ from bcnet_keras.convert.int8 import convert_int8
 from bcnet_keras.convert.thermometer import expand
 from bcnet_keras.cost import CORES, cost, pair_cost
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
+from bcnet_keras.networks import binary_cnn
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.training import train
+from bcnet_keras.twins import int8_twin, share_stem
 
 layers = tf.keras.layers
 SHAPE = (12, 12, 1)
@@ -31,13 +34,16 @@ def raw_images(count, seed):
     return images.astype(np.uint8), labels
 
 
-def small_pair(**options):
+def small_model():
     tf.keras.utils.set_random_seed(0)
     inputs = tf.keras.Input(SHAPE)
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, 2, padding="same", use_bias=False)(inputs)))
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(x)))
-    model = tf.keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
-    return BCNet.from_keras(model, **options)
+    return tf.keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def small_pair(**options):
+    return BCNet.from_keras(small_model(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,73 @@ def test_the_converted_pair_agrees_with_keras(pair, parts, gate):
     assert np.mean(answer.predicted == keras["logits"].argmax(1)) >= 0.99
     for part, name in zip(parts, ("binary_logits", "int8_logits"), strict=True):
         assert np.mean(tflite.Interpreter(part).predict(images).predicted == keras[name].argmax(1)) >= 0.99
+
+
+def stems(pair):
+    return [net.layers[1:6] for net in (pair.binary, pair.int8)]
+
+
+def values(layers):
+    return [variable.numpy() for layer in layers for variable in layer.variables]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A pair with one stem that went through all stages, its parts, and the stem's values before."""
+    int8, binary = int8_twin(small_model()), binary_cnn(SHAPE, 4, ((32, 1),), planes=2, stem=(8, 3, 2))
+    images, labels = raw_images(512, 0)
+    images = images.astype(np.float32) / 128 - 1
+    int8(images, training=True)  # statistics to fold
+    share_stem(binary, int8, [images[:256], images[256:]])
+    pair, epochs = BCNet(binary, int8), {"binary": 2, "int8": 1, "boosted": 1, "cooperative": 1}
+    before = values(stems(pair)[0])
+    rates = {"binary": 0.01, "int8": 0.01, "boosted": 0.01}
+    train(pair, (images, labels), None, epochs, tuple(epochs), rates, int8_share=0.5, batch_size=64, verbose=0)
+    return pair, convert_parts(pair), before
+
+
+def test_no_stage_trains_a_shared_stem(shared):
+    pair, _, before = shared
+    assert len(before) == 7  # kernel, four of batch normalisation, two of the range
+    for stem in stems(pair):
+        for after, value in zip(values(stem), before, strict=True):
+            np.testing.assert_array_equal(after, value)
+    loaded = BCNet.from_config(pair.get_config())
+    assert not any(layer.trainable for stem in stems(loaded) for layer in stem)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "gate"), [(tflite, "builtin"), (tflm, "builtin"), (tflm, "custom")], ids=["tflite", "tflm", "tflm-gate"]
+)
+def test_a_shared_stem_is_computed_once(shared, runtime, gate):
+    pair, parts, _ = shared
+    images, _ = raw_images(300, 1)
+    data = bcnet_keras.convert(pair, gate=gate, parts=parts)
+    b, q = (runtime.Interpreter(part).predict(images).logits for part in parts)
+    answer = runtime.Interpreter(data).predict(images)
+    assert 0.1 < answer.escalated.mean() < 0.9
+    sure = confidence("score_margin", b.astype(np.float64))
+    clear = np.abs(sure - pair.threshold) > 1e-5
+    np.testing.assert_array_equal(answer.escalated[clear], (sure < pair.threshold)[clear])
+    model = flatbuffer.read(data)
+    scale, _ = flatbuffer.quantization(model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]])
+    expected = np.where(answer.escalated[:, None], np.float32(pair.boost) * b + q, b)
+    assert np.abs(answer.logits - np.clip(expected, -128 * scale, 127 * scale)).max() <= 0.752 * scale
+
+    names = [[flatbuffer.op_name(model, operator) for operator in graph.operators] for graph in model.subgraphs]
+    assert names[0][0] == "CONV_2D" and names[1] == ["CONV_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED", "ADD"]
+    if gate == "custom":
+        assert names[0][1:3] == ["BcnetThermometer", "LceBconv2d"]
+        core, alone = "cortex-m4", cost(parts[1])
+        accepted, escalated = pair_cost(pair, core, parts)
+        rest = 1 - alone.ops[0].instructions[core] / alone.instructions[core]
+        assert escalated - accepted == pytest.approx(rest, abs=0.05) and rest < 0.9
+
+
+def test_nets_that_begin_otherwise_share_no_stem(shared):
+    pair, *_ = shared
+    with pytest.raises(ValueError, match="cannot share a stem: binary begins with FakeQuant, .*; int8 with FakeQuant"):
+        share_stem(binary_cnn(SHAPE, 4, ((32, 1),), planes=2, stem=(16, 3, 2)), pair.int8, [])
 
 
 def test_the_output_range_is_the_trained_one(pair, parts):
