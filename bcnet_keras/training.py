@@ -6,6 +6,8 @@
 2. boosted: the int8 net on what the binary net leaves.
 3. cooperative: both nets, the boost and the threshold, under a price for each run of the int8 net.
 
+With validation data, the boost is what `fit_boost` finds on them after stages 2 and 3.
+
 The baselines train by the stages `("binary", "int8")`, each net by itself: `coopnet(pair)` swaps the answer on
 escalation, `cascade(pair)` adds the two.
 """
@@ -98,6 +100,8 @@ def train(
         histories[stage] = _fit(
             pair, train_data, validation_data, epochs[stage], [*callbacks, *extra, *kept.callbacks], fit_arguments
         )
+        if stage in ("boosted", "cooperative") and validation_data is not None and pair.combine == "sum":
+            fit_boost(pair, validation_data)
         kept.save(pair, histories[stage])
     return histories
 
@@ -147,13 +151,61 @@ def _baseline(pair, data, combine):
     measure = "score_margin" if pair.gate.measure == "learned" else pair.gate.measure
     about = {name: getattr(pair, name) for name in ("class_names", "raw_range", "input_range", "front_end")}
     baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, boost=1.0, **about)
-    largest = 0.0
-    for images, *_ in data:
-        outputs = baseline(images, training=False)
-        answers = outputs["binary_logits"], baseline.combined(outputs["binary_logits"], outputs["int8_logits"])
-        largest = max(largest, *(float(tf.reduce_max(tf.abs(logits))) for logits in answers))
-    baseline.output_quant.range = (-largest, largest)
+    _set_output_range(baseline, *_logits(baseline, data)[:2])
     return baseline
+
+
+def fit_boost(pair, data):
+    """Sets the boost to what the binary logits are worth beside the int8 ones on samples that trained neither net.
+
+    On training data the binary net flatters itself, the more the fewer these are: it has learned them by heart. Found
+    is the boost whose sum, at the temperature that suits it, has the least cross-entropy; the 8-bit range of the
+    answers follows. Returns the boost.
+
+    `data`: validation data, as for `train`. Raises ValueError for an empty set.
+    """
+    binary, int8, labels = _logits(pair, data)
+    labels = tf.keras.utils.to_categorical(labels, pair.classes)
+    weights = np.array([float(pair.boost), 1.0])  # of both nets' logits; their ratio is the boost
+    free = np.ones(2, bool)
+    for _ in range(100):
+        # Newton's method: the cross-entropy is convex in the two weights. A normal prior on them, worth one sample,
+        # keeps them finite where every sample is right.
+        given = np.stack([binary, int8])[free]
+        answer = tf.nn.softmax(np.tensordot(weights[free], given, 1)).numpy()
+        gradient = np.mean(np.sum((answer - labels) * given, -1), -1) + weights[free] / len(labels)
+        centred = given - np.sum(answer * given, -1, keepdims=True)
+        curvature = np.einsum("nc,inc,jnc->ij", answer, centred, centred) / len(labels)
+        step = np.linalg.solve(curvature + np.eye(len(curvature)) / len(labels), gradient)
+        step /= max(1.0, 2 * np.abs(step).max())
+        weights[free] -= step
+        if weights[0] < 0:
+            weights[0], free[0] = 0.0, False
+        if np.abs(step).max() < 1e-6:
+            break
+    pair.boost.assign(max(0.0, weights[0] / max(weights[1], 1e-3)))
+    _set_output_range(pair, binary, int8)
+    return float(pair.boost)
+
+
+def _logits(pair, data):
+    """Binary and int8 logits [n, classes], float64, of a pair on data; class numbers [n], where it has labels."""
+    if not isinstance(data, tf.data.Dataset):
+        data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(128)
+    nets = tf.function(lambda images: [net(images, training=False) for net in (pair.binary, pair.int8)])
+    parts = []
+    for images, *rest in data:
+        labels = [each.numpy() for each in rest[:1]]
+        labels = [each.argmax(-1) if each.ndim == 2 and each.shape[-1] > 1 else each.reshape(-1) for each in labels]
+        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(images)), *labels))
+    if not parts:
+        raise ValueError("the data is empty; at least one labelled sample is needed.")
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _set_output_range(pair, binary, int8):
+    largest = max(np.abs(logits).max() for logits in (binary, pair.combined(binary, int8)))
+    pair.output_quant.range = (-largest, largest)
 
 
 def _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments):

@@ -13,7 +13,8 @@ import tensorflow as tf
 from test_model import float_net, images_and_labels
 
 import bcnet_keras as bc
-from bcnet_keras.training import cascade, coopnet, train_float
+from bcnet_keras import training
+from bcnet_keras.training import cascade, coopnet, fit_boost, train_float
 
 
 def learnable(number=256, seed=0):
@@ -145,6 +146,39 @@ def test_baselines_share_the_nets_and_fit_their_output_range(make, combine):
     b, q = pair.binary(images).numpy(), pair.int8(images).numpy()
     largest = max(np.abs(b).max(), np.abs(q if combine == "swap" else b + q).max())
     np.testing.assert_allclose(baseline.output_quant.range, (-largest, largest), rtol=1e-5)
+
+
+@pytest.mark.parametrize("noise, worth", [((1.0, 2.0), "some"), ((3.0, 1.0), "little"), ((0.5, 4.0), "much")])
+def test_boost_is_that_of_a_logistic_regression(monkeypatch, noise, worth):
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 500)
+    target = np.eye(4)[labels]
+    binary, int8 = (3 * (2 * target + random.normal(0, spread, target.shape)) for spread in noise)
+    pair = bc.BCNet.from_keras(float_net(), boost=1.0)
+    monkeypatch.setattr(training, "_logits", lambda pair, data: (binary, int8, labels))
+    boost = fit_boost(pair, None)
+
+    def loss(weights):
+        answers = log_softmax(weights[0] * binary + weights[1] * int8, axis=-1)
+        return -np.mean(np.sum(target * answers, axis=-1)) + np.sum(weights**2) / 2 / len(labels)
+
+    best = minimize(loss, [0.5, 0.5], bounds=[(0, None), (0, None)]).x
+    assert boost == float(pair.boost) == pytest.approx(best[0] / best[1], rel=0.01)
+    assert {"some": 1 < boost < 10, "little": 0 < boost < 1, "much": boost > 10}[worth]
+    largest = max(np.abs(binary).max(), np.abs(boost * binary + int8).max())
+    np.testing.assert_allclose(pair.output_quant.range, (-largest, largest), rtol=1e-5)
+
+
+def test_boost_of_a_binary_net_that_errs_throughout_is_zero(monkeypatch):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 500)
+    int8 = 2 * np.eye(4)[labels] + random.normal(0, 2, (500, 4))
+    pair = bc.BCNet.from_keras(float_net(), boost=1.0)
+    monkeypatch.setattr(training, "_logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
+    assert fit_boost(pair, None) == 0.0
 
 
 def test_unknown_stages_are_refused():
