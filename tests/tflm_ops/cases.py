@@ -101,6 +101,36 @@ def bconv2d(rng, **fixed):
     return Node("LceBconv2d", inputs, Tensor(shape, output, scale=scale, zero_point=zero_point), options)
 
 
+def bconv2d_of_large_sums(rng, channels_in, channels_out, padding, pad_value):
+    """A binary convolution to int8 that uses the codes well, with random signs in one half of the map."""
+    node = bconv2d(
+        rng,
+        output="int8",
+        kernel=3,
+        stride=1,
+        dilation=1,
+        groups=1,
+        channels_in=channels_in,
+        channels_out=channels_out,
+        activation=NONE,
+        size=7,
+        batches=1,
+        padding=padding,
+        pad_value=pad_value,
+        kind="random",
+        filter="random",
+    )
+    x, filters = node.inputs[0].value, node.inputs[1].value
+    x[:, 4:] = 0
+    filters[::3] &= rng.integers(-(1 << 31), 1 << 31, filters[::3].shape, np.int32)
+    filters[0], filters[1] = 0, bits(rng, (3, 3), channels_in, "minus").view(np.int32)
+    deviation = np.sqrt(9 * channels_in)
+    node.inputs[2].value = (rng.choice([-1, 1], channels_out) * 2 ** rng.uniform(-1, 1, channels_out)).astype("f4")
+    node.inputs[3].value = rng.normal(0, deviation, channels_out).astype("f4")
+    node.output.scale = float(np.float32(4 * deviation / 128))
+    return node
+
+
 def bconv2d_grid(count, seed=0):
     """`count` binary convolutions: every size, channel count, kernel, stride and output occurs, the rest at random."""
     rng = np.random.default_rng(seed)

@@ -21,7 +21,8 @@ def operators(convolutions, others, seed):
     rng = np.random.default_rng(seed)
     nodes = cases.bconv2d_grid(convolutions, seed)
     nodes += [f(rng, dtype) for _ in range(others) for f in (cases.quantize, cases.dequantize) for dtype in TYPES]
-    return nodes + [cases.bmaxpool2d(rng) for _ in range(3 * others)]
+    nodes += [cases.bmaxpool2d(rng) for _ in range(3 * others)]
+    return nodes + [cases.bconv2d_of_large_sums(rng, 32 << i % 4, 64, cases.SAME, i % 2) for i in range(others)]
 
 
 def gates(count, seed):
@@ -74,7 +75,7 @@ def small_grid(tmp_path_factory):
     path = tmp_path_factory.mktemp("golden") / "cases"
     data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12) + thermometers(30, seed=14)
     path.write_bytes(data)
-    return path, 240 + 5 * 9 + 24 + 30
+    return path, 240 + 5 * 10 + 24 + 30
 
 
 @pytest.mark.parametrize("core", BOARDS)
@@ -94,4 +95,4 @@ def test_whole_grid_under_sanitizers(tmp_path):
         pytest.skip("clang++ is not installed")
     program = build("host-sanitized", tmp_path)
     data = golden.records(operators(4800, 60, seed=0)) + gates(200, seed=13) + thermometers(200, seed=15)
-    check(subprocess.run([program], input=data, capture_output=True, timeout=300), 4800 + 60 * 9 + 200 + 200)
+    check(subprocess.run([program], input=data, capture_output=True, timeout=300), 4800 + 60 * 10 + 200 + 200)

@@ -102,6 +102,16 @@ def test_the_linear_transform_is_the_same_as_float(convolutions):
     assert linear > 0.1 * len(nodes)  # the grid is full of fused activations and steep and flat outputs
 
 
+@pytest.mark.parametrize("pad_value", [0, 1])
+@pytest.mark.parametrize("channels_in, channels_out", [(32, 32), (30, 64), (64, 96), (128, 40), (256, 33)])
+def test_large_sums_are_linear(channels_in, channels_out, pad_value):
+    node = cases.bconv2d_of_large_sums(np.random.default_rng(0), channels_in, channels_out, cases.SAME, pad_value)
+    (expected,) = run_lce([node])
+    for kernel in ("portable", "carry_save", "sliced"):
+        actual = run_kernels(node, transform="linear", kernel=kernel, scratch_budget=48 * 1024)
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("padding", [(cases.VALID, 1), (cases.SAME, 0)])
 @pytest.mark.parametrize("channels", [32, 64, 128, 256])
 def test_outputs_that_use_the_codes_well_are_linear(channels, padding):

@@ -160,14 +160,13 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
   return sum;
 }
 
-// Writes the tables of a block, whose weights for channel c are the word rows[c * row_stride].
-// `sum` is what the block before leaves over, the result what this one does.
+// Writes the tables of a block; a row are the weights for a channel. `sum` is what the block before
+// leaves over, the result what this one does.
 template <int kInputs>
-BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const uint32_t* rows, int32_t row_stride,
-                                   uint32_t sum) {
+BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const Rows& rows, uint32_t sum) {
   using T = Tables<kInputs>;
   uint32_t columns[33];
-  GatherBytes(rows, row_stride, columns);
+  GatherBytes(rows, columns);
   TransposeBytes(columns, columns + 32);
   columns[32] = sum;
   uint32_t chain = columns[0];
@@ -203,18 +202,19 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd * static_cast<int32_t>(sizeof(uint32_t));
   uint32_t step = T::kEntryStep * sizeof(uint32_t);
   Hide(&step);  // a multiply-accumulate is shorter than shifts and additions
-#if BCNET_THUMB1
+  constexpr int kUnrolled = kInputs == 5 || BCNET_THUMB1 ? T::kNodes : 4;
+  const uint32_t** const end = index->entry + T::kNodes;
+#pragma GCC unroll 1
+  for (const uint32_t** entry = index->entry; entry != end; p >>= (kInputs - 1) * kUnrolled % 32) {
 #pragma GCC unroll 16
-#else
-#pragma GCC unroll 8
-#endif
-  for (int node = 0; node < T::kNodes; ++node) {
-    index->entry[node] = reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
-                                                           Choice<kInputs>(p, node) * step);
-    table += T::kNodeStep;
+    for (int i = 0; i < kUnrolled; ++i) {
+      *entry++ = reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
+                                                   Choice<kInputs>(p, i) * step);
+      table += T::kNodeStep;
 #if BCNET_THUMB1
-    Hide(&table);  // to be kept from word to word
+      Hide(&table);  // to be kept from word to word
 #endif
+    }
   }
 }
 

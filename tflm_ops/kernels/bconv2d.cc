@@ -33,7 +33,8 @@ void WriteInt8Linear(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32
                      const int32_t* sums) {
   const LinearChannel* channels = sink.linear_transform->channels + word * kWordBits;
   int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
-  for (int32_t i = 0; i < count; ++i) output[i] = Bconv2dInt8Output(channels[i], sums[i]);
+  const int32_t offset = sink.linear_transform->offset;
+  for (int32_t i = 0; i < count; ++i) output[i] = Bconv2dInt8Output(channels[i], sums[i] - offset);
 }
 
 void WriteInt8(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,

@@ -100,15 +100,16 @@ bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTran
                                   FixedPointChannel* channels, Bconv2dFixedTransform* fixed);
 
 // An int8 output in integers of 32 bits, the same as that of the float transform for every sum that
-// there can be: floor((floor(2 * m * multiplier / 2^16) + bias) / 2^12), saturated.
+// there can be: floor((floor((2 * m - offset) * multiplier / 2^kProductShift) + bias) /
+// 2^kLinearShift), saturated.
 struct LinearChannel {
   int32_t multiplier;
   int32_t bias;
 };
-constexpr int kLinearShift = 12;
 
 struct Bconv2dLinearTransform {
   const LinearChannel* channels;
+  int32_t offset;  // even
 };
 
 // Fills `channels`, one for each output channel, and `linear`. Returns false, and another transform

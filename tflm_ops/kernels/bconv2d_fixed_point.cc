@@ -16,8 +16,9 @@ void WriteInt8Fixed(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_
     const int64_t x = Bconv2dClamp(sums[i], transform.clamp_min, transform.clamp_max);
     const int64_t y = x * fixed.multiplier + fixed.bias;
     // Halves are rounded away from 0, as in the float transform.
-    const int64_t rounded = (y + (int64_t{1} << (fixed.shift - 1)) - (y < 0)) >> fixed.shift;
-    output[i] = static_cast<int8_t>(rounded < -128 ? -128 : rounded > 127 ? 127 : rounded);
+    const auto rounded =
+        static_cast<int32_t>((y + (int64_t{1} << (fixed.shift - 1)) - (y < 0)) >> fixed.shift);
+    output[i] = static_cast<int8_t>(Bconv2dClamp(rounded, -128, 127));
   }
 }
 
@@ -39,7 +40,7 @@ bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTran
     int shift = 30 - exponent;          // at least 8, as clamp_max is at least 1
     if (shift > kMaxShift) shift = kMaxShift;
     channels[i].multiplier = static_cast<int32_t>(std::ldexp(multiplier, shift));
-    channels[i].bias = static_cast<int64_t>(std::ldexp(static_cast<double>(bias), shift));
+    channels[i].bias = static_cast<int64_t>(std::ldexp(bias, shift));
     channels[i].shift = shift;
   }
   fixed->clamp_min = transform.clamp_min;

@@ -17,7 +17,8 @@ constexpr TableCosts kTableCosts = {1790, 170, 227, 443};
 constexpr TableCosts kPairTableCosts = {2710, 86, 114, 134};
 constexpr int32_t kSlicedPass = 1780;   // of 32 channels
 constexpr int32_t kSlicedPart = 220;    // of a pixel, for each part but the first
-constexpr int32_t kSlicedSums = 1200;   // of a pixel whose output is not bitpacked
+constexpr int32_t kSlicedInt8 = 980;    // of a pixel whose output is int8
+constexpr int32_t kSlicedFloat = 1200;  // or float
 constexpr int32_t kCarrySaveWord = 15;  // of weights, for an output
 constexpr int32_t kCarrySaveOutput = 175;
 constexpr int32_t kCarrySavePixel = 880;
@@ -26,7 +27,8 @@ constexpr TableCosts kTableCosts = {930, 85, 131, 440};
 constexpr TableCosts kPairTableCosts = {1200, 50, 87, 90};
 constexpr int32_t kSlicedPass = 1200;
 constexpr int32_t kSlicedPart = 110;
-constexpr int32_t kSlicedSums = 400;
+constexpr int32_t kSlicedInt8 = 180;
+constexpr int32_t kSlicedFloat = 400;
 constexpr int32_t kCarrySaveWord = 9;
 constexpr int32_t kCarrySaveOutput = 110;
 constexpr int32_t kCarrySavePixel = 0;
@@ -70,8 +72,9 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bc
   int32_t indexed = passes * parts;
   if (Bconv2dSlicedKeepsIndex(params, plan)) indexed -= passes - params.groups;
   const int64_t words = int64_t{g.rows} * Columns(g, plan.strip) * plan.part_words * strips;
-  const int32_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * kSlicedPart +
-                        (output == Bconv2dOutput::kBitpacked ? 0 : kSlicedSums);
+  int32_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * kSlicedPart;
+  if (output == Bconv2dOutput::kInt8) pixel += kSlicedInt8;
+  if (output == Bconv2dOutput::kFloat32) pixel += kSlicedFloat;
   const int64_t build = int64_t{blocks * costs.build} * (parts == 1 ? 1 : strips);
   return passes * (kSlicedPass + build + Pixels(params) * pixel) + words * indexed * costs.index;
 }

@@ -16,37 +16,38 @@ int32_t Products(const Bconv2dParams& params) {
   return params.height.filter * params.width.filter * params.channels_in_group;
 }
 
+// What products and biases of the linear transform stay below.
+constexpr int32_t kLinearLimit = 1 << 30;
+
+// The offset of the linear transform; `products` are those of a sum.
+int32_t LinearOffset(int32_t products) { return kHasHelium ? 0 : products & ~1; }
+
 // Sets the bias with which the linear transform gives the outputs of the float one for all sums.
-// Returns false when there is none.
+// `largest` is what none of its numbers exceeds. Returns false when there is none.
 bool FindBias(const Bconv2dParams& params, const Bconv2dTransform& transform, int32_t channel,
-              LinearChannel* linear) {
-  constexpr int64_t kOne = 1 << kLinearShift;
-  const int32_t last = 2 * Products(params);
-  const double nearest = std::ldexp(double{transform.bias[channel]} + 0.5, kLinearShift);
-  if (std::fabs(nearest) >= 2147480000.0) return false;
+              float largest, LinearChannel* linear) {
+  constexpr int32_t kOne = 1 << kLinearShift;
+  const int32_t last = 2 * Products(params), offset = LinearOffset(Products(params));
+  const int64_t multiplier = linear->multiplier;
+  const int32_t nearest = static_cast<int32_t>(std::ldexp(transform.bias[channel], kLinearShift)) +
+                          kOne / 2 + static_cast<int32_t>(multiplier * offset >> kProductShift);
   // Sums whose output is not clear from the nearest bias, for lack of precision.
-  const float largest = std::fabs(transform.multiplier[channel]) * static_cast<float>(last) +
-                        std::fabs(transform.bias[channel]);
-  const int64_t slack = 8 + static_cast<int64_t>(std::ldexp(largest, kLinearShift - 22));
+  const int32_t slack =
+      16 + last / 16 + static_cast<int32_t>(std::ldexp(largest, kLinearShift - 22));
   // Each sum bounds the bias: output * kOne <= product + bias < (output + 1) * kOne, where
-  // saturated outputs have no bound on the outside.
-  int64_t low = INT32_MIN, high = INT32_MAX;
+  // saturated outputs have no bound on the outside. No product and bias may leave 32 bits.
+  int32_t low = -kLinearLimit, high = kLinearLimit - 1;
   for (int32_t sum = 0; sum <= last; sum += params.zero_padding ? 1 : 2) {
-    const int64_t product = int64_t{linear->multiplier} * sum >> 16;
-    const int64_t y = product + static_cast<int64_t>(nearest);
-    int64_t output = y >> kLinearShift;
-    if (output < -128) output = -128;
-    if (output > 127) output = 127;
+    const int32_t product = static_cast<int32_t>(multiplier * (sum - offset) >> kProductShift);
+    const int32_t y = product + nearest;
+    int32_t output = Bconv2dClamp(y >> kLinearShift, -128, 127);
     if ((y - slack) >> kLinearShift != (y + slack) >> kLinearShift)
       output = Bconv2dInt8Output(transform, channel, sum);
-    const int64_t least = output * kOne - product;
+    const int32_t least = output * kOne - product;
     if (output > -128 && least > low) low = least;
     if (output < 127 && least + kOne - 1 < high) high = least + kOne - 1;
-    // No sum of product and bias may leave 32 bits.
-    if (INT32_MIN - product > low) low = INT32_MIN - product;
-    if (INT32_MAX - product < high) high = INT32_MAX - product;
   }
-  linear->bias = static_cast<int32_t>(low + (high - low) / 2);
+  linear->bias = low + (high - low) / 2;
   return low <= high;
 }
 
@@ -149,19 +150,23 @@ bool PrepareBconv2dLinearTransform(const Bconv2dParams& params, const Bconv2dTra
   const int32_t last = 2 * Products(params);
   if (last >= 1 << 15 || transform.clamp_min > 0 || transform.clamp_max < last) return false;
   for (int32_t i = 0; i < params.channels_out; ++i) {
-    const double multiplier = std::ldexp(double{transform.multiplier[i]}, 16 + kLinearShift);
-    if (std::fabs(multiplier) >= 2147480000.0) return false;
+    const float multiplier = std::ldexp(transform.multiplier[i], kProductShift + kLinearShift);
+    const float largest = std::fabs(transform.multiplier[i]) * static_cast<float>(last) +
+                          std::fabs(transform.bias[i]);
+    if (std::fabs(multiplier) >= 2147480000.0f) return false;
+    if (largest >= static_cast<float>(kLinearLimit >> kLinearShift)) return false;
     // The next multiplier may do where rounding leaves no bias for the nearest one.
     bool found = false;
     for (int32_t attempt = 0; attempt < 16 && !found; ++attempt) {
-      const int32_t offset = (attempt + 1) / 2 * 16;
+      const int32_t offset = (attempt + 1) / 2 << (kProductShift + kLinearShift - 24);
       channels[i].multiplier =
           static_cast<int32_t>(multiplier) + (attempt % 2 != 0 ? offset : -offset);
-      found = FindBias(params, transform, i, &channels[i]);
+      found = FindBias(params, transform, i, largest, &channels[i]);
     }
     if (!found) return false;
   }
   linear->channels = channels;
+  linear->offset = LinearOffset(Products(params));
   return true;
 }
 

@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+#if defined(__ARM_FEATURE_SAT)
+#include <arm_acle.h>
+#endif
+
 #include "tflm_ops/kernels/bconv2d.h"
 #include "tflm_ops/kernels/bitpacking.h"
 
@@ -51,15 +55,31 @@ void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint
 // An output of the float transform, rounded and saturated.
 int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum);
 
-// An output of the linear transform. The sum is below 2^15.
+// The numbers of the linear transform that suit the core. With Helium, its product is the upper
+// half of one of 64 bits; elsewhere the offset leaves most sums a byte, and an output is a
+// halfword.
+#if BCNET_HELIUM
+constexpr int kProductShift = 16;
+constexpr int kLinearShift = 12;
+#else
+constexpr int kProductShift = 9;
+constexpr int kLinearShift = 16;
+#endif
+
+// An output of the linear transform from a sum less the offset. It is within 2^15.
 inline int8_t Bconv2dInt8Output(const LinearChannel& channel, int32_t sum) {
   // A product of 32 and 16 bits in 32: the smallest cores have no longer one.
-  const uint32_t high = static_cast<uint32_t>((channel.multiplier >> 16) * sum);
-  const uint32_t low =
-      (static_cast<uint32_t>(channel.multiplier) & 0xffffu) * static_cast<uint32_t>(sum) >> 16;
-  const int32_t y =
-      static_cast<int32_t>(high + low + static_cast<uint32_t>(channel.bias)) >> kLinearShift;
+  const uint32_t high =
+      static_cast<uint32_t>(channel.multiplier >> kProductShift) * static_cast<uint32_t>(sum);
+  const int32_t low = (channel.multiplier & ((1 << kProductShift) - 1)) * sum >> kProductShift;
+  const int32_t y = static_cast<int32_t>(high + static_cast<uint32_t>(low) +
+                                         static_cast<uint32_t>(channel.bias)) >>
+                    kLinearShift;
+#if defined(__ARM_FEATURE_SAT)
+  return static_cast<int8_t>(__ssat(y, 8));
+#else
   return static_cast<int8_t>(y < -128 ? -128 : y > 127 ? 127 : y);
+#endif
 }
 
 // Output channels that the word `word` of an output pixel stands for.

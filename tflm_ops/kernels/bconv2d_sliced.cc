@@ -7,11 +7,8 @@
 // the input channels follows on the other, strip by strip of the output, and the counters of the
 // strip are kept between. For a bitpacked output the counters start at 2^kDigits less threshold and
 // 1, so that the digit of weight 2^kDigits is the output.
+#include <cstddef>
 #include <cstring>
-
-#if defined(__ARM_FEATURE_DSP)
-#include <arm_acle.h>
-#endif
 
 #include "tflm_ops/kernels/adder_tables.h"
 #include "tflm_ops/kernels/bconv2d.h"
@@ -87,6 +84,17 @@ BCNET_INLINE uint32_t AddCarries(const uint32_t* carries, const uint32_t* end,
 
 // A convolution under way.
 struct Job {
+  // Writes the outputs of the next pixel: WriteSums or one of those for the linear transform.
+  // The latter need the numbers of the pass's first channel, which are nullptr otherwise, where the
+  // outputs go, bytes from pixel to pixel, and WriteLargeSums, all at these places. WriteSums needs
+  // the pixel and whether half a mismatch comes on top.
+  const LinearChannel* linear;
+  mutable int8_t* outputs;
+  int32_t pixel_size;
+  void (*write_large_sums)(const Job&, uint32_t*);
+  mutable int32_t pixel;
+  mutable int32_t half;
+  void (*end)(const Job&, uint32_t*);
   const Bconv2dParams* params;
   const Bconv2dPlan* plan;
   const Bconv2dSink* sink;
@@ -96,7 +104,7 @@ struct Job {
   int digits;
   int32_t index_bytes;  // of an input word
   // Computes outputs whose taps all count and lie side by side, or nullptr.
-  void (*row)(const Job&, int32_t, int32_t, int32_t, int32_t, uint32_t*);
+  void (*row)(const Job&, int32_t, int32_t, int32_t, uint32_t*);
   // Parts of the scratch memory.
   uint32_t* tables;
   Pair* pairs;        // that the blocks of a pixel leave
@@ -104,8 +112,11 @@ struct Job {
   uint32_t* kept;     // counters of the strip's pixels: the first sum's parity or value, the digits
   void* index;        // [row % index_rows][channel word of the part][column of the strip]
   // The pass.
-  int32_t word;        // of the output channels
-  int32_t count;       // channels in it
+  int32_t word;   // of the output channels
+  int32_t count;  // channels in it
+  // Bit 8 * l + i stands for its channel i * step + l * byte_step.
+  int32_t step;
+  int32_t byte_step;
   uint32_t start[16];  // of the counters, as they are kept: the first sum's parity, the digits
   uint32_t first_sum;  // before the first block
   uint32_t left_over;  // the last block's sum, before the input's parity
@@ -153,31 +164,6 @@ BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count, const uint32_t* st
     default:
       return AddCarries<13>(carries, end, start, result);
   }
-}
-
-// The counters' start: for a bitpacked output as said above, otherwise 0.
-BCNET_SMALL void PrepareStart(Job* job) {
-  if (job->sink->kind != Bconv2dSink::kBitpacked) {
-    std::memset(job->start, 0, sizeof(job->start));
-    job->first_sum = 0;
-    return;
-  }
-  const int32_t most = job->taps * job->params->words_in_group * kWordBits;
-  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
-  uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
-  const int32_t end = 1 << job->digits;
-  for (int i = 0; i < kWordBits; ++i) {
-    // Channels that are not there get a bit that stays 0.
-    const int32_t threshold = i < job->count ? Bconv2dClamp(thresholds[i], -1, most) : most;
-    const int32_t value = end - 1 - threshold;
-    // Channel 8 * l + i is in byte l of word i.
-    uint8_t* byte = bytes + i % 8 * 4 + i / 8;
-    byte[0] = static_cast<uint8_t>(value);
-    byte[32] = static_cast<uint8_t>(value >> 8);
-  }
-  sliced::TransposeBytes(job->start, job->start + 16);
-  job->first_sum = job->start[0];
-  job->start[0] = 0;
 }
 
 // Columns of a strip, those of [begin, end) on the input; `step` words lie between two of them.
@@ -323,62 +309,164 @@ BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* co
 #endif
 }
 
-// The outputs of two channels from their sums, the one of `first` in the low half of `sums`.
-BCNET_INLINE void WriteTwo(const LinearChannel* first, const LinearChannel* second, uint32_t sums,
-                           int8_t* first_output, int8_t* second_output) {
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-  const Pair a = sliced::Load(reinterpret_cast<const Pair*>(first));
-  const Pair b = sliced::Load(reinterpret_cast<const Pair*>(second));
-  const auto word = [](uint32_t x) { return static_cast<int32_t>(x); };
-  const int32_t low = __smlawb(word(a.x), word(sums), word(a.p)) >> kLinearShift;
-  const int32_t high = __smlawt(word(b.x), word(sums), word(b.p)) >> kLinearShift;
-  *first_output = static_cast<int8_t>(__ssat(low, 8));
-  *second_output = static_cast<int8_t>(__ssat(high, 8));
-#else
-  *first_output = Bconv2dInt8Output(*first, static_cast<int32_t>(sums & 0xffffu));
-  *second_output = Bconv2dInt8Output(*second, static_cast<int32_t>(sums >> 16));
-#endif
-}
-
-// Writes the outputs of a pixel from the digits of its mismatches, which begin at bytes[1].
-// `outside` taps of the pixel count 0.
-BCNET_NOINLINE void WriteSums(const Job& job, uint32_t* bytes, int32_t pixel, int32_t outside) {
+// Writes the outputs of a pixel from the digits of its mismatches, less half the offset in a pass
+// of the linear transform. There is room for one digit before them.
+BCNET_SMALL void WriteSums(const Job& job, uint32_t* digits) {
   const Bconv2dSink& sink = *job.sink;
+  int32_t more = job.half;
+  uint32_t sign = 0;
+  if (job.linear != nullptr) {
+    more += sink.linear_transform->offset;
+    sign = digits[job.digits - 1];
+  }
+  uint32_t* bytes = digits - 1;
   bytes[0] = 0;  // a sum is twice the counter
 #pragma GCC unroll 1
   for (int i = job.digits + 1; i < 16; ++i) {
-    bytes[i] = 0;
+    bytes[i] = sign;
     sliced::Hide(&i);
   }
-  // Taps outside count half a mismatch a channel.
-  if (outside != 0)
-    sliced::AddConstant(outside * job.params->channels_in_group, job.digits + 1, bytes);
   // Byte l of word i becomes the low byte of channel 8 * l + i, that of word 8 + i the high byte.
   sliced::TransposeBytes(bytes, bytes + 16);
-  const int32_t channel = job.word * kWordBits;
-  if (sink.kind == Bconv2dSink::kLinear && job.count == kWordBits) {
-    const LinearChannel* channels = sink.linear_transform->channels + channel;
-    int8_t* output = static_cast<int8_t*>(sink.output) + pixel * sink.pixel_size + channel;
-#pragma GCC unroll 2
-    for (int i = 0; i < 8; ++i) {
-      uint32_t even = bytes[i], odd = bytes[8 + i];
-      sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
-      WriteTwo(channels + i, channels + i + 16, even, output + i, output + i + 16);
-      WriteTwo(channels + i + 8, channels + i + 24, odd, output + i + 8, output + i + 24);
-    }
-    return;
-  }
   int32_t sums[kWordBits];
+  int32_t* sum = sums;
+  const int32_t step = job.step, byte_step = job.byte_step;
 #pragma GCC unroll 1
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 8; ++i, sum += step) {
     uint32_t even = bytes[i], odd = bytes[8 + i];
     sliced::SwapBits(&even, &odd, 8, 0x00ff00ffu);
-    sums[i] = static_cast<int32_t>(even & 0xffffu);
-    sums[i + 8] = static_cast<int32_t>(odd & 0xffffu);
-    sums[i + 16] = static_cast<int32_t>(even >> 16);
-    sums[i + 24] = static_cast<int32_t>(odd >> 16);
+    sum[0] = more + static_cast<int16_t>(even);
+    sum[byte_step] = more + static_cast<int16_t>(odd);
+    sum[2 * byte_step] = more + (static_cast<int32_t>(even) >> 16);
+    sum[3 * byte_step] = more + (static_cast<int32_t>(odd) >> 16);
   }
-  sink.write(sink, pixel, job.word, job.count, sums);
+  sink.write(sink, job.pixel++, job.word, job.count, sums);
+}
+
+// WriteLinear for sums that do not fit a byte.
+BCNET_SMALL void WriteLargeSums(const Job& job, uint32_t* digits) {
+  const int32_t place = static_cast<int32_t>(job.outputs - static_cast<int8_t*>(job.sink->output));
+  job.outputs += job.pixel_size;
+  job.pixel = place / job.pixel_size;
+  WriteSums(job, digits);
+}
+
+// Writes the outputs of a pixel from the digits of its sums, which are mismatches less half the
+// offset. There are nine digits; where the last two are the same, sums fit a byte.
+#if BCNET_TRANSPOSE_ASSEMBLY && defined(__ARM_FEATURE_DSP)
+
+static_assert(offsetof(Job, outputs) == 4 && offsetof(Job, pixel_size) == 8 &&
+                  offsetof(Job, write_large_sums) == 12,
+              "places that are known below");
+
+// clang-format off
+// Outputs of four channels whose sums are the bytes of `x`. r1: numbers of the channels, lr: mask.
+#define FOUR_OUTPUTS(x) \
+  "ldm r1!, {r4-r11}\n" \
+  "and r12, lr, " #x "\n" \
+  "and " #x ", lr, " #x ", lsl #8\n" \
+  "smlawb r5, r4, " #x ", r5\n" \
+  "smlawb r7, r6, r12, r7\n" \
+  "smlawt r9, r8, " #x ", r9\n" \
+  "smlawt r11, r10, r12, r11\n" \
+  "pkhtb " #x ", r9, r5, asr #16\n" \
+  "ssat r7, #8, r7, asr #16\n" \
+  "ssat r11, #8, r11, asr #16\n" \
+  "ssat16 " #x ", #8, " #x "\n" \
+  "bfi " #x ", r7, #8, #8\n" \
+  "bfi " #x ", r11, #24, #8\n"
+#define EIGHT_OUTPUTS \
+  "pop {r0, r3}\n" \
+  FOUR_OUTPUTS(r0) \
+  FOUR_OUTPUTS(r3) \
+  "strd r0, r3, [r2], #8\n"
+
+BCNET_NAKED void WriteLinear(const Job&, uint32_t*) {
+  __asm__(
+      "push {r4-r11, lr}\n"
+      "ldm r1, {r4-r12}\n"
+      "cmp r11, r12\n"
+      "bne 1f\n"
+      "bl bcnet_transpose_r4_to_r11\n"
+      "ldm r0, {r1, r2, r3}\n"
+      "add r3, r3, r2\n"
+      "str r3, [r0, #4]\n"
+      "push {r4-r11}\n"
+      "mov lr, #0xff00ff00\n"
+      EIGHT_OUTPUTS EIGHT_OUTPUTS EIGHT_OUTPUTS EIGHT_OUTPUTS
+      "pop {r4-r11, pc}\n"
+      "1:\n"
+      "pop {r4-r11, lr}\n"
+      "ldr pc, [r0, #12]\n");
+}
+// clang-format on
+
+#undef EIGHT_OUTPUTS
+#undef FOUR_OUTPUTS
+
+#else
+
+BCNET_NOINLINE void WriteLinear(const Job& job, uint32_t* digits) {
+  if (digits[7] != digits[8]) return WriteLargeSums(job, digits);
+  sliced::TransposeBytes(digits, digits + 8);
+  const int8_t* sum = reinterpret_cast<const int8_t*>(digits);
+  int8_t* output = job.outputs;
+  job.outputs += job.pixel_size;
+  const LinearChannel* const channels = job.linear;
+  for (const LinearChannel* channel = channels; channel != channels + kWordBits; ++channel) {
+    *output++ = Bconv2dInt8Output(*channel, 2 * *sum++);
+    sliced::Hide(&channel);
+  }
+}
+
+#endif
+
+// WriteLinear for more digits.
+BCNET_SMALL void WriteLinearLong(const Job& job, uint32_t* digits) {
+  for (int i = job.digits - 1; i > 8; --i)
+    if (digits[i] != digits[8]) return job.write_large_sums(job, digits);
+  WriteLinear(job, digits);
+}
+
+// The counters' start: for a bitpacked output as said above, for WriteLinear less half the offset,
+// otherwise 0.
+BCNET_SMALL void PrepareStart(Job* job) {
+  const Bconv2dSink& sink = *job->sink;
+  job->linear = nullptr;
+  job->end = WriteSums;
+  job->step = 1;
+  job->byte_step = 8;
+  if (sink.kind != Bconv2dSink::kBitpacked) {
+    std::memset(job->start, 0, sizeof(job->start));
+    const auto place = reinterpret_cast<uintptr_t>(sink.output);
+    if (!kHasHelium && sink.kind == Bconv2dSink::kLinear && job->count == kWordBits &&
+        (place | static_cast<uintptr_t>(sink.pixel_size)) % 4 == 0) {
+      job->linear = sink.linear_transform->channels + job->word * kWordBits;
+      job->end = job->digits == 9 ? WriteLinear : WriteLinearLong;
+      job->step = 4;
+      job->byte_step = 1;
+      sliced::AddConstant(-(sink.linear_transform->offset >> 1), job->digits, job->start);
+    }
+    job->first_sum = job->start[0];
+    job->start[0] = 0;
+    return;
+  }
+  const int32_t most = job->taps * job->params->words_in_group * kWordBits;
+  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
+  const int32_t end = 1 << job->digits;
+  for (int i = 0; i < kWordBits; ++i) {
+    // Channels that are not there get a bit that stays 0.
+    const int32_t threshold = i < job->count ? Bconv2dClamp(thresholds[i], -1, most) : most;
+    const int32_t value = end - 1 - threshold;
+    // Channel 8 * l + i is in byte l of word i.
+    uint8_t* byte = bytes + i % 8 * 4 + i / 8;
+    byte[0] = static_cast<uint8_t>(value);
+    byte[32] = static_cast<uint8_t>(value >> 8);
+  }
+  sliced::TransposeBytes(job->start, job->start + 16);
+  job->first_sum = job->start[0];
+  job->start[0] = 0;
 }
 
 // The choices of a row of the input for a channel word.
@@ -387,11 +475,17 @@ BCNET_SMALL uint8_t* IndexesOf(const Job& job, int32_t row, int32_t word) {
   return static_cast<uint8_t*>(job.index) + slot * job.columns * job.index_bytes;
 }
 
+// Says what the functions that end pixels need to know of the next one.
+BCNET_SMALL void SetPixel(const Job& job, int32_t pixel, int32_t half) {
+  job.half = half;
+  job.pixel = pixel;
+  job.outputs = Bconv2dOutputs<int8_t>(*job.sink, pixel, job.word);
+}
+
 // The outputs [begin, end) of a row of the strip, where all taps count and lie side by side: 3x3
-// and 1x1. `pixel` is the place of the strip's first output, `kept` its counters.
+// and 1x1. `kept` are the counters of the strip's first output.
 template <int kSide>
-BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, int32_t pixel,
-                        uint32_t* kept) {
+BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
   using T = Tables<5>;
   const Bconv2dSink& sink = *job.sink;
   const int32_t count = kSide * kSide * job.words;
@@ -401,11 +495,10 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
     const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
     rows[r] = static_cast<const T::Index*>(job.index) + slot * columns * job.words + begin * x_step;
   }
-  pixel += begin;
   const int32_t output_step = sink.pixel_size;
   uint32_t* output = nullptr;
   if (job.is_last && sink.kind == Bconv2dSink::kBitpacked)
-    output = static_cast<uint32_t*>(sink.output) + pixel * output_step + job.word;
+    output = static_cast<uint32_t*>(sink.output) + job.pixel * output_step + job.word;
   kept += begin * job.kept_size;
   const uint32_t* start = job.is_first ? job.start : kept;
   const int32_t start_step = job.is_first ? 0 : job.kept_size;
@@ -421,16 +514,22 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, i
       output += output_step;
       continue;
     }
-    uint32_t* result = job.is_last ? sums + 1 : kept;
-    sliced::Hide(&result);
     const uint32_t odd = static_cast<uint32_t>(last.odd);
-    result[0] = job.is_last ? job.left_over ^ -uint32_t{odd != 0} : odd;
-    result[1] = low.twos;
-    result[2] = low.fours;
-    result[3] = low.eights;
-    Finish(job, count, start, result);
-    if (job.is_last) WriteSums(job, sums, pixel, 0);
-    ++pixel;
+    if (job.is_last) {
+      static_assert(T::kOdd * sizeof(uint32_t) >> 10 == 1, "bit 10 is 1 where the parity is odd");
+      sums[1] = job.left_over ^ static_cast<uint32_t>(static_cast<int32_t>(odd << 21) >> 31);
+      sums[2] = low.twos;
+      sums[3] = low.fours;
+      sums[4] = low.eights;
+      Finish(job, count, start, sums + 1);
+      job.end(job, sums + 1);
+      continue;
+    }
+    kept[0] = odd;
+    kept[1] = low.twos;
+    kept[2] = low.fours;
+    kept[3] = low.eights;
+    Finish(job, count, start, kept);
     kept += job.kept_size;
   }
 }
@@ -461,7 +560,7 @@ BCNET_NOINLINE void AddTaps(AnyTaps* taps, const void* indexes, ptrdiff_t offset
 
 // What differs with the inputs of a table.
 struct Steps {
-  uint32_t (*build_block)(uint32_t*, const uint32_t*, int32_t, uint32_t);
+  uint32_t (*build_block)(uint32_t*, const sliced::Rows&, uint32_t);
   void (*make_indexes)(const uint32_t*, const Columns&, const uint32_t*, void*);
   void (*add_taps)(AnyTaps*, const void*, ptrdiff_t);
   int16_t tap_words;       // from the tables of a tap to those of the next
@@ -492,23 +591,22 @@ uint32_t* TablesOf(const Job& job, int32_t block) {
 BCNET_SMALL void Build(Job* job) {
   const int32_t words = job->params->words_in_group;
   const int32_t row_size = job->taps * words;
-  const uint32_t* rows = job->filter + int64_t{job->word} * kWordBits * row_size + job->first_word;
+  const uint32_t* first = job->filter + int64_t{job->word} * kWordBits * row_size + job->first_word;
   uint32_t sum = job->is_first ? job->first_sum : job->left_over;
   const Steps& steps = StepsFor(*job);
   uint32_t* table = job->tables;
   int32_t left = steps.together;
   for (int32_t word = 0; word < job->words; ++word) {
-    const uint32_t* row_of_tap = rows + word;
+    const uint32_t* row_of_tap = first + word;
     for (int32_t tap = 0; tap < job->taps; ++tap, row_of_tap += words) {
-      const uint32_t* row = row_of_tap;
-      int32_t row_stride = row_size;
+      sliced::Rows rows = {row_of_tap, job->step * row_size, job->byte_step * row_size};
       uint32_t some[kWordBits];
       if (job->count < kWordBits) {  // the channels that are not there have weights of 0
-        for (int32_t i = 0; i < kWordBits; ++i) some[i] = i < job->count ? row[i * row_size] : 0;
-        row = some;
-        row_stride = 1;
+        for (int32_t i = 0; i < kWordBits; ++i)
+          some[i] = i < job->count ? row_of_tap[i * row_size] : 0;
+        rows = {some, 1, 8};
       }
-      sum = steps.build_block(table, row, row_stride, sum);
+      sum = steps.build_block(table, rows, sum);
       table += steps.tap_words;
       if (--left == 0) {
         table += steps.together_words - steps.together * steps.tap_words;
@@ -560,8 +658,8 @@ BCNET_SMALL void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t 
       columns = TapsInside(params.width, job.first_x + x);
       outside = job.taps - (rows.end - rows.begin) * (columns.end - columns.begin);
       // Half of the channels of these taps count as mismatches.
-      if (sink.kind == Bconv2dSink::kBitpacked && job.is_first)
-        sliced::AddConstant(outside * params.channels_in_group / 2, job.digits + 1, start);
+      outside *= params.channels_in_group;
+      if (job.is_first) sliced::AddConstant(outside >> 1, job.digits + 1, start);
     }
     AnyTaps taps = {{start[1], start[2], start[3]},
                     {start[0]},
@@ -588,7 +686,8 @@ BCNET_SMALL void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t 
     if (sink.kind == Bconv2dSink::kBitpacked) {
       static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] = top;
     } else {
-      WriteSums(job, sums, pixel + x, outside);
+      SetPixel(job, pixel + x, outside & 1);
+      (job.half == 0 ? job.end : WriteSums)(job, sums + 1);
     }
   }
 }
@@ -621,7 +720,10 @@ BCNET_SMALL void RunPart(const Job& job, const uint32_t* image, int32_t pixel, b
       end = y >= rows.begin && y < rows.end ? Bconv2dClamp(columns.end - job.first_x, begin, end)
                                             : begin;
     }
-    if (begin < end) job.row(job, y, begin, end, pixel, kept);
+    if (begin < end) {
+      SetPixel(job, pixel + begin, 0);
+      job.row(job, y, begin, end, kept);
+    }
     if (begin > 0) RowOfAnyTaps(job, y, 0, begin, pixel, kept);
     if (end < job.width) RowOfAnyTaps(job, y, end, job.width, pixel, kept);
     kept += job.width * job.kept_size;
@@ -676,6 +778,8 @@ BCNET_SMALL void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& p
   job.params = &params;
   job.plan = &plan;
   job.sink = &sink;
+  job.pixel_size = sink.pixel_size;
+  job.write_large_sums = WriteLargeSums;
   job.filter = filter;
   job.geometry = Bconv2dSlicedGeometryOf(params);
   job.taps = params.height.filter * params.width.filter;

@@ -9,15 +9,18 @@
 namespace bcnet {
 namespace sliced {
 
-// BCNET_SMALL is for functions whose size counts for more than their speed.
+// BCNET_SMALL is for functions whose size counts for more than their speed, BCNET_NAKED for those
+// that are assembly alone.
 #if defined(__clang__)
 #define BCNET_INLINE inline __attribute__((always_inline))
 #define BCNET_NOINLINE __attribute__((noinline))
 #define BCNET_SMALL __attribute__((noinline))
+#define BCNET_NAKED __attribute__((naked, noinline))
 #elif defined(__GNUC__)
 #define BCNET_INLINE inline __attribute__((always_inline))
 #define BCNET_NOINLINE __attribute__((noinline, noclone, hot))
 #define BCNET_SMALL __attribute__((noinline, noclone, cold))
+#define BCNET_NAKED __attribute__((naked, noipa))
 #else
 #define BCNET_INLINE inline
 #define BCNET_NOINLINE
@@ -97,7 +100,7 @@ BCNET_INLINE uint32_t AddDigit(uint32_t* sum, uint32_t digit) {
 }
 
 // Adds `number` to all 32 counters of `count` digits.
-inline void AddConstant(int32_t number, int count, uint32_t* digits) {
+BCNET_SMALL inline void AddConstant(int32_t number, int count, uint32_t* digits) {
   uint32_t carry = 0;
   for (int i = 0; i < count; ++i) {
     const uint32_t digit = digits[i];
@@ -118,6 +121,14 @@ BCNET_INLINE void SwapBits(uint32_t* x, uint32_t* y, int shift, uint32_t mask) {
 // and bit i of byte l of word j change places.
 void TransposeBytes(uint32_t* words, const uint32_t* end);
 
+#if defined(__thumb2__) && defined(__GNUC__)
+#define BCNET_TRANSPOSE_ASSEMBLY 1
+// TransposeBytes of r4 to r11, for assembly to call; it takes r3 besides.
+extern "C" void bcnet_transpose_r4_to_r11();
+#else
+#define BCNET_TRANSPOSE_ASSEMBLY 0
+#endif
+
 // Swaps the high half of `x` with the low half of `y`.
 BCNET_INLINE void SwapHalves(uint32_t* x, uint32_t* y) {
 #if defined(__ARM_FEATURE_DSP)
@@ -130,10 +141,16 @@ BCNET_INLINE void SwapHalves(uint32_t* x, uint32_t* y) {
 #endif
 }
 
-// The first stages of the transposition of a 32x32 matrix of bits whose rows are the words
-// `rows[i * stride]`: byte l of word 8 * k + i becomes byte k of row 8 * l + i. TransposeBytes
-// gives the columns from there on.
-void GatherBytes(const uint32_t* rows, int32_t stride, uint32_t w[32]);
+// The rows of a 32x32 matrix of bits: row 8 * l + i is the word first[i * step + l * byte_step].
+struct Rows {
+  const uint32_t* first;
+  int32_t step;
+  int32_t byte_step;
+};
+
+// The first stages of the transposition: byte k of row 8 * l + i becomes byte l of word 8 * k + i.
+// TransposeBytes gives the columns from there on.
+void GatherBytes(const Rows& rows, uint32_t w[32]);
 
 }  // namespace sliced
 }  // namespace bcnet
