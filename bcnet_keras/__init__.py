@@ -22,6 +22,7 @@ _TENSORFLOW_VERSIONS = ((2, 17), (2, 20))  # from the first, below the second
 _PUBLIC = {
     "BinaryConv2D": "layers",
     "BinaryDense": "layers",
+    "CalibratedThermometer": "layers",
     "ThermometerEncoding": "layers",
     "FakeQuant": "layers",
     "global_average": "layers",
@@ -29,6 +30,7 @@ _PUBLIC = {
     "BCNet": "model",
     "binary_twin": "twins",
     "int8_twin": "twins",
+    "share_stem": "twins",
     "train": "training",
     "calibrate": "confidence",
     "OperatingPoint": "confidence",

@@ -312,6 +312,57 @@ class ThermometerEncoding(tf.keras.layers.Layer):
         return {**super().get_config(), "planes": self.planes, "input_range": self.input_range}
 
 
+@_register
+class CalibratedThermometer(tf.keras.layers.Layer):
+    """A `ThermometerEncoding` with levels of its own for each channel, set by `calibrate` and left alone by training.
+
+    It stands behind a `FakeQuant`, on whose codes the levels lie, and in front of a binary layer.
+
+    Arguments:
+      planes: levels a channel, 1 to 255.
+    """
+
+    def __init__(self, planes, **kwargs):
+        super().__init__(**kwargs)
+        self.planes = planes
+
+    def build(self, input_shape):
+        settings = dict(initializer="ones", trainable=False)
+        self.levels = self.add_weight(name="levels", shape=(input_shape[-1] * self.planes,), **settings)  # in codes
+        self.step = self.add_weight(name="step", shape=(), **settings)
+        super().build(input_shape)
+
+    def calibrate(self, values, step):
+        """Sets the levels so that they part the values of each channel into sets of about equal size.
+
+        Arguments:
+          values: float [..., c], at least one a channel. The first level is above 0, where behind a ReLU most may be.
+          step: difference of two codes of the `FakeQuant`.
+        """
+        codes = np.sort(np.asarray(values).reshape(-1, values.shape[-1]) / step, axis=0)
+        least = np.maximum(np.mean(codes <= 0, axis=0), 1 / (self.planes + 1))
+        shares = least[:, np.newaxis] + (1 - least[:, np.newaxis]) * np.arange(self.planes) / self.planes
+        rows = np.minimum(shares * len(codes), len(codes) - 1).astype(int)
+        levels = np.ceil(np.take_along_axis(codes, rows.T, axis=0) - 0.5)
+        self.levels.assign(np.maximum(levels, 1).T.reshape(-1))
+        self.step.assign(step)
+
+    def call(self, inputs):
+        ones = tf.ones((1, 1, inputs.shape[-1], self.planes))
+        kernel = tf.quantization.fake_quant_with_min_max_args(ones, -1.0, 1.0, narrow_range=True)
+        copies = tf.nn.depthwise_conv2d(inputs, kernel, [1, 1, 1, 1], "VALID")
+        differences = tf.nn.bias_add(copies, -self.levels * self.step)
+        # Codes of the same step, so that no difference is rounded to another sign.
+        return tf.quantization.fake_quant_with_min_max_vars(differences, -128 * self.step, 127 * self.step)
+
+    def compute_output_shape(self, input_shape):
+        shape = tf.TensorShape(input_shape).as_list()
+        return tf.TensorShape([*shape[:-1], shape[-1] * self.planes])
+
+    def get_config(self):
+        return {**super().get_config(), "planes": self.planes}
+
+
 def _int8_kernel(kernel):
     """Symmetric 8-bit rounding of a kernel, with a scale for each output channel (the last axis)."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))) + 1e-8

@@ -7,16 +7,15 @@ All map images in `INPUT_RANGE` to logits. With `shared_stem=True` the binary ne
 block, for `twins.share_stem`.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.layers import (
     INPUT_RANGE,
     BinaryConv2D,
+    CalibratedThermometer,
     FakeQuant,
     Int8Conv2D,
     Int8Dense,
-    Int8DepthwiseConv2D,
     ThermometerEncoding,
     batch_norm,
     global_average,
@@ -68,14 +67,14 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     Arguments:
       blocks: (filters, strides) of each convolution; filters best in multiples of 32.
       planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
-      stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin. The planes are then
-        of its output, and their levels are learned.
+      stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin, for `share_stem`. The
+        planes are then of its output.
     """
     inputs = tf.keras.Input(input_shape)
     tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
     if stem is not None:
         tensor = batch_norm()(Int8Conv2D(*stem, padding="same", use_bias=False)(tensor))
-        tensor = _learned_thermometer(FakeQuant()(_keras.ReLU()(tensor)), planes)
+        tensor = CalibratedThermometer(planes)(FakeQuant()(_keras.ReLU()(tensor)))
     elif planes is None:
         (filters, strides), *blocks = blocks
         tensor = batch_norm()(Int8Conv2D(filters, 3, strides, padding="same", use_bias=False)(tensor))
@@ -87,17 +86,6 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     tensor = global_average(tensor, FakeQuant())
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
-
-
-def _learned_thermometer(tensor, planes):
-    """`planes` copies of each channel, each less a level of its own: their signs are thermometer digits."""
-    copies = Int8DepthwiseConv2D(
-        1, depth_multiplier=planes, depthwise_initializer="ones", use_bias=False, trainable=False
-    )(tensor)
-    # Evenly between a standard deviation below the mean and one above it. Without a factor no digit can turn over.
-    levels = np.tile(np.linspace(-1, 1, planes + 2)[1:-1], tensor.shape[-1])
-    start = tf.keras.initializers.Constant((-levels).tolist())
-    return FakeQuant()(batch_norm(scale=False, beta_initializer=start)(copies))
 
 
 def _pair(float_net, stem, planes, blocks, shared_planes, shared_blocks):

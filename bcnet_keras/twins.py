@@ -17,6 +17,7 @@ from bcnet_keras.layers import (
     INPUT_RANGE,
     BinaryConv2D,
     BinaryDense,
+    CalibratedThermometer,
     FakeQuant,
     Int8Conv2D,
     Int8Dense,
@@ -66,7 +67,8 @@ def binary_twin(model, width=1.0, stem="thermometer", planes=8, input_range=INPU
 def share_stem(binary, int8, images):
     """Gives `binary` the first block of `int8`, its weights and 8-bit range, and freezes it in both, in place.
 
-    Converted, such a pair computes the block once, see `bcnet_keras.convert.cooperative`.
+    Converted, such a pair computes the block once, see `bcnet_keras.convert.cooperative`. Levels of a
+    `CalibratedThermometer` straight behind the block are set, too.
 
     Arguments:
       binary, int8: Keras nets that begin with the same layers, up to the first `FakeQuant` without a fixed range.
@@ -89,11 +91,14 @@ def share_stem(binary, int8, images):
         )
     real = tf.keras.Model(int8.inputs, stems[1][-1].input)
     reach = [(tf.reduce_min(tensor), tf.reduce_max(tensor)) for tensor in map(real, images)]
-    lows, highs = np.array(reach).T
-    stems[1][-1].range = min(0.0, lows.min()), highs.max()
+    low, high = min(0.0, *(low for low, _ in reach)), max(high for _, high in reach)
+    stems[1][-1].range = low, high
     for ours, theirs in zip(*stems, strict=True):
         ours.set_weights(theirs.get_weights())
         ours.trainable = theirs.trainable = False
+    for layer in binary.layers:
+        if isinstance(layer, CalibratedThermometer) and layer.input is stems[0][-1].output:
+            layer.calibrate(real(next(iter(images))), (high - low) / 255)
 
 
 @dataclasses.dataclass

@@ -1,8 +1,8 @@
 """From real numbers to a binary layer: int8 channels compared with thresholds, straight to bits.
 
-Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 (or, where the levels are
-learned, a DEPTHWISE_CONV_2D) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes
-the signs. `fuse` replaces both by one `BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
+Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 (DEPTHWISE_CONV_2D for a
+`CalibratedThermometer`) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes the
+signs. `fuse` replaces both by one `BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
 
     input 0   int8 [n, h, w, c]
     input 1   constant int32 [c * planes], each in [-128, 128]

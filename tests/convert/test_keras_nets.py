@@ -14,7 +14,7 @@ from bcnet_keras.convert.cooperative import metadata
 from bcnet_keras.convert.int8 import convert_int8
 from bcnet_keras.convert.thermometer import expand
 from bcnet_keras.cost import CORES, cost, pair_cost
-from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
+from bcnet_keras.layers import INPUT_RANGE, CalibratedThermometer, Int8Conv2D, Int8Dense
 from bcnet_keras.networks import binary_cnn
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.training import train
@@ -139,6 +139,27 @@ def test_a_shared_stem_is_computed_once(shared, runtime, gate):
         accepted, escalated = pair_cost(pair, core, parts)
         rest = 1 - alone.ops[0].instructions[core] / alone.instructions[core]
         assert escalated - accepted == pytest.approx(rest, abs=0.05) and rest < 0.9
+
+
+def test_levels_of_a_thermometer_behind_the_stem(shared):
+    """Codes below which a channel's bits are set: exact on the device, and no bit is the same for all images."""
+    pair, parts, _ = shared
+    (layer,) = [layer for layer in pair.binary.layers if isinstance(layer, CalibratedThermometer)]
+    model = flatbuffer.read(parts[0])
+    graph = model.subgraphs[0]
+    assert flatbuffer.op_name(model, graph.operators[1]) == "BcnetThermometer"
+    thresholds = flatbuffer.constant(model, graph.tensors[graph.operators[1].inputs[1]])
+    np.testing.assert_array_equal(thresholds, layer.levels.numpy() - 128)  # behind a ReLU code -128 is 0
+    images = pair.preprocess(raw_images(200, 4)[0])
+    below = tf.keras.Model(pair.binary.input, layer.output)(images).numpy().reshape(-1, 16) < 0
+    share = below.mean(axis=0).reshape(8, 2)
+    assert (share[:, 0] <= share[:, 1]).all() and share.max() < 1
+    zero = tf.keras.Model(pair.binary.input, layer.input)(images).numpy().reshape(-1, 8)
+    zero = np.mean(zero == 0, axis=0)
+    often = zero > 0.4
+    assert often.any()
+    np.testing.assert_allclose(share[often, 0], zero[often], atol=0.02)
+    np.testing.assert_allclose(share[often, 1], (1 + zero[often]) / 2, atol=0.05)
 
 
 def test_nets_that_begin_otherwise_share_no_stem(shared):
