@@ -88,9 +88,9 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 
 
-def _pair(float_net, stem, planes, blocks, shared_planes, shared_blocks):
+def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_planes=4):
     def build(input_shape, classes, shared_stem=False):
-        binary = (shared_blocks, shared_planes, stem) if shared_stem else (blocks, planes)
+        binary = (shared_blocks or blocks, shared_planes, stem) if shared_stem else (blocks, planes)
         return float_net(input_shape, classes), binary_cnn(input_shape, classes, *binary)
 
     return build
@@ -98,16 +98,13 @@ def _pair(float_net, stem, planes, blocks, shared_planes, shared_blocks):
 
 _RESNET8 = (resnet8, (16, 3, 1))  # with its stem
 _DS_CNN = (ds_cnn, (64, (10, 4), 2))
+_BEHIND_DS_CNN = ((64, 1), (128, 2), (128, 1))
 # Name of a data set -> function (input_shape, classes, shared_stem=False) -> (float net, binary net).
 NETWORKS = {
-    "digits": _pair(*_RESNET8, 15, ((32, 1), (64, 2)), 2, ((32, 1), (64, 2))),
-    "fashion_mnist": _pair(*_RESNET8, None, ((64, 2), (128, 2), (256, 2)), 4, ((64, 2), (128, 2), (256, 2))),
-    "speech_commands": _pair(*_DS_CNN, None, ((64, 2), (64, 1), (128, 2), (128, 1)), 1, ((64, 1), (128, 2), (128, 1))),
-    "images": _pair(
-        *_RESNET8,
-        10,
-        ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)),
-        4,
-        ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)),
+    "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2)), planes=15, shared_planes=2),
+    "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2))),
+    "speech_commands": _pair(
+        *_DS_CNN, blocks=((64, 2), *_BEHIND_DS_CNN), shared_blocks=_BEHIND_DS_CNN, shared_planes=1
     ),
+    "images": _pair(*_RESNET8, blocks=((64, 2), (64, 1), (128, 2), (128, 1), (256, 2)), planes=10),
 }
