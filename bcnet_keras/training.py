@@ -29,6 +29,7 @@ COOPERATIVE_STAGES = ("binary", "boosted", "cooperative")
 # both nets lost on Fashion-MNIST's validation images what they had reached apart, at 5e-5 the pair gained.
 LEARNING_RATES = {"binary": 3e-3, "int8": 1e-3, "boosted": 1e-3, "cooperative": 5e-5}
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.05, 0.02
+LARGEST_BOOST = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def train(
             pair, train_data, validation_data, epochs[stage], [*callbacks, *extra, *kept.callbacks], fit_arguments
         )
         if stage in ("boosted", "cooperative") and validation_data is not None and pair.combine == "sum":
-            fit_boost(pair, validation_data)
+            steps = fit_arguments.get("validation_steps")  # of a data set that may have no end
+            fit_boost(pair, validation_data.take(steps) if steps else validation_data)
         kept.save(pair, histories[stage])
     return histories
 
@@ -160,7 +162,8 @@ def fit_boost(pair, data):
 
     On training data the binary net flatters itself, the more the fewer these are: it has learned them by heart. Found
     is the boost whose sum, at the temperature that suits it, has the least cross-entropy; the 8-bit range of the
-    answers follows. Returns the boost.
+    answers follows. Returns the boost, at most `LARGEST_BOOST`: beside an int8 net that has learned nothing there is no
+    end to it.
 
     `data`: validation data, as for `train`. Raises ValueError for an empty set.
     """
@@ -183,7 +186,7 @@ def fit_boost(pair, data):
             weights[0], free[0] = 0.0, False
         if np.abs(step).max() < 1e-6:
             break
-    pair.boost.assign(max(0.0, weights[0] / max(weights[1], 1e-3)))
+    pair.boost.assign(min(weights[0] / max(weights[1], 1e-6), LARGEST_BOOST))
     _set_output_range(pair, binary, int8)
     return float(pair.boost)
 
