@@ -109,7 +109,8 @@ def trained_pair():
     best = min(rates, key=lambda threshold: abs(rates[threshold] - 0.4))
     assert 0.05 < rates[best] < 0.95
     low, high = data.raw_range
-    return set_threshold(converted, best), np.round((images - low) * 255 / (high - low) - 128).astype(np.int8)
+    codes = np.round((images.astype(float) - low) * 255 / (high - low) - 128).astype(np.int8)
+    return set_threshold(converted, best), codes
 
 
 @pytest.mark.slow
