@@ -126,12 +126,16 @@ def answers(pair, data, batch_size=256):
     for images, labels, *_ in data:
         if not np.isfinite(images).all():
             raise ValueError("the images hold NaN or infinite values.")
-        labels = labels.numpy()
-        labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[-1] > 1 else labels.reshape(-1)
-        rows.append((labels, *(each.numpy() for each in answer(images))))
+        rows.append((class_numbers(labels), *(each.numpy() for each in answer(images))))
     if not rows:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def class_numbers(labels):
+    """A batch of class numbers or one-hot rows, as a tensor -> numpy array [n] of class numbers."""
+    labels = labels.numpy()
+    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[-1] > 1 else labels.reshape(-1)
 
 
 def calibrate(pair, data, core="cortex-m4", pair_cost=None):

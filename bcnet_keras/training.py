@@ -20,6 +20,7 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
+from bcnet_keras.confidence import class_numbers
 from bcnet_keras.files import replace_when_done
 from bcnet_keras.model import STAGES, BCNet, trainable_data
 
@@ -54,7 +55,8 @@ def train(
 
     Arguments:
       train_data, validation_data: as `fit` takes them: batched `tf.data.Dataset` of (images, labels), or tuples of
-        arrays. Images are in `pair.input_range`; labels are class numbers or one-hot rows.
+        arrays. Images are in `pair.input_range`; labels are class numbers or one-hot rows. The validation data also
+        set the boost, see `fit_boost`.
       epochs: for each stage; a number, or a dict by stage.
       stages: some of "binary", "int8", "boosted", "cooperative".
       learning_rates: dict by stage that overrides `LEARNING_RATES`; the rate falls to 0 by half a cosine. Adam.
@@ -198,8 +200,7 @@ def _logits(pair, data):
     nets = tf.function(lambda images: [net(images, training=False) for net in (pair.binary, pair.int8)])
     parts = []
     for images, *rest in data:
-        labels = [each.numpy() for each in rest[:1]]
-        labels = [each.argmax(-1) if each.ndim == 2 and each.shape[-1] > 1 else each.reshape(-1) for each in labels]
+        labels = map(class_numbers, rest[:1])
         parts.append((*(logits.numpy().astype(np.float64) for logits in nets(images)), *labels))
     if not parts:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
