@@ -82,6 +82,13 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
         lower_bound=0.0,
     )
+    number(
+        "weight_decay",
+        0.0,
+        "Decay of the float net's kernels, as a part of the learning rate (AdamW).",
+        flag_values=values,
+        lower_bound=0.0,
+    )
     flags.DEFINE_bool(
         "mixed_precision",
         False,
@@ -90,6 +97,13 @@ def _define_run_flags(values, dataset, name):
     )
     flags.DEFINE_bool(
         "shared_stem", False, "Both nets begin with the float net's first block, run once.", flag_values=values
+    )
+    number(
+        "binary_width",
+        1.0,
+        "Multiplies the filters of the binary net's convolutions, in steps of 32.",
+        flag_values=values,
+        lower_bound=0.0,
     )
 
 
@@ -117,8 +131,10 @@ def _train(values, arguments):
                 "core",
                 "max_cost",
                 "cost_weight",
+                "weight_decay",
                 "mixed_precision",
                 "shared_stem",
+                "binary_width",
             )
         },
     )

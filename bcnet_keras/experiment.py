@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 RECIPES = {
     "digits": (32, 20, 40, 12, 4),
     "fashion_mnist": (128, 8, 16, 3, 1),
-    "cifar10": (128, 60, 40, 8, 2),
+    "cifar10": (128, 60, 30, 8, 2),
     "speech_commands": (64, 80, 80, 15, 5),
     "other": (128, 20, 40, 14, 6),
 }
@@ -62,8 +62,10 @@ class Settings:
     measure, per_class: the gate, see `ConfidenceGate`. core: whose instructions are the cost, see `bcnet_keras.cost`.
     max_cost, min_accuracy: how thresholds are picked on validation data, see `AccuracyCostCurve.pick`; one is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
+    weight_decay: of the float net, see `train_float`.
     mixed_precision: binary layers train in bfloat16; faster where the processor has it.
     shared_stem: both nets begin with the float net's first block, which the device computes once.
+    binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
     """
 
     dataset: str = "digits"
@@ -77,15 +79,17 @@ class Settings:
     max_cost: float | None = 0.5
     min_accuracy: float | None = None
     cost_weight: float = 0.1
+    weight_decay: float = 0.0
     mixed_precision: bool = False
     shared_stem: bool = False
+    binary_width: float = 1.0
 
 
 def run(settings, folder, verbose="auto", ablations=False):
     """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
 
-    With `ablations` the rows also have the pair at its most accurate threshold, BC-Net with each part left out (see
-    `_ablations`) and an oracle in the gate's place; and `gates` what other measures of confidence do.
+    With `ablations` the rows also have BC-Net with each part left out (see `_ablations`) and an oracle in the gate's
+    place; and `gates` what other measures of confidence do.
 
     Raises FileNotFoundError for missing data; ValueError for bad data, and for a folder with other settings than these
     (the target may differ: then only thresholds and what follows from them are made anew).
@@ -98,7 +102,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     tf.keras.utils.set_random_seed(settings.seed)
     shape, names = data.train.images.shape[1:], data.class_names
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
-    float_net, binary_net = builder(shape, len(names), settings.shared_stem)
+    float_net, binary_net = builder(shape, len(names), settings.shared_stem, settings.binary_width)
     if settings.mixed_precision:
         binary_net = with_precision(binary_net, "mixed_bfloat16")
     pair_of = functools.partial(
@@ -121,7 +125,8 @@ def run(settings, folder, verbose="auto", ablations=False):
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
         return pair
 
-    train_float(float_net, epochs=epochs["float"], checkpoint_dir=checkpoints, **fit)
+    decay = settings.weight_decay
+    train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
     int8_net = int8_twin(float_net)
     if settings.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
@@ -149,7 +154,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         on_validation, on_test = (answers(pair, batches[split]) for split in ("validation", "test"))
         choices = curve(on_validation, relative, settings.core, by_class)
         targets = {name: (settings.max_cost, settings.min_accuracy)}
-        if ablations and name == "bcnet":
+        if name == "bcnet":
             targets["bcnet_accurate"] = (np.inf, None)
         for row, target in targets.items():
             picked = choices.pick(*target)
@@ -175,7 +180,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     pair = pairs["bcnet"]
     order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
     results = {
-        "rows": {name: rows[name] for name in (*(n for n in order if n in rows), *(n for n in rows if n not in order))},
+        "rows": {name: rows[name] for name in (*order, *(name for name in rows if name not in order))},
         "agreement": agreement(pair, parts["bcnet"], files["bcnet"], data.test.images[:1000]),
         "curves": curves,
         **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),

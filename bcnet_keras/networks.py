@@ -4,7 +4,7 @@
     pair = BCNet(binary_net, int8_twin(float_net))
 
 All map images in `INPUT_RANGE` to logits. With `shared_stem=True` the binary net begins with the float net's first
-block, for `twins.share_stem`.
+block, for `twins.share_stem`; `binary_width` multiplies the filters of its convolutions.
 """
 
 import tensorflow as tf
@@ -89,9 +89,11 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
 
 
 def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_planes=4):
-    def build(input_shape, classes, shared_stem=False):
-        binary = (shared_blocks or blocks, shared_planes, stem) if shared_stem else (blocks, planes)
-        return float_net(input_shape, classes), binary_cnn(input_shape, classes, *binary)
+    def build(input_shape, classes, shared_stem=False, binary_width=1.0):
+        own, *how = (shared_blocks or blocks, shared_planes, stem) if shared_stem else (blocks, planes)
+        # Whole words of 32 channels.
+        own = [(32 * max(1, round(filters * binary_width / 32)), strides) for filters, strides in own]
+        return float_net(input_shape, classes), binary_cnn(input_shape, classes, own, *how)
 
     return build
 
@@ -99,7 +101,7 @@ def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_plane
 _RESNET8 = (resnet8, (16, 3, 1))  # with its stem
 _DS_CNN = (ds_cnn, (64, (10, 4), 2))
 _BEHIND_DS_CNN = ((64, 1), (128, 2), (128, 1))
-# Name of a data set -> function (input_shape, classes, shared_stem=False) -> (float net, binary net).
+# Name of a data set -> function (input_shape, classes, shared_stem=False, binary_width=1.0) -> (float net, binary net).
 NETWORKS = {
     "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2)), planes=15, shared_planes=2),
     "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2))),

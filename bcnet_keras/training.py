@@ -116,17 +116,23 @@ def train_float(
     validation_data=None,
     epochs=20,
     learning_rate=2e-3,
+    weight_decay=0.0,
     callbacks=(),
     checkpoint_dir=None,
     **fit_arguments,
 ):
-    """Trains a float Keras classifier of logits, with the checkpoints of `train`; returns its history."""
+    """Trains a float Keras classifier of logits, with the checkpoints of `train`; returns its history.
+
+    The optimizer is AdamW; `weight_decay`, as a part of the learning rate, shrinks kernels, not biases or scales.
+    """
     kept = _Kept(checkpoint_dir, "float")
     if kept.finished:
         return kept.load(model)
     with model.distribute_strategy.scope():
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(tf.keras.optimizers.Adam(learning_rate, clipnorm=1.0), loss, metrics=["accuracy"])
+        optimizer = tf.keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, clipnorm=1.0)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(optimizer, loss, metrics=["accuracy"])
     callbacks = [*callbacks, _HalfCosine(learning_rate, epochs), *kept.callbacks]
     log.info("stage float: %d epochs", epochs)
     history = _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments)

@@ -3,7 +3,8 @@
     python -m experiments.report
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md the short one of a benchmark, in
-experiments/README.md the whole one; NAME `targets` gives what was asked of all benchmarks and what was reached.
+experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME
+`variants` what became of changes that were tried.
 """
 
 import json
@@ -13,7 +14,7 @@ import re
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import BUDGET, NAMES
+from experiments.benchmarks import BUDGET, NAMES, VARIANTS
 
 HERE = pathlib.Path(__file__).parent
 SHORT = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
@@ -47,16 +48,26 @@ def write_all():
     for readme, whole in zip(_README.value, (False, True), strict=False):
         if pathlib.Path(readme).exists():
             text = pathlib.Path(readme).read_text()
-            tables = {name: table(summary, whole) for name, summary in summaries.items()} | {
-                "targets": targets(summaries)
-            }
-            write_atomic(readme, marked(text, tables))
+            write_atomic(readme, marked(text, tables(folder, whole)))
 
 
 def read(folder):
     """{benchmark: summary} of the benchmarks that have results in `folder`."""
     places = {name: folder / f"{name}.json" for name in NAMES}
     return {name: json.loads(place.read_text()) for name, place in places.items() if place.exists()}
+
+
+def tables(folder, whole=False):
+    """{NAME of a mark: its table} of the results in `folder`; `whole` as in `table`."""
+    summaries = read(folder)
+    tried = {}
+    for name in summaries:
+        places = {variant: folder / f"{name}_{variant}.json" for variant in VARIANTS}
+        found = {variant: json.loads(place.read_text()) for variant, place in places.items() if place.exists()}
+        if found:
+            tried[name] = found
+    made = {name: table(summary, whole) for name, summary in summaries.items()}
+    return made | {"targets": targets(summaries), "variants": variants(summaries, tried)}
 
 
 def marked(text, tables):
@@ -194,6 +205,28 @@ def targets(summaries):
                 f"(at {beside['largest'][1]:.2f})",
             ]
         )
+    return text_table(cells)
+
+
+def variants(summaries, tried):
+    """What became of the benchmarks' variants, each below the benchmark itself, as a Markdown table.
+
+    `tried`: {benchmark: {variant: summary}}.
+    """
+    from bcnet_keras.report import text_table
+
+    heads = ["", "seeds", "int8 alone", "binary alone", "of int8", "CoopNet", "of int8", "BC-Net", "of int8"]
+    cells = [[*heads, "BC-Net - int8, points", "most accurate - int8, points"]]
+    for name, found in tried.items():
+        for title, summary in {name: summaries[name], **{VARIANTS[each]: found[each] for each in found}}.items():
+            rows, core = summary["rows"], summary["settings"]["core"]
+            cells.append([title, str(len(summary["seeds"])), _percent(rows["int8"]["accuracy"])])
+            for row in ("binary", "coopnet", "bcnet"):
+                part = rows[row]["instructions"][core] / rows["int8"]["instructions"][core]
+                cells[-1] += [_percent(rows[row]["accuracy"]), f"{part:.3f}"]
+            for row in ("bcnet", "bcnet_accurate"):
+                gain = rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"] if row in rows else None
+                cells[-1].append("" if gain is None else f"{100 * gain:+.2f}")
     return text_table(cells)
 
 

@@ -5,11 +5,15 @@
 Each seed is a run of `bcnet_keras.experiment` in `runs/<benchmark>_<seed>`, where a killed one goes on and a finished
 one is not repeated. `experiments/results/<benchmark>.json` holds the outcome, of which `experiments.report` makes
 tables and figures.
+
+With `--variant=wide` (or another of `benchmarks.VARIANTS`) it is the benchmark with that change, without BC-Net's parts
+left out, and `<benchmark>_wide` takes the place of `<benchmark>`.
 """
 
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 from absl import app, flags
@@ -17,6 +21,7 @@ from absl import app, flags
 from experiments import benchmarks, report
 
 _BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "What to run.")
+_VARIANT = flags.DEFINE_enum("variant", None, list(benchmarks.VARIANTS), "A change that is tried.")
 _SEEDS = flags.DEFINE_integer("seeds", None, "Number of seeds, from 0. By default the benchmark's own.", lower_bound=1)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Folder in which each seed's run gets its folder.")
@@ -29,26 +34,48 @@ _CURVE = np.linspace(0, 1, 51)  # escalation rates at which curves are kept
 def main(_):
     from bcnet_keras.experiment import run
 
-    benchmark = benchmarks.load(_BENCHMARK.value)
+    benchmark, variant = benchmarks.load(_BENCHMARK.value), _VARIANT.value
+    name = f"{_BENCHMARK.value}_{variant}" if variant else _BENCHMARK.value
+    ablations = _ABLATIONS.value and not variant
     records = []
     for seed in range(_SEEDS.value or benchmark.SEEDS):
-        folder = pathlib.Path(_RUNS_DIR.value) / f"{_BENCHMARK.value}_{seed}"
+        folder = pathlib.Path(_RUNS_DIR.value) / f"{name}_{seed}"
         print(f"{folder}: seed {seed}", flush=True)
         epochs = _EPOCHS.value and tuple(map(int, _EPOCHS.value))
         settings = dataclasses.replace(benchmark.SETTINGS, data_dir=_DATA_DIR.value, seed=seed, epochs=epochs)
-        records.append(_finished(folder, settings) or run(settings, folder, verbose=2, ablations=_ABLATIONS.value))
-    write(records, _BENCHMARK.value, benchmark.NOTE, report.results_folder())
+        if variant:
+            settings = benchmarks.varied(settings, variant)
+            _take_float_net(folder.with_name(f"{_BENCHMARK.value}_{seed}"), folder, settings)
+        records.append(_finished(folder, settings, ablations) or run(settings, folder, verbose=2, ablations=ablations))
+    write(records, name, benchmark.NOTE, report.results_folder())
     report.write_all()
 
 
-def _finished(folder, settings):
+def _take_float_net(source, folder, settings):
+    """Copies the float net of a benchmark's run, which a variant does not change, into the folder of the variant's."""
+    from bcnet_keras.experiment import read_settings
+    from bcnet_keras.files import replace_when_done
+
+    files = [source / "checkpoints" / name for name in ("float.history.json", "float.weights.h5")]
+    if folder.exists() or not all(file.exists() for file in files):
+        return
+    if benchmarks.epochs(settings)[0] == benchmarks.epochs(read_settings(source))[0]:
+        (folder / "checkpoints").mkdir(parents=True)
+        for file in files:
+            with replace_when_done(folder / "checkpoints" / file.name) as path:
+                shutil.copy(file, path)
+
+
+def _finished(folder, settings, ablations):
     """The record of a run that is finished with these settings, or None."""
+    from bcnet_keras.experiment import read_settings
+
     place = folder / "results.json"
     if not place.exists():
         return None
     record = json.loads(place.read_text())
-    complete = "oracle" in record["rows"] or not _ABLATIONS.value
-    return record if complete and record["settings"] == json.loads(json.dumps(dataclasses.asdict(settings))) else None
+    complete = "oracle" in record["rows"] or not ablations
+    return record if complete and read_settings(folder) == settings else None
 
 
 def write(records, benchmark, note, folder):

@@ -12,7 +12,8 @@ from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
-    "name runs_dir seed epochs batch_size measure per_class core max_cost cost_weight mixed_precision shared_stem"
+    "name runs_dir seed epochs batch_size measure per_class core max_cost cost_weight weight_decay mixed_precision "
+    "shared_stem binary_width"
 )
 FLAGS = {
     "demo": RUN_FLAGS,

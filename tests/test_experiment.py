@@ -23,7 +23,7 @@ from bcnet_keras.runtime import tflite
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent  # first on the path of the processes, wherever they start
-ROWS = ("int8", "binary", "coopnet", "cascade", "bcnet")
+ROWS = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
 CALIBRATION = "calibration, conversion"  # what the log says when training is over
 
 

@@ -3,6 +3,6 @@
 from bcnet_keras.experiment import Settings
 from experiments.benchmarks import BUDGET
 
-SETTINGS = Settings(dataset="cifar100", max_cost=BUDGET, mixed_precision=True)
+SETTINGS = Settings(dataset="cifar100", max_cost=BUDGET, weight_decay=0.05, mixed_precision=True)
 SEEDS = 2
 NOTE = ""
