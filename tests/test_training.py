@@ -135,6 +135,19 @@ def test_float_training_keeps_its_checkpoint(tmp_path):
     assert train_float(float_net(), data, epochs=2, checkpoint_dir=tmp_path, verbose=0) == history
 
 
+def test_weight_decay_is_of_kernels_alone():
+    # One step: AdamW takes rate * decay of what a kernel was, on top of what Adam does.
+    data, start = learnable(32), float_net()
+    trained = []
+    for decay in (0.0, 0.5):
+        net = tf.keras.models.clone_model(start)
+        net.set_weights(start.get_weights())
+        train_float(net, data, epochs=1, learning_rate=0.1, weight_decay=decay, batch_size=32, verbose=0)
+        trained.append(net.get_weights())
+    for weight, was, plain, decayed in zip(start.weights, start.get_weights(), *trained, strict=True):
+        np.testing.assert_allclose(decayed, plain - 0.05 * was * ("kernel" in weight.name), atol=3e-4)
+
+
 @pytest.mark.parametrize("make, combine", [(coopnet, "swap"), (cascade, "sum")])
 def test_baselines_share_the_nets_and_fit_their_output_range(make, combine):
     tf.keras.utils.set_random_seed(2)
