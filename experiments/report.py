@@ -132,15 +132,19 @@ def _percent(spread):
 
 
 def _basis(summary):
-    images, count = summary["data"]["images"], len(summary["seeds"])
+    count = len(summary["seeds"])
+    sizes = {
+        split: f"{min(each):,}" + (f" to {max(each):,}" if len(set(each)) > 1 else "")
+        for split, each in summary["data"]["images"].items()
+    }
     seeds = f"Mean and standard deviation of {count} seeds" if count > 1 else "One seed"
     fewer = {len(row["accuracy"]["per_seed"]) for row in summary["rows"].values()} - {count}
     rows = f" ({min(fewer)} for the rows with a part left out)" if fewer else ""
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     note = f" {summary['note']}" if summary["note"] else ""
     return (
-        f"{seeds}{rows}; {images['train']:,} training, {images['validation']:,} validation and {images['test']:,} test "
-        f"samples; thresholds picked on the validation samples for a budget of {summary['settings']['max_cost']:.3g}; "
+        f"{seeds}{rows}; {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test samples; "
+        f"thresholds picked on the validation samples for a budget of {summary['settings']['max_cost']:.3g}; "
         "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under "
         "QEMU, arena by the planner's rules."
         f"{note} `{summary['commands'][0]}` ({versions})."

@@ -95,6 +95,7 @@ def summarise(records, note=""):
 
     names = list(dict.fromkeys(name for record in records for name in record["rows"]))
     first = records[0]
+    images = first["data"]["images"]
     return {
         "rows": {name: _row([record["rows"][name] for record in records if name in record["rows"]]) for name in names},
         "curves": {
@@ -108,7 +109,9 @@ def summarise(records, note=""):
         "agreement": [record["agreement"] for record in records],
         "seeds": [record["settings"]["seed"] for record in records],
         "settings": {key: value for key, value in first["settings"].items() if key not in ("seed", "data_dir")},
-        **{key: first[key] for key in ("epochs", "data", "versions", "python", "machine")},
+        **{key: first[key] for key in ("epochs", "versions", "python", "machine")},
+        # Splits by speaker differ in size from seed to seed.
+        "data": first["data"] | {"images": {split: [r["data"]["images"][split] for r in records] for split in images}},
         "revisions": [record["revision"] for record in records],
         "commands": [command_line("python -m experiments.run"), *(each["command"] for each in records)],
         "wall_time": [record["wall_time"] for record in records],

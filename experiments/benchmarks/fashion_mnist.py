@@ -3,6 +3,6 @@
 from bcnet_keras.experiment import Settings
 from experiments.benchmarks import BUDGET
 
-SETTINGS = Settings(dataset="fashion_mnist", max_cost=BUDGET)
+SETTINGS = Settings(dataset="fashion_mnist", max_cost=BUDGET, mixed_precision=True)
 SEEDS = 3
 NOTE = ""
