@@ -121,7 +121,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
 
     def trained(pair, name, *stages, **arguments):
-        settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, **fit)
+        settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, teacher=float_net, **fit)
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
         return pair
 
@@ -131,13 +131,13 @@ def run(settings, folder, verbose="auto", ablations=False):
     if settings.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
-    alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8", teacher=float_net)
+    alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
     pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
     if ablations:
         pairs |= _ablations(pair_of, trained, alone, untrained)
     # The pair's binary net has trained on in the cooperative stage; so does the one alone.
     on = dict(epochs={"binary": epochs["cooperative"]}, learning_rates={"binary": LEARNING_RATES["cooperative"]})
-    trained(alone, "alone_on", "binary", teacher=float_net, **on)
+    trained(alone, "alone_on", "binary", **on)
 
     log.info("calibration, conversion and evaluation on the test set")
     pairs = {
@@ -230,7 +230,7 @@ def _ablations(pair_of, trained, alone, untrained):
         "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative"),
         "bcnet_no_cooperative": boosted(),
         "bcnet_no_learned_threshold": trained(fixed, "no_learned_threshold", "cooperative"),
-        "bcnet_no_distillation": trained(untrained, "no_distillation", *COOPERATIVE_STAGES),
+        "bcnet_no_distillation": trained(untrained, "no_distillation", *COOPERATIVE_STAGES, teacher=None),
     }
 
 

@@ -157,8 +157,12 @@ class BCNet(tf.keras.Model):
           stage: `"binary"`: the binary net alone; `"int8"`: the int8 net alone; `"boosted"`: the int8 net on what the
             frozen binary net leaves, by the escalated loss E; `"cooperative"`: both nets, boost and gate, by
             g * CE(b) + (1 - g) * (E + cost_weight * int8_share), where g = sigmoid((m - t) / temperature) is the
-            probability of acceptance. E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
-          teacher: Keras model that maps the same images to logits; the binary net then also follows its answers.
+            probability of acceptance, and by what each net had before it: the binary stage's loss, and E where g does
+            not ask for it. Else each net forgets the samples that the gate gives to the other, while the threshold that
+            is picked in the end is seldom the one that they trained with.
+            E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
+          teacher: Keras model that maps the same images to logits; in the binary and the cooperative stage the binary
+            net then also follows its answers.
           distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
           independence: in [0, 1]; how much the int8 net also has to be right by itself. At 0 it learns nothing from
             samples that the binary net has learned by heart.
@@ -206,10 +210,7 @@ class BCNet(tf.keras.Model):
         settings = self._settings
         if self.stage == "binary":
             logits = self.binary(images, training=training)
-            losses = _cross_entropy(targets, logits)
-            if training and self._teach is not None:
-                losses += settings["distillation"] * (self._distillation(images, logits) - losses)
-            return losses, logits, None
+            return self._binary_loss(images, targets, logits, training), logits, None
         if self.stage == "int8":
             logits = self.int8(images, training=training)
             return _cross_entropy(targets, logits), logits, None
@@ -227,9 +228,16 @@ class BCNet(tf.keras.Model):
         combined = self.combined(binary_logits, outputs["int8_logits"])
         margin = self.gate.confidence(binary_logits) - self.gate.threshold_of(binary_logits)
         accept = tf.sigmoid(margin / self.temperature)
-        losses = accept * _cross_entropy(targets, binary_logits)
-        losses += (1 - accept) * (self._escalated_loss(targets, combined, outputs["int8_logits"]) + settings["cost"])
+        escalated = self._escalated_loss(targets, combined, outputs["int8_logits"])
+        losses = accept * _cross_entropy(targets, binary_logits) + (1 - accept) * (escalated + settings["cost"])
+        losses += tf.stop_gradient(accept) * escalated + self._binary_loss(images, targets, binary_logits, training)
         return losses, outputs["logits"], tf.cast(outputs["escalated"], tf.float32)
+
+    def _binary_loss(self, images, targets, logits, training):
+        losses = _cross_entropy(targets, logits)
+        if training and self._teach is not None:
+            losses += self._settings["distillation"] * (self._distillation(images, logits) - losses)
+        return losses
 
     def _escalated_loss(self, targets, combined, int8_logits):
         own = self._settings["independence"]

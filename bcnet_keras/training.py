@@ -60,7 +60,7 @@ def train(
       epochs: for each stage; a number, or a dict by stage.
       stages: some of "binary", "int8", "boosted", "cooperative".
       learning_rates: dict by stage that overrides `LEARNING_RATES`; the rate falls to 0 by half a cosine. Adam.
-      teacher: Keras model of float logits that the binary stage also follows.
+      teacher: Keras model of float logits that the binary net also follows, in the binary and the cooperative stage.
       cost_weight, focus: see `BCNet.compile`.
       int8_share: the int8 net's part of the cost of both nets; by default counted for `core`, see `bcnet_keras.cost`.
       callbacks: Keras callbacks, used in every stage.
@@ -83,7 +83,7 @@ def train(
         if kept.finished:
             histories[stage] = kept.load(pair)
             continue
-        settings = {"teacher": teacher if stage == "binary" else None, "focus": focus, "cost_weight": cost_weight}
+        settings = {"teacher": teacher, "focus": focus, "cost_weight": cost_weight}
         extra = [_HalfCosine(rates[stage], epochs[stage])]
         if stage in ("binary", "cooperative"):
             extra.append(_Settling(pair.binary, train_data))

@@ -94,7 +94,32 @@ def test_a_high_price_lowers_the_escalation_rate(pair):
     assert rates[20.0] < 0.1 < rates[0.0]
 
 
-def test_distillation_pulls_towards_the_teacher(pair):
+def test_losses_are_those_of_the_definition(pair):
+    images, labels = images_and_labels()
+    pair.threshold, temperature, price, share, own = 0.1, 0.05, 0.3, 0.8, 0.4
+    pair.temperature.assign(temperature)
+    pair.boost.assign(0.6)
+    b, q = (net(images).numpy().astype(np.float64) for net in (pair.binary, pair.int8))
+
+    def cross_entropy(logits):
+        return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+    p = np.sort(np.exp(b) / np.exp(b).sum(1, keepdims=True), axis=1)
+    accept = 1 / (1 + np.exp(-(p[:, -1] - p[:, -2] - 0.1) / temperature))
+    escalated = (1 - own) * cross_entropy(0.6 * b + q) + own * cross_entropy(q)
+    expected = {
+        "binary": cross_entropy(b),
+        "int8": cross_entropy(q),
+        "boosted": escalated,
+        "cooperative": accept * cross_entropy(b) + (1 - accept) * price * share + escalated + cross_entropy(b),
+    }
+    for stage, losses in expected.items():
+        pair.compile(stage=stage, cost_weight=price, int8_share=share, independence=own)
+        # The boosted stage rounds the sum to 8 bits.
+        assert pair.evaluate(images, labels, verbose=0)[0] == pytest.approx(losses.mean(), rel=2e-3), stage
+
+
+def test_distillation_pulls_towards_the_teacher():
     images, labels = images_and_labels()
     teacher = tf.keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])
     wanted = teacher.predict(images, verbose=0).argmax(1)
@@ -107,6 +132,23 @@ def test_distillation_pulls_towards_the_teacher(pair):
         agreement[weight] = np.mean(pair.binary(images, training=True).numpy().argmax(1) == wanted)
     assert agreement[1.0] > agreement[0.0] + 0.2
     assert not any(weight is own for weight in teacher.weights for own in pair.weights)
+
+
+def test_the_cooperative_stage_distils_as_the_binary_one_does():
+    images, labels = images_and_labels()
+    teacher = tf.keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])
+    added = {}
+    for stage in ("binary", "cooperative"):
+        losses = []
+        for given in (teacher, None):
+            tf.keras.utils.set_random_seed(3)
+            pair = bc.BCNet.from_keras(float_net())
+            pair.threshold = 0.3
+            pair.compile(tf.keras.optimizers.SGD(0.0), stage=stage, teacher=given)
+            losses.append(pair.fit(images, labels, batch_size=len(images), verbose=0).history["loss"][0])
+        added[stage] = losses[0] - losses[1]
+    assert abs(added["binary"]) > 0.05
+    assert added["cooperative"] == pytest.approx(added["binary"], abs=1e-4)
 
 
 def test_class_weights_weigh_the_loss(pair):
