@@ -84,6 +84,12 @@ class Settings:
     shared_stem: bool = False
     binary_width: float = 1.0
 
+    @property
+    def recipe(self):
+        """As in `RECIPES`: batch size, and epochs of the float net, the binary net, both stages of the pair."""
+        batch_size, *epochs = RECIPES.get(self.dataset, RECIPES["other"])
+        return (self.batch_size or batch_size, *(self.epochs or epochs))
+
 
 def run(settings, folder, verbose="auto", ablations=False):
     """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
@@ -113,10 +119,10 @@ def run(settings, folder, verbose="auto", ablations=False):
         raw_range=data.raw_range,
         front_end=data.front_end,
     )
-    batch_size, *epochs = RECIPES.get(settings.dataset, RECIPES["other"])
-    epochs = dict(zip(("float", "binary", "boosted", "cooperative"), settings.epochs or epochs, strict=True))
+    batch_size, *epochs = settings.recipe
+    epochs = dict(zip(("float", "binary", "boosted", "cooperative"), epochs, strict=True))
     epochs["int8"] = epochs["boosted"] + epochs["cooperative"]
-    batches = input_batches(data, settings.batch_size or batch_size, settings.seed)
+    batches = input_batches(data, batch_size, settings.seed)
     clock = _Clock(checkpoints / "seconds.json")
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
 

@@ -132,8 +132,8 @@ def test_variants_change_what_they_say():
     settings = benchmarks.load("digits").SETTINGS
     changed = {variant: benchmarks.varied(settings, variant) for variant in benchmarks.VARIANTS}
     assert len({settings, *changed.values()}) == 1 + len(benchmarks.VARIANTS)
-    first, *others = benchmarks.epochs(settings)
-    assert benchmarks.epochs(changed["long"]) == (first, *(2 * count for count in others))
+    batch_size, first, *others = settings.recipe
+    assert changed["long"].recipe == (batch_size, first, *(2 * count for count in others))
     assert changed["shared_stem"].shared_stem
     nets = {width: NETWORKS["digits"]((8, 8, 1), 10, False, width)[1] for width in (0.5, 1.0, 1.5)}
     filters = {

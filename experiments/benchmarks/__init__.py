@@ -26,17 +26,10 @@ def load(name):
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def epochs(settings):
-    """Epochs of the float net, the binary net, the boosted and the cooperative stage under these `Settings`."""
-    from bcnet_keras.experiment import RECIPES
-
-    return tuple(settings.epochs or RECIPES.get(settings.dataset, RECIPES["other"])[1:])
-
-
 def varied(settings, variant):
     """The `Settings` of a benchmark changed to those of one of the `VARIANTS`; the float net stays the same."""
     if variant == "long":
-        float_epochs, *others = epochs(settings)
+        _, float_epochs, *others = settings.recipe
         return dataclasses.replace(settings, epochs=(float_epochs, *(2 * count for count in others)))
     changes = {"narrow": {"binary_width": 0.5}, "wide": {"binary_width": 1.5}, "shared_stem": {"shared_stem": True}}
     return dataclasses.replace(settings, **changes[variant])
