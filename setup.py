@@ -34,6 +34,7 @@ setup(
         "matplotlib",
         "pillow",
         "scikit-learn>=1.3",  # the digits images, AUROC
+        "scipy>=1.7",  # limits of a measured rate
         "tqdm",
     ],
     extras_require={

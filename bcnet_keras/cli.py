@@ -75,6 +75,7 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
         lower_bound=0.0,
     )
+    _define_confidence_level(values)
     number(
         "cost_weight",
         0.1,
@@ -130,6 +131,7 @@ def _train(values, arguments):
                 "per_class",
                 "core",
                 "max_cost",
+                "confidence_level",
                 "cost_weight",
                 "weight_decay",
                 "mixed_precision",
@@ -172,14 +174,30 @@ def _define_calibrate_flags(values):
         upper_bound=1.0,
     )
 
+    _define_confidence_level(values)
+
+
+def _define_confidence_level(values):
+    flags.DEFINE_float(
+        "confidence_level",
+        None,
+        "Pick thresholds that keep to the budget on fresh samples with this probability, 0 to 1. By default they keep "
+        "to it on the validation data.",
+        flag_values=values,
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+
 
 def _calibrate(values, arguments):
-    from bcnet_keras.experiment import read_settings
+    from bcnet_keras.experiment import TARGET, read_settings
 
     (folder,) = _expect(arguments, 1, "the folder of a run")
     if (values.max_cost is None) == (values.min_accuracy is None):
         raise ValueError("give either --max_cost or --min_accuracy.")
-    target = {"max_cost": values.max_cost, "min_accuracy": values.min_accuracy}
+    if values.confidence_level is not None and values.max_cost is None:
+        raise ValueError("--confidence_level goes with --max_cost.")
+    target = {name: values[name].value for name in TARGET}
     _finish(dataclasses.replace(read_settings(folder), **target), pathlib.Path(folder))
 
 

@@ -34,25 +34,39 @@ class AccuracyCostCurve:
     """What a pair can do: operating points from "never escalate" to "always escalate", by rising cost.
 
     int8_accuracy: accuracy of the int8 net alone on the same data, at cost 1.
+    pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's.
+    samples: number of samples that the points were measured on.
     """
 
     points: tuple
     int8_accuracy: float
     core: str
+    pair_cost: tuple
+    samples: int
 
-    def pick(self, max_cost=None, min_accuracy=None):
+    def pick(self, max_cost=None, min_accuracy=None, confidence_level=None):
         """The most accurate point with `cost <= max_cost`, or the cheapest with `accuracy >= min_accuracy`.
 
-        Of several equally accurate points the middle one. Exactly one of the two must be given. Raises ValueError that
-        names what can be had where no point fits.
+        Of several equally accurate points the middle one. Exactly one of the two must be given.
+
+        The cost is that of the samples at hand; of fresh ones, every other time more escalate. With `confidence_level`,
+        in [0, 1], beside `max_cost`, the expected cost of fresh samples from the same source is within the budget with
+        that probability: `upper_cost` is what must not exceed it. That holds whichever point is picked, as a higher
+        threshold escalates all that a lower one does; with one threshold a class it is approximate.
+
+        Raises ValueError that names what can be had where no point fits.
         """
         if (max_cost is None) == (min_accuracy is None):
             raise ValueError("pick: give either max_cost or min_accuracy.")
+        if confidence_level is not None and (max_cost is None or not 0 <= confidence_level <= 1):
+            raise ValueError(f"pick: confidence_level goes with max_cost and is from 0 to 1, got {confidence_level}.")
         if max_cost is not None:
-            fitting = [point for point in self.points if point.cost <= max_cost]
+            costs = [self.upper_cost(point, confidence_level) for point in self.points]
+            fitting = [point for point, cost in zip(self.points, costs, strict=True) if cost <= max_cost]
             if not fitting:
+                surely = "" if confidence_level is None else f" with a probability of {confidence_level:g}"
                 raise ValueError(
-                    f"no threshold costs {max_cost} or less; the binary net alone costs {self.points[0].cost:.3f}, "
+                    f"no threshold costs {max_cost} or less{surely}; the binary net alone costs {costs[0]:.3f}, "
                     "raise max_cost to that at least."
                 )
             best = max(point.accuracy for point in fitting)
@@ -66,6 +80,20 @@ class AccuracyCostCurve:
                 f"no threshold reaches an accuracy of {min_accuracy}; lower min_accuracy, the best is {best:.4f}."
             )
         return min(fitting, key=lambda point: (point.cost, -point.accuracy))
+
+    def upper_cost(self, point, confidence_level=None):
+        """The cost that `point` does not exceed on fresh samples with a probability of `confidence_level`.
+
+        From the upper limit of its escalation rate by Clopper and Pearson (Biometrika 26, 1934); None for the cost as
+        measured.
+        """
+        from scipy.stats import binomtest
+
+        if confidence_level is None or point.escalation_rate == 0:
+            return point.cost  # what never escalates has a threshold of 0, and no sample will
+        escalated = round(point.escalation_rate * self.samples)
+        test = binomtest(escalated, self.samples, alternative="less")
+        return _expected(self.pair_cost, test.proportion_ci(confidence_level).high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +195,8 @@ def curve(given, pair_cost, core="cortex-m4", classes=None):
         if point.accuracy > points[point.escalation_rate].accuracy:
             points[point.escalation_rate] = point
     ordered = tuple(points[rate] for rate in sorted(points))
-    return AccuracyCostCurve(ordered, float(np.mean(given.int8 == given.labels)), core)
+    int8_accuracy = float(np.mean(given.int8 == given.labels))
+    return AccuracyCostCurve(ordered, int8_accuracy, core, tuple(pair_cost), len(given.labels))
 
 
 def operating_point(given, threshold, pair_cost):
@@ -176,13 +205,17 @@ def operating_point(given, threshold, pair_cost):
     escalated = ~(given.confidence >= (values[given.binary] if values.ndim else values))
     predicted = np.where(escalated, given.combined, given.binary)
     rate = float(np.mean(escalated))
-    accepted_cost, escalated_cost = pair_cost
     return OperatingPoint(
         threshold=tuple(values.tolist()) if values.ndim else float(values),
         accuracy=float(np.mean(predicted == given.labels)),
         escalation_rate=rate,
-        cost=float((1 - rate) * accepted_cost + rate * escalated_cost),
+        cost=_expected(pair_cost, rate),
     )
+
+
+def _expected(pair_cost, rate):
+    accepted, escalated = pair_cost
+    return float((1 - rate) * accepted + rate * escalated)
 
 
 def _separating(confidence):

@@ -49,6 +49,7 @@ RECIPES = {
     "other": (128, 20, 40, 14, 6),
 }
 _SETTINGS = "settings.json"
+TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
 PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
 
 
@@ -60,7 +61,8 @@ class Settings:
     batch_size, epochs: None for the data set's own (`RECIPES`); epochs of the float net, the binary net, the boosted
       and the cooperative stage.
     measure, per_class: the gate, see `ConfidenceGate`. core: whose instructions are the cost, see `bcnet_keras.cost`.
-    max_cost, min_accuracy: how thresholds are picked on validation data, see `AccuracyCostCurve.pick`; one is None.
+    max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
+      `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
     weight_decay: of the float net, see `train_float`.
     mixed_precision: binary layers train in bfloat16; faster where the processor has it.
@@ -78,6 +80,7 @@ class Settings:
     core: str = "cortex-m4"
     max_cost: float | None = 0.5
     min_accuracy: float | None = None
+    confidence_level: float | None = None
     cost_weight: float = 0.1
     weight_decay: float = 0.0
     mixed_precision: bool = False
@@ -89,6 +92,11 @@ class Settings:
         """As in `RECIPES`: batch size, and epochs of the float net, the binary net, both stages of the pair."""
         batch_size, *epochs = RECIPES.get(self.dataset, RECIPES["other"])
         return (self.batch_size or batch_size, *(self.epochs or epochs))
+
+    @property
+    def target(self):
+        """Arguments of `AccuracyCostCurve.pick`."""
+        return {name: getattr(self, name) for name in TARGET}
 
 
 def run(settings, folder, verbose="auto", ablations=False):
@@ -159,11 +167,11 @@ def run(settings, folder, verbose="auto", ablations=False):
         by_class = len(names) if settings.per_class else None
         on_validation, on_test = (answers(pair, batches[split]) for split in ("validation", "test"))
         choices = curve(on_validation, relative, settings.core, by_class)
-        targets = {name: (settings.max_cost, settings.min_accuracy)}
+        targets = {name: settings.target}
         if name == "bcnet":
-            targets["bcnet_accurate"] = (np.inf, None)
+            targets["bcnet_accurate"] = {"max_cost": np.inf}
         for row, target in targets.items():
-            picked = choices.pick(*target)
+            picked = choices.pick(**target)
             files[row] = convert(pair, parts=parts[name], threshold=picked.threshold)
             rows[row] = {
                 "threshold": picked.threshold,
@@ -263,7 +271,7 @@ def _gates(validation, test, pair_cost, settings, classes):
         on_validation, on_test = validation.by_measure(measure), test.by_measure(measure)
         for name, by_class in ((measure, None), (f"{measure}, per class", classes)):
             choices = curve(on_validation, pair_cost, settings.core, by_class)
-            picked = choices.pick(settings.max_cost, settings.min_accuracy)
+            picked = choices.pick(**settings.target)
             point = operating_point(on_test, picked.threshold, pair_cost)
             gates[name] = {
                 "accuracy": point.accuracy,
@@ -332,7 +340,7 @@ def _claim(folder, settings):
         _write_settings(folder, settings)
         return
     mine, theirs = dataclasses.asdict(settings), dataclasses.asdict(read_settings(folder))
-    differing = sorted(key for key in mine if key not in ("max_cost", "min_accuracy") and mine[key] != theirs[key])
+    differing = sorted(key for key in mine if key not in TARGET and mine[key] != theirs[key])
     if differing:
         raise ValueError(
             f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."

@@ -95,6 +95,8 @@ def write_report(results, answers, test, path):
         target = f"for an accuracy of at least {settings['min_accuracy']:g}"
     else:
         target = f"for at most {settings['max_cost']:g} of the int8 net's instructions"
+        if settings["confidence_level"] is not None:
+            target += f" with a probability of {settings['confidence_level']:g}"
     counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     threshold = np.asarray(results["rows"]["bcnet"]["threshold"], np.float32)

@@ -142,9 +142,12 @@ def _basis(summary):
     rows = f" ({min(fewer)} for the rows with a part left out)" if fewer else ""
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     note = f" {summary['note']}" if summary["note"] else ""
+    budget = f"a budget of {summary['settings']['max_cost']:.3g}"
+    if level := summary["settings"].get("confidence_level"):
+        budget += f" that fresh samples keep to with a probability of {level:g}"
     return (
         f"{seeds}{rows}; {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test samples; "
-        f"thresholds picked on the validation samples for a budget of {summary['settings']['max_cost']:.3g}; "
+        f"thresholds picked on the validation samples for {budget}; "
         "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under "
         "QEMU, arena by the planner's rules."
         f"{note} `{summary['commands'][0]}` ({versions})."

@@ -12,13 +12,13 @@ from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
-    "name runs_dir seed epochs batch_size measure per_class core max_cost cost_weight weight_decay mixed_precision "
-    "shared_stem binary_width"
+    "name runs_dir seed epochs batch_size measure per_class core max_cost confidence_level cost_weight weight_decay "
+    "mixed_precision shared_stem binary_width"
 )
 FLAGS = {
     "demo": RUN_FLAGS,
     "train": f"dataset data_dir {RUN_FLAGS}",
-    "calibrate": "max_cost min_accuracy",
+    "calibrate": "max_cost min_accuracy confidence_level",
     "convert": "output gate threshold",
     "run": "input labels runtime output",
     "export": "format output name arena_size scratch_budget",
@@ -298,6 +298,7 @@ REFUSED = [
     ("calibrate runs/damaged --max_cost=0.5", "settings.json is damaged"),
     ("calibrate runs/other", "give either --max_cost or --min_accuracy"),
     ("calibrate runs/other --max_cost=0.5 --min_accuracy=0.5", "give either --max_cost or --min_accuracy"),
+    ("calibrate runs/other --min_accuracy=0.5 --confidence_level=0.9", "--confidence_level goes with --max_cost"),
 ]
 
 

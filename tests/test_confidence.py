@@ -1,5 +1,7 @@
 """The accuracy-cost curve against its definition, and the choice of a point."""
 
+import math
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -58,7 +60,7 @@ def test_a_threshold_a_class_is_at_least_as_good_as_its_own_ends(given):
 
 
 def _curve(*rows):
-    return AccuracyCostCurve(tuple(OperatingPoint(t, a, r, c) for t, a, r, c in rows), 0.92, "cortex-m4")
+    return AccuracyCostCurve(tuple(OperatingPoint(*row) for row in rows), 0.92, "cortex-m4", COST, 1000)
 
 
 def test_pick_by_budget_and_by_accuracy():
@@ -73,6 +75,43 @@ def test_pick_by_budget_and_by_accuracy():
     for arguments in ({}, {"max_cost": 1.0, "min_accuracy": 0.5}):
         with pytest.raises(ValueError, match="either max_cost or min_accuracy"):
             given.pick(**arguments)
+
+
+def test_a_confidence_level_holds_on_fresh_samples():
+    random = np.random.default_rng(7)
+    accepted, escalated = COST
+    budget, over, spent = 0.6, {None: 0, 0.8: 0, 0.95: 0}, {None: [], 0.8: [], 0.95: []}
+    for _ in range(400):
+        confidence = random.uniform(size=100).astype(np.float32)
+        wrong = random.uniform(size=100) > confidence  # so that escalating more is always better
+        labels = np.zeros(100, np.int64)
+        given = Answers(labels, wrong.astype(np.int64), labels, labels, confidence, np.zeros((100, 2), np.float32))
+        for level in over:
+            # The confidence of fresh samples is uniform, and the part t of them is below a threshold of t.
+            rate = curve(given, COST).pick(max_cost=budget, confidence_level=level).threshold
+            spent[level].append((1 - rate) * accepted + rate * escalated)
+            over[level] += spent[level][-1] > budget
+    assert over[None] > 120  # of 400: the validation samples alone say little of fresh ones
+    assert over[0.8] <= 112 and over[0.95] <= 37  # 80 and 20 expected at most, and four standard deviations
+    assert np.mean(spent[0.95]) < np.mean(spent[0.8]) < np.mean(spent[None])
+    assert np.mean(spent[0.95]) > budget - 0.12  # 1.65 standard deviations of a rate from 100 samples are 0.08
+
+
+def test_the_limit_of_a_cost_is_the_textbook_one():
+    points = _curve((0.0, 0.8, 0.0, 0.15), (0.5, 0.9, 0.01, 0.16), (1.0, 0.9, 1.0, 1.15))
+    never, some, always = points.points
+    assert points.upper_cost(never, 0.95) == points.upper_cost(never) == 0.15
+    assert points.upper_cost(always, 0.95) == pytest.approx(1.15)
+    # At the limit of the rate, 10 or fewer of 1,000 samples escalate with a probability of 5 %.
+    accepted, escalated = COST
+    rate = (points.upper_cost(some, 0.95) - accepted) / (escalated - accepted)
+    few = [math.comb(1000, k) * rate**k * (1 - rate) ** (1000 - k) for k in range(11)]
+    assert sum(few) == pytest.approx(0.05, rel=1e-6)
+    for arguments in ({"min_accuracy": 0.5}, {"max_cost": 1.0}):
+        with pytest.raises(ValueError, match="confidence_level goes with max_cost and is from 0 to 1"):
+            points.pick(**arguments, confidence_level=0.9 if "min_accuracy" in arguments else 1.5)
+    with pytest.raises(ValueError, match="no threshold costs 0.1 or less with a probability of 0.9"):
+        points.pick(max_cost=0.1, confidence_level=0.9)
 
 
 @pytest.mark.parametrize("measure", ["score_margin", "max_probability", "entropy", "learned"])
