@@ -225,7 +225,7 @@ def variants(summaries, tried):
     heads = ["", "seeds", "int8 alone", "binary alone", "of int8", "CoopNet", "of int8", "BC-Net", "of int8"]
     cells = [[*heads, "BC-Net - int8, points", "most accurate - int8, points"]]
     for name, found in tried.items():
-        for title, summary in {name: summaries[name], **{VARIANTS[each]: found[each] for each in found}}.items():
+        for title, summary in {name: summaries[name], **{VARIANTS[each][0]: found[each] for each in found}}.items():
             rows, core = summary["rows"], summary["settings"]["core"]
             cells.append([title, str(len(summary["seeds"])), _percent(rows["int8"]["accuracy"])])
             for row in ("binary", "coopnet", "bcnet"):

@@ -185,10 +185,12 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
     costs = {name: row["instructions"]["cortex-m4"] for name, row in first["rows"].items()}
     few = 1.5 * costs["binary"] / costs["int8"]
     for arguments, target in (
-        (f"--max_cost={few}", {"max_cost": few, "min_accuracy": None}),
-        ("--min_accuracy=0.2", {"max_cost": None, "min_accuracy": 0.2}),
+        ({"max_cost": few}, {"max_cost": few, "min_accuracy": None, "confidence_level": None}),
+        ({"max_cost": few, "confidence_level": 0.9}, {"max_cost": few, "min_accuracy": None, "confidence_level": 0.9}),
+        ({"min_accuracy": 0.2}, {"max_cost": None, "min_accuracy": 0.2, "confidence_level": None}),
     ):
-        said = _bcnet("calibrate", folder, arguments, log=tmp_path / "log")
+        given = [f"--{name}={value}" for name, value in arguments.items()]
+        said = _bcnet("calibrate", folder, *given, log=tmp_path / "log")
         assert "step" not in said and "stage float is finished already" in said
         results = _results(folder)
         row = results["rows"]["bcnet"]

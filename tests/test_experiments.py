@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from absl import flags
 
+import bcnet_keras as bc
 from bcnet_keras.cost import CORES
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.networks import NETWORKS
+from bcnet_keras.profile import Profile
 from bcnet_keras.report import TITLES
+from bcnet_keras.twins import int8_twin
 from experiments import benchmarks, report, run
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -147,6 +150,27 @@ def test_every_benchmark_has_its_settings():
         benchmark = benchmarks.load(name)
         assert benchmark.SETTINGS.target == {"min_accuracy": None, **benchmarks.TARGET} and benchmark.SEEDS >= 2
         assert benchmark.SETTINGS.dataset == name
+
+
+SHAPES = {
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+    "digits": ((8, 8, 1), 10),
+    "fashion_mnist": ((28, 28, 1), 10),
+    "fer2013": ((48, 48, 1), 7),
+    "speech_commands": ((49, 10, 1), 12),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_every_pair_fits_its_boards(name):
+    float_net, binary_net = NETWORKS.get(name, NETWORKS["images"])(*SHAPES[name])
+    pair = bc.BCNet(binary_net, int8_twin(float_net))
+    pair.threshold = 0.5
+    flatbuffer = bc.convert(pair)
+    for board in ("nucleo-f767zi", "nucleo-l476rg"):  # a Cortex-M7, and a Cortex-M4 with 1 MB and 128 KB
+        assert Profile.of(flatbuffer, board_name=board).record()["fits"], board
 
 
 def experiment(module, *arguments, cwd):

@@ -12,11 +12,12 @@ import pkgutil
 BUDGET = 1 / 1.8149
 TARGET = {"max_cost": BUDGET, "confidence_level": 0.95}
 
+# Name -> (title, function of the benchmark's settings that gives those that change).
 VARIANTS = {
-    "narrow": "binary net half as wide",
-    "wide": "binary net half as wide again",
-    "long": "twice the epochs, but for the float net",
-    "shared_stem": "shared stem",
+    "narrow": ("binary net half as wide", lambda settings: {"binary_width": 0.5}),
+    "wide": ("binary net half as wide again", lambda settings: {"binary_width": 1.5}),
+    "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _twice(*settings.recipe[1:])}),
+    "shared_stem": ("shared stem", lambda settings: {"shared_stem": True}),
 }
 
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
@@ -29,8 +30,9 @@ def load(name):
 
 def varied(settings, variant):
     """The `Settings` of a benchmark changed to those of one of the `VARIANTS`; the float net stays the same."""
-    if variant == "long":
-        _, float_epochs, *others = settings.recipe
-        return dataclasses.replace(settings, epochs=(float_epochs, *(2 * count for count in others)))
-    changes = {"narrow": {"binary_width": 0.5}, "wide": {"binary_width": 1.5}, "shared_stem": {"shared_stem": True}}
-    return dataclasses.replace(settings, **changes[variant])
+    _, change = VARIANTS[variant]
+    return dataclasses.replace(settings, **change(settings))
+
+
+def _twice(float_epochs, *others):
+    return (float_epochs, *(2 * count for count in others))
