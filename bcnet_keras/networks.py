@@ -103,7 +103,7 @@ _DS_CNN = (ds_cnn, (64, (10, 4), 2))
 _BEHIND_DS_CNN = ((64, 1), (128, 2), (128, 1))
 # Name of a data set -> function (input_shape, classes, shared_stem=False, binary_width=1.0) -> (float net, binary net).
 NETWORKS = {
-    "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2)), planes=15, shared_planes=2),
+    "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2), (96, 2), (96, 2)), planes=10, shared_planes=2),
     "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2))),
     "speech_commands": _pair(
         *_DS_CNN, blocks=((64, 2), *_BEHIND_DS_CNN), shared_blocks=_BEHIND_DS_CNN, shared_planes=1

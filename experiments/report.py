@@ -4,7 +4,7 @@
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md the short one of a benchmark, in
 experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME
-`variants` what became of changes that were tried.
+`variants` what became of changes that were tried, NAME `searches` the best binary nets that were found.
 """
 
 import json
@@ -67,7 +67,13 @@ def tables(folder, whole=False):
         if found:
             tried[name] = found
     made = {name: table(summary, whole) for name, summary in summaries.items()}
-    return made | {"targets": targets(summaries), "variants": variants(summaries, tried)}
+    studies = {name: folder / f"search_{name}.json" for name in NAMES}
+    studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
+    return made | {
+        "targets": targets(summaries),
+        "variants": variants(summaries, tried),
+        "searches": searches(studies),
+    }
 
 
 def marked(text, tables):
@@ -234,6 +240,26 @@ def variants(summaries, tried):
             for row in ("bcnet", "bcnet_accurate"):
                 gain = rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"] if row in rows else None
                 cells[-1].append("" if gain is None else f"{100 * gain:+.2f}")
+    return text_table(cells)
+
+
+def searches(studies, best=3):
+    """The best nets of each search, as a Markdown table. `studies`: {benchmark: record of `experiments.search`}."""
+    from bcnet_keras.report import text_table
+
+    cells = [["", "first layer", "convolutions (filters/stride)", "of int8", "validation accuracy"]]
+    for name, study in studies.items():
+        trials = study["trials"]
+        states = [trial["state"] for trial in trials]
+        heading = f"{name}: {len(trials)} trials, {states.count('over budget')} over budget"
+        heading += f", {states.count('pruned')} stopped early"
+        for trial in [trial for trial in trials if trial["state"] == "complete"][:best]:
+            blocks = ", ".join(f"{filters}/{stride}" for filters, stride in trial["blocks"])
+            stem = f"thermometer, {trial['planes']} planes" if trial["planes"] else "int8"
+            cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", f"{100 * trial['validation_accuracy']:.2f} %"])
+            heading = ""
+        if heading:
+            cells.append([heading, "", "none was trained to the end", "", ""])
     return text_table(cells)
 
 

@@ -5,9 +5,10 @@
 Every trial draws a `bcnet_keras.networks.binary_cnn`, counts its instructions and, when they are within the budget,
 trains it alone; what counts is its accuracy on validation data, and poor ones stop early. The study is kept in a file:
 run again, it goes on, and the same command started several times makes as many workers. The test split is never looked
-at.
+at. `experiments/results/search_<benchmark>.json` holds all trials, of which `experiments.report` makes a table.
 """
 
+import importlib.metadata
 import json
 import pathlib
 
@@ -15,7 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from bcnet_keras import datasets
-from experiments import benchmarks
+from experiments import benchmarks, report
 
 _BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "Whose data and int8 net.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
@@ -25,7 +26,6 @@ _EPOCHS = flags.DEFINE_integer("epochs", 15, "Epochs of a trial.", lower_bound=1
 _CORE = flags.DEFINE_string("core", "cortex-m4", "Core whose instructions count.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of splits, weights and the search; give each worker its own.")
 _STUDY = flags.DEFINE_string("study", None, "File of the study. By default runs/search_<benchmark>.log.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the trials. By default the study's, ending in .json.")
 
 WIDTHS = (32, 64, 96, 128, 192, 256)
 PLANES = (6, 8, 10, 12, 15)
@@ -33,14 +33,24 @@ PLANES = (6, 8, 10, 12, 15)
 
 def draw(trial, channels):
     """Arguments of `binary_cnn` from a trial: first layer, depth, widths that do not fall, places of the strides."""
-    stem = trial.suggest_categorical("stem", ("thermometer", "int8"))
-    planes = trial.suggest_categorical("planes", PLANES if channels > 1 else (*PLANES, 20, 31))
+    trial.suggest_categorical("stem", ("thermometer", "int8"))
+    trial.suggest_categorical("planes", PLANES if channels > 1 else (*PLANES, 20, 31))
     depth = trial.suggest_int("depth", 2, 6)
-    widths = sorted(trial.suggest_categorical(f"width{layer}", WIDTHS) for layer in range(depth))
-    strides = [1 + trial.suggest_int(f"stride{layer}", 0, 1) for layer in range(depth)]
+    for layer in range(depth):
+        trial.suggest_categorical(f"width{layer}", WIDTHS)
+    for layer in range(depth):
+        trial.suggest_int(f"stride{layer}", 0, 1)
+    return net_of(trial.params)
+
+
+def net_of(params):
+    """Arguments of `binary_cnn` from the values that a trial has drawn."""
+    layers = range(params["depth"])
+    widths = sorted(params[f"width{layer}"] for layer in layers)
+    strides = [1 + params[f"stride{layer}"] for layer in layers]
     return {
         "blocks": tuple(zip(widths, strides, strict=True)),
-        "planes": planes if stem == "thermometer" else None,
+        "planes": params["planes"] if params["stem"] == "thermometer" else None,
     }
 
 
@@ -58,7 +68,8 @@ def main(_):
         load_if_exists=True,
     )
     study.optimize(objective(), n_trials=_TRIALS.value, show_progress_bar=True)
-    write(study, pathlib.Path(_OUTPUT.value or study_file.with_suffix(".json")))
+    write(study, report.results_folder() / f"search_{_BENCHMARK.value}.json")
+    report.write_all()
 
 
 def objective():
@@ -121,25 +132,28 @@ def objective():
 
 def write(study, path):
     """Writes all trials, best first, as JSON."""
-    from bcnet_keras.experiment import command_line, revision
+    from bcnet_keras.experiment import PACKAGES, command_line, revision
     from bcnet_keras.files import write_atomic
 
-    trials = sorted(study.trials, key=lambda trial: -(trial.value if trial.value is not None else -2))
+    # Trials of other workers that are still training have no value yet.
+    trials = sorted((trial for trial in study.trials if trial.value is not None), key=lambda trial: -trial.value)
     record = {
         "study": study.study_name,
         "command": command_line("python -m experiments.search"),
         "revision": revision(),
+        "versions": {name: importlib.metadata.version(name) for name in (*PACKAGES, "optuna")},
         "trials": [
             {
                 # The value of what was not trained is negative.
-                "state": "over budget" if (trial.value or 0) < 0 else trial.state.name.lower(),
-                "validation_accuracy": None if (trial.value or 0) < 0 else trial.value,
+                "state": "over budget" if trial.value < 0 else trial.state.name.lower(),
+                "validation_accuracy": None if trial.value < 0 else trial.value,
                 "cost": trial.user_attrs.get("cost"),
-                **trial.params,
+                **net_of(trial.params),
             }
             for trial in trials
         ],
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(record, indent=1) + "\n")
     for trial in record["trials"][:5]:
         print(trial)

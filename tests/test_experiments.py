@@ -142,7 +142,7 @@ def test_variants_change_what_they_say():
     filters = {
         width: [layer.filters for layer in net.layers if isinstance(layer, BinaryConv2D)] for width, net in nets.items()
     }
-    assert filters == {0.5: [32, 32], 1.0: [32, 64], 1.5: [64, 96]}
+    assert filters == {0.5: [32, 32, 64, 64], 1.0: [32, 64, 96, 96], 1.5: [64, 96, 128, 128]}
 
 
 def test_every_benchmark_has_its_settings():
@@ -248,12 +248,15 @@ def test_benchmarks_whose_data_is_not_here_run_on_files_in_its_format(tmp_path, 
 
 @pytest.mark.slow
 def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
-    study = tmp_path / "study.log"
-    command = ["--benchmark=digits", "--trials=2", "--epochs=1", f"--study={study}"]
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results: searches -->\n<!-- end -->\n")
+    command = ["--benchmark=digits", "--trials=2", "--epochs=1", f"--study={tmp_path / 'study.log'}"]
+    command += [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
     experiment("search", *command, "--max_cost=5", cwd=tmp_path)
     experiment("search", *command, "--max_cost=5", "--seed=1", cwd=tmp_path)
-    trials = json.loads(study.with_suffix(".json").read_text())["trials"]
+    trials = json.loads((tmp_path / "results" / "search_digits.json").read_text())["trials"]
     assert len(trials) == 4
+    assert "| digits: 4 trials, " in readme.read_text()
     for trial in trials:
         if trial["state"] == "over budget":
             assert trial["validation_accuracy"] is None and (trial["cost"] is None or trial["cost"] > 5)
