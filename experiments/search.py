@@ -8,6 +8,7 @@ run again, it goes on, and the same command started several times makes as many 
 at. `experiments/results/search_<benchmark>.json` holds all trials, of which `experiments.report` makes a table.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
@@ -23,8 +24,9 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data se
 _TRIALS = flags.DEFINE_integer("trials", 20, "Trials that this worker adds.", lower_bound=1)
 _MAX_COST = flags.DEFINE_float("max_cost", 0.25, "Budget, over the int8 net's instructions.", lower_bound=0.0)
 _EPOCHS = flags.DEFINE_integer("epochs", 15, "Epochs of a trial.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", None, "Train on so many images; by default on all.", lower_bound=1)
 _CORE = flags.DEFINE_string("core", "cortex-m4", "Core whose instructions count.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of splits, weights and the search; give each worker its own.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and the search; give each worker its own.")
 _STUDY = flags.DEFINE_string("study", None, "File of the study. By default runs/search_<benchmark>.log.")
 
 WIDTHS = (32, 64, 96, 128, 192, 256)
@@ -59,9 +61,10 @@ def main(_):
 
     study_file = pathlib.Path(_STUDY.value or f"runs/search_{_BENCHMARK.value}.log")
     study_file.parent.mkdir(parents=True, exist_ok=True)
+    images = f"{_IMAGES.value} images, " if _IMAGES.value else ""
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study_file))),
-        study_name=f"{_BENCHMARK.value}, {_EPOCHS.value} epochs, {_MAX_COST.value:g} of int8 on {_CORE.value}",
+        study_name=f"{_BENCHMARK.value}, {images}{_EPOCHS.value} epochs, {_MAX_COST.value:g} of int8 on {_CORE.value}",
         sampler=optuna.samplers.TPESampler(seed=_SEED.value, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=_EPOCHS.value // 3),
         direction="maximize",
@@ -81,16 +84,20 @@ def objective():
     from bcnet_keras.convert.int8 import convert_int8
     from bcnet_keras.convert.thermometer import fuse
     from bcnet_keras.cost import cost
-    from bcnet_keras.experiment import RECIPES, input_batches
-    from bcnet_keras.layers import INPUT_RANGE
+    from bcnet_keras.experiment import input_batches
+    from bcnet_keras.layers import INPUT_RANGE, with_precision
     from bcnet_keras.networks import NETWORKS, binary_cnn
     from bcnet_keras.training import LEARNING_RATES, train_float
     from bcnet_keras.twins import int8_twin
 
-    dataset = benchmarks.load(_BENCHMARK.value).SETTINGS.dataset
-    data = datasets.load(dataset, _DATA_DIR.value, _SEED.value)
+    settings = benchmarks.load(_BENCHMARK.value).SETTINGS
+    dataset = settings.dataset
+    data = datasets.load(dataset, _DATA_DIR.value, settings.seed)  # workers compare on the same samples
+    if _IMAGES.value:
+        some = np.random.default_rng(settings.seed).permutation(len(data.train.labels))[: _IMAGES.value]
+        data = dataclasses.replace(data, train=datasets.Split(data.train.images[some], data.train.labels[some]))
     shape, classes = data.train.images.shape[1:], len(data.class_names)
-    batches = input_batches(data, RECIPES.get(dataset, RECIPES["other"])[0], _SEED.value)
+    batches = input_batches(data, settings.recipe[0], _SEED.value)
     float_net, _ = NETWORKS.get(dataset, NETWORKS["images"])(shape, classes)
     whole = cost(convert_int8(int8_twin(float_net), INPUT_RANGE)).instructions[_CORE.value]
 
@@ -116,7 +123,7 @@ def objective():
         if part > _MAX_COST.value:
             return _MAX_COST.value - part  # below every accuracy, and less so the nearer it is
         history = train_float(
-            net,
+            with_precision(net, "mixed_bfloat16") if settings.mixed_precision else net,
             batches["train"],
             batches["validation"],
             _EPOCHS.value,

@@ -250,7 +250,7 @@ def test_benchmarks_whose_data_is_not_here_run_on_files_in_its_format(tmp_path, 
 def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results: searches -->\n<!-- end -->\n")
-    command = ["--benchmark=digits", "--trials=2", "--epochs=1", f"--study={tmp_path / 'study.log'}"]
+    command = ["--benchmark=digits", "--trials=2", "--epochs=1", "--images=200", f"--study={tmp_path / 'study.log'}"]
     command += [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
     experiment("search", *command, "--max_cost=5", cwd=tmp_path)
     experiment("search", *command, "--max_cost=5", "--seed=1", cwd=tmp_path)
