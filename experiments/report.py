@@ -260,7 +260,8 @@ def searches(studies, best=3):
             heading = ""
         if heading:
             cells.append([heading, "", "none was trained to the end", "", ""])
-    return text_table(cells)
+    commands = "\n".join(f"- `{study['commands'][0]}`" for study in studies.values())
+    return f"{text_table(cells)}\n\n{commands}"
 
 
 def _judged(value, reached, form):

@@ -59,6 +59,8 @@ def net_of(params):
 def main(_):
     import optuna
 
+    from bcnet_keras.experiment import command_line
+
     study_file = pathlib.Path(_STUDY.value or f"runs/search_{_BENCHMARK.value}.log")
     study_file.parent.mkdir(parents=True, exist_ok=True)
     images = f"{_IMAGES.value} images, " if _IMAGES.value else ""
@@ -69,6 +71,9 @@ def main(_):
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=_EPOCHS.value // 3),
         direction="maximize",
         load_if_exists=True,
+    )
+    study.set_user_attr(
+        "commands", [*study.user_attrs.get("commands", ()), command_line("python -m experiments.search")]
     )
     study.optimize(objective(), n_trials=_TRIALS.value, show_progress_bar=True)
     write(study, report.results_folder() / f"search_{_BENCHMARK.value}.json")
@@ -139,14 +144,14 @@ def objective():
 
 def write(study, path):
     """Writes all trials, best first, as JSON."""
-    from bcnet_keras.experiment import PACKAGES, command_line, revision
+    from bcnet_keras.experiment import PACKAGES, revision
     from bcnet_keras.files import write_atomic
 
     # Trials of other workers that are still training have no value yet.
     trials = sorted((trial for trial in study.trials if trial.value is not None), key=lambda trial: -trial.value)
     record = {
         "study": study.study_name,
-        "command": command_line("python -m experiments.search"),
+        "commands": study.user_attrs["commands"],
         "revision": revision(),
         "versions": {name: importlib.metadata.version(name) for name in (*PACKAGES, "optuna")},
         "trials": [

@@ -254,7 +254,9 @@ def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
     command += [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
     experiment("search", *command, "--max_cost=5", cwd=tmp_path)
     experiment("search", *command, "--max_cost=5", "--seed=1", cwd=tmp_path)
-    trials = json.loads((tmp_path / "results" / "search_digits.json").read_text())["trials"]
+    record = json.loads((tmp_path / "results" / "search_digits.json").read_text())
+    assert [command.endswith("--seed=1") for command in record["commands"]] == [False, True]
+    trials = record["trials"]
     assert len(trials) == 4
     assert "| digits: 4 trials, " in readme.read_text()
     for trial in trials:
