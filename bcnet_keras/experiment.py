@@ -15,6 +15,7 @@ import logging
 import pathlib
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -357,6 +358,24 @@ def read_settings(folder):
         return Settings(**{**values, "epochs": values["epochs"] and tuple(values["epochs"])})
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
+
+
+def take_float_net(source, folder, settings):
+    """Copies the float net of the run in `source` to where one in the new `folder` looks for it.
+
+    Does nothing where `folder` is there already, where there is no such net, and where the run's settings are not
+    `settings`: it may then be another net. Only the epochs of the other stages may differ.
+    """
+    files = [source / "checkpoints" / name for name in ("float.history.json", "float.weights.h5")]
+    if folder.exists() or not all(file.exists() for file in files):
+        return
+    theirs = read_settings(source)
+    same = dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", *TARGET)}) == settings
+    if same and theirs.recipe[1] == settings.recipe[1]:
+        (folder / "checkpoints").mkdir(parents=True)
+        for file in files:
+            with replace_when_done(folder / "checkpoints" / file.name) as path:
+                shutil.copy(file, path)
 
 
 def _write_settings(folder, settings):

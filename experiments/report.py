@@ -244,19 +244,24 @@ def variants(summaries, tried):
 
 
 def searches(studies, best=3):
-    """The best nets of each search, as a Markdown table. `studies`: {benchmark: record of `experiments.search`}."""
+    """The best nets of each search and the benchmark's own, as a Markdown table.
+
+    `studies`: {benchmark: record of `experiments.search`}.
+    """
     from bcnet_keras.report import text_table
 
-    cells = [["", "first layer", "convolutions (filters/stride)", "of int8", "validation accuracy"]]
+    cells = [["", "first layer", "convolutions (filters/stride)", "of int8", "pair's validation accuracy"]]
     for name, study in studies.items():
         trials = study["trials"]
         states = [trial["state"] for trial in trials]
         heading = f"{name}: {len(trials)} trials, {states.count('over budget')} over budget"
         heading += f", {states.count('pruned')} stopped early"
-        for trial in [trial for trial in trials if trial["state"] == "complete"][:best]:
+        finished = [trial for trial in trials if trial["state"] == "complete"]
+        for trial in finished[:best] + [trial for trial in finished[best:] if trial["own"]]:
             blocks = ", ".join(f"{filters}/{stride}" for filters, stride in trial["blocks"])
             stem = f"thermometer, {trial['planes']} planes" if trial["planes"] else "int8"
-            cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", f"{100 * trial['validation_accuracy']:.2f} %"])
+            accuracy = f"{100 * trial['validation_accuracy']:.2f} %" + " (the benchmark's own)" * trial["own"]
+            cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", accuracy])
             heading = ""
         if heading:
             cells.append([heading, "", "none was trained to the end", "", ""])

@@ -13,7 +13,6 @@ left out, and `<benchmark>_wide` takes the place of `<benchmark>`.
 import dataclasses
 import json
 import pathlib
-import shutil
 
 import numpy as np
 from absl import app, flags
@@ -32,7 +31,7 @@ _CURVE = np.linspace(0, 1, 51)  # escalation rates at which curves are kept
 
 
 def main(_):
-    from bcnet_keras.experiment import run
+    from bcnet_keras.experiment import run, take_float_net
 
     benchmark, variant = benchmarks.load(_BENCHMARK.value), _VARIANT.value
     name = f"{_BENCHMARK.value}_{variant}" if variant else _BENCHMARK.value
@@ -44,31 +43,11 @@ def main(_):
         epochs = _EPOCHS.value and tuple(map(int, _EPOCHS.value))
         settings = dataclasses.replace(benchmark.SETTINGS, data_dir=_DATA_DIR.value, seed=seed, epochs=epochs)
         if variant:
-            _take_float_net(folder.with_name(f"{_BENCHMARK.value}_{seed}"), folder, settings)
+            take_float_net(folder.with_name(f"{_BENCHMARK.value}_{seed}"), folder, settings)
             settings = benchmarks.varied(settings, variant)
         records.append(_finished(folder, settings, ablations) or run(settings, folder, verbose=2, ablations=ablations))
     write(records, name, benchmark.NOTE, report.results_folder())
     report.write_all()
-
-
-def _take_float_net(source, folder, settings):
-    """Copies the float net of a benchmark's run, which a variant does not change, into the folder of the variant's.
-
-    `settings` are those of the benchmark; a run with others may have another float net.
-    """
-    from bcnet_keras.experiment import read_settings
-    from bcnet_keras.files import replace_when_done
-
-    files = [source / "checkpoints" / name for name in ("float.history.json", "float.weights.h5")]
-    if folder.exists() or not all(file.exists() for file in files):
-        return
-    theirs = read_settings(source)
-    same = dataclasses.replace(theirs, epochs=settings.epochs) == settings
-    if same and theirs.recipe[1] == settings.recipe[1]:
-        (folder / "checkpoints").mkdir(parents=True)
-        for file in files:
-            with replace_when_done(folder / "checkpoints" / file.name) as path:
-                shutil.copy(file, path)
 
 
 def _finished(folder, settings, ablations):

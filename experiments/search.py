@@ -1,11 +1,15 @@
-"""Searches a binary net for a benchmark within a budget of instructions, with Optuna.
+"""Searches a binary net for a benchmark with Optuna: the one beside which the pair is most accurate within its budget.
 
-    python -m experiments.search --benchmark=speech_commands --data_dir=~/datasets --trials=40 --max_cost=0.25
+    python -m experiments.search --benchmark=speech_commands --data_dir=~/datasets --trials=40
 
-Every trial draws a `bcnet_keras.networks.binary_cnn`, counts its instructions and, when they are within the budget,
-trains it alone; what counts is its accuracy on validation data, and poor ones stop early. The study is kept in a file:
-run again, it goes on, and the same command started several times makes as many workers. The test split is never looked
-at. `experiments/results/search_<benchmark>.json` holds all trials, of which `experiments.report` makes a table.
+Every trial draws a `bcnet_keras.networks.binary_cnn`, counts its instructions and, when the budget leaves some for the
+other net, trains it alone. What counts is the accuracy on validation data of the binary net with the float net in the
+int8 net's place, its answers swapped for the float net's below the threshold that the budget allows; poor trials stop
+early. The first trial is the benchmark's own net. The float net is that of the benchmark's run, or trained first.
+
+The study is kept in `runs/search_<benchmark>`: run again, it goes on; and once the float net is trained, the same
+command started several times makes as many workers. The test split is never looked at.
+`experiments/results/search_<benchmark>.json` holds all trials, of which `experiments.report` makes a table.
 """
 
 import dataclasses
@@ -21,13 +25,12 @@ from experiments import benchmarks, report
 
 _BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "Whose data and int8 net.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Folder of the study, and of the benchmark's run.")
 _TRIALS = flags.DEFINE_integer("trials", 20, "Trials that this worker adds.", lower_bound=1)
-_MAX_COST = flags.DEFINE_float("max_cost", 0.25, "Budget, over the int8 net's instructions.", lower_bound=0.0)
+_MAX_COST = flags.DEFINE_float("max_cost", None, "The pair's budget. By default the benchmark's.", lower_bound=0.0)
 _EPOCHS = flags.DEFINE_integer("epochs", 15, "Epochs of a trial.", lower_bound=1)
 _IMAGES = flags.DEFINE_integer("images", None, "Train on so many images; by default on all.", lower_bound=1)
-_CORE = flags.DEFINE_string("core", "cortex-m4", "Core whose instructions count.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and the search; give each worker its own.")
-_STUDY = flags.DEFINE_string("study", None, "File of the study. By default runs/search_<benchmark>.log.")
 
 WIDTHS = (32, 64, 96, 128, 192, 256)
 PLANES = (6, 8, 10, 12, 15)
@@ -56,35 +59,59 @@ def net_of(params):
     }
 
 
+def params_of(net):
+    """The values that a trial would have to draw for the binary net `net`."""
+    from bcnet_keras.layers import BinaryConv2D, Int8Conv2D, ThermometerEncoding
+
+    planes = [layer.planes for layer in net.layers if isinstance(layer, ThermometerEncoding)]
+    layers = [layer for layer in net.layers if isinstance(layer, (BinaryConv2D, Int8Conv2D))]
+    return {
+        "stem": "thermometer" if planes else "int8",
+        "planes": planes[0] if planes else PLANES[0],
+        "depth": len(layers),
+        **{f"width{number}": layer.filters for number, layer in enumerate(layers)},
+        **{f"stride{number}": layer.strides[0] - 1 for number, layer in enumerate(layers)},
+    }
+
+
 def main(_):
     import optuna
 
-    from bcnet_keras.experiment import command_line
+    from bcnet_keras.experiment import command_line, take_float_net
 
-    study_file = pathlib.Path(_STUDY.value or f"runs/search_{_BENCHMARK.value}.log")
-    study_file.parent.mkdir(parents=True, exist_ok=True)
+    settings = benchmarks.load(_BENCHMARK.value).SETTINGS
+    settings = dataclasses.replace(settings, data_dir=_DATA_DIR.value)
+    if _MAX_COST.value is not None:
+        settings = dataclasses.replace(settings, max_cost=_MAX_COST.value)
+    folder = pathlib.Path(_RUNS_DIR.value) / f"search_{_BENCHMARK.value}"
+    take_float_net(folder.with_name(f"{_BENCHMARK.value}_{settings.seed}"), folder, settings)
+    accuracy, own = objective(settings, folder)
     images = f"{_IMAGES.value} images, " if _IMAGES.value else ""
     study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study_file))),
-        study_name=f"{_BENCHMARK.value}, {images}{_EPOCHS.value} epochs, {_MAX_COST.value:g} of int8 on {_CORE.value}",
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log"))),
+        study_name=f"{_BENCHMARK.value}, {images}{_EPOCHS.value} epochs, {settings.max_cost:.3g} of int8",
         sampler=optuna.samplers.TPESampler(seed=_SEED.value, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=_EPOCHS.value // 3),
         direction="maximize",
         load_if_exists=True,
     )
-    study.set_user_attr(
-        "commands", [*study.user_attrs.get("commands", ()), command_line("python -m experiments.search")]
-    )
-    study.optimize(objective(), n_trials=_TRIALS.value, show_progress_bar=True)
+    commands = [*study.user_attrs.get("commands", ()), command_line("python -m experiments.search")]
+    study.set_user_attr("commands", commands)
+    study.enqueue_trial(own, skip_if_exists=True)
+    study.optimize(accuracy, n_trials=_TRIALS.value, show_progress_bar=True)
     write(study, report.results_folder() / f"search_{_BENCHMARK.value}.json")
     report.write_all()
 
 
-def objective():
-    """A function of a trial: validation accuracy of the binary net that it draws."""
+def objective(settings, folder):
+    """(function of a trial that gives the pair's accuracy with the binary net that it draws, the first trial's values).
+
+    The float net is in the folder's checkpoints, or trained there.
+    """
     import optuna
     import tensorflow as tf
 
+    from bcnet_keras.confidence import Answers, curve
     from bcnet_keras.convert.binary import convert_binary
     from bcnet_keras.convert.int8 import convert_int8
     from bcnet_keras.convert.thermometer import fuse
@@ -95,24 +122,35 @@ def objective():
     from bcnet_keras.training import LEARNING_RATES, train_float
     from bcnet_keras.twins import int8_twin
 
-    settings = benchmarks.load(_BENCHMARK.value).SETTINGS
-    dataset = settings.dataset
-    data = datasets.load(dataset, _DATA_DIR.value, settings.seed)  # workers compare on the same samples
+    data = datasets.load(settings.dataset, settings.data_dir, settings.seed)  # workers compare on the same samples
+    shape, classes = data.train.images.shape[1:], len(data.class_names)
+    float_net, own = NETWORKS.get(settings.dataset, NETWORKS["images"])(shape, classes)
+    batch_size, float_epochs, *_ = settings.recipe
+    batches = input_batches(data, batch_size, settings.seed)
+    decay, checkpoints = settings.weight_decay, folder / "checkpoints"
+    fit = dict(weight_decay=decay, checkpoint_dir=checkpoints, verbose=2)
+    train_float(float_net, batches["train"], batches["validation"], float_epochs, **fit)
+    others = float_net.predict(batches["validation"], verbose=0).argmax(-1)
+    whole = cost(convert_int8(int8_twin(float_net), INPUT_RANGE)).instructions[settings.core]
     if _IMAGES.value:
         some = np.random.default_rng(settings.seed).permutation(len(data.train.labels))[: _IMAGES.value]
         data = dataclasses.replace(data, train=datasets.Split(data.train.images[some], data.train.labels[some]))
-    shape, classes = data.train.images.shape[1:], len(data.class_names)
-    batches = input_batches(data, settings.recipe[0], _SEED.value)
-    float_net, _ = NETWORKS.get(dataset, NETWORKS["images"])(shape, classes)
-    whole = cost(convert_int8(int8_twin(float_net), INPUT_RANGE)).instructions[_CORE.value]
+        batches = input_batches(data, batch_size, settings.seed)
 
     class Report(tf.keras.callbacks.Callback):
-        def __init__(self, trial):
+        """Tells the trial after every epoch how accurate the pair is within the budget."""
+
+        def __init__(self, trial, part):
             super().__init__()
-            self.trial = trial
+            self.trial, self.pair_cost, self.accuracies = trial, (part, part + 1), []
 
         def on_epoch_end(self, epoch, logs=None):
-            self.trial.report(logs["val_accuracy"], epoch)
+            logits = self.model.predict(batches["validation"], verbose=0)
+            unset = np.zeros(len(logits), np.float32)
+            given = Answers(data.validation.labels, logits.argmax(-1), others, others, unset, logits)
+            choices = curve(given.by_measure(settings.measure), self.pair_cost)
+            self.accuracies.append(choices.pick(settings.max_cost).accuracy)
+            self.trial.report(self.accuracies[-1], epoch)
             if self.trial.should_prune():
                 raise optuna.TrialPruned()
 
@@ -123,23 +161,19 @@ def objective():
         tf.keras.backend.clear_session()
         tf.keras.utils.set_random_seed(_SEED.value)
         net = binary_cnn(shape, classes, **drawn)
-        part = cost(fuse(convert_binary(net))).instructions[_CORE.value] / whole
+        part = cost(fuse(convert_binary(net))).instructions[settings.core] / whole
         trial.set_user_attr("cost", part)
-        if part > _MAX_COST.value:
-            return _MAX_COST.value - part  # below every accuracy, and less so the nearer it is
-        history = train_float(
-            with_precision(net, "mixed_bfloat16") if settings.mixed_precision else net,
-            batches["train"],
-            batches["validation"],
-            _EPOCHS.value,
-            LEARNING_RATES["binary"],
-            callbacks=[Report(trial)],
-            verbose=0,
-        )
+        if part > settings.max_cost:
+            return settings.max_cost - part  # below every accuracy, and less so the nearer it is
+        if settings.mixed_precision:
+            net = with_precision(net, "mixed_bfloat16")
+        reported = Report(trial, part)
+        fit = dict(callbacks=[reported], verbose=0)
+        train_float(net, batches["train"], None, _EPOCHS.value, LEARNING_RATES["binary"], **fit)
         # The mean of the last epochs: a single one depends on signs that are still changing.
-        return float(np.mean(history["val_accuracy"][-3:]))
+        return float(np.mean(reported.accuracies[-3:]))
 
-    return accuracy
+    return accuracy, params_of(own)
 
 
 def write(study, path):
@@ -160,6 +194,7 @@ def write(study, path):
                 "state": "over budget" if trial.value < 0 else trial.state.name.lower(),
                 "validation_accuracy": None if trial.value < 0 else trial.value,
                 "cost": trial.user_attrs.get("cost"),
+                "own": trial.number == 0,
                 **net_of(trial.params),
             }
             for trial in trials

@@ -250,14 +250,16 @@ def test_benchmarks_whose_data_is_not_here_run_on_files_in_its_format(tmp_path, 
 def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results: searches -->\n<!-- end -->\n")
-    command = ["--benchmark=digits", "--trials=2", "--epochs=1", "--images=200", f"--study={tmp_path / 'study.log'}"]
+    command = ["--benchmark=digits", "--trials=2", "--epochs=1", "--images=200", "--max_cost=5"]
     command += [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
-    experiment("search", *command, "--max_cost=5", cwd=tmp_path)
-    experiment("search", *command, "--max_cost=5", "--seed=1", cwd=tmp_path)
+    experiment("search", *command, cwd=tmp_path)
+    experiment("search", *command, "--seed=1", cwd=tmp_path)
     record = json.loads((tmp_path / "results" / "search_digits.json").read_text())
     assert [command.endswith("--seed=1") for command in record["commands"]] == [False, True]
     trials = record["trials"]
     assert len(trials) == 4
+    (own,) = [trial for trial in trials if trial["own"]]
+    assert own["state"] == "complete" and own["blocks"] == [[32, 1], [64, 2], [96, 2], [96, 2]] and own["planes"] == 10
     assert "| digits: 4 trials, " in readme.read_text()
     for trial in trials:
         if trial["state"] == "over budget":
