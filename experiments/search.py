@@ -91,8 +91,9 @@ def main(_):
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log"))),
         study_name=f"{_BENCHMARK.value}, {images}{_EPOCHS.value} epochs, {settings.max_cost:.3g} of int8",
         sampler=optuna.samplers.TPESampler(seed=_SEED.value, constant_liar=True),
-        # In the first epochs the moving averages of batch normalisation lag behind, and accuracies say nothing.
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2 * _EPOCHS.value // 3),
+        # Once, after two thirds of the epochs: before, the moving averages of batch normalisation lag behind; later,
+        # accuracies differ by less than they vary from epoch to epoch.
+        pruner=optuna.pruners.MedianPruner(5, n_warmup_steps=2 * _EPOCHS.value // 3, interval_steps=_EPOCHS.value),
         direction="maximize",
         load_if_exists=True,
     )
