@@ -1,7 +1,8 @@
 """Instructions of the binary convolution's kernels, as functions of a layer's shape.
 
 `ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
-by `tflm_ops/bench/fit.py`. The backend takes the way with the fewest instructions that the scratch memory allows.
+by `tflm_ops/bench/fit.py`. Which way the backend takes is found as the backend finds it, by its own rounder figures: so
+scratch memory is told to the byte even where two ways take nearly as many instructions.
 """
 
 import functools
@@ -30,6 +31,25 @@ _PAIR = 8  # bytes that a block leaves for a pixel
 _HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
 _HELIUM_INDEX = 64
 _VECTOR = 16
+# The instructions by which the backend chooses (`bconv2d_plan.cc`, `bconv2d_helium_plan.cc`): of what `ways` counts, of
+# an output word with outputs that are not bits, and of the carry-save kernel's words of weights, outputs and pixels.
+_SLICED = {"part": 110, "pass": 1200, "bitpacked": 0, "int8": 180, "float32": 400}
+_ESTIMATES = {
+    "sliced-3": {"build": 930, "index": 85, "block": 131, "output word": 440, **_SLICED},
+    "sliced-5": {"build": 1200, "index": 50, "block": 87, "output word": 90, **_SLICED},
+    "carry-save": {"word": 9, "output": 110, "pixel": 0},
+}
+_SLICED_THUMB1 = {"part": 220, "pass": 1780, "bitpacked": 0, "int8": 980, "float32": 1200}
+_ESTIMATES_THUMB1 = {
+    "sliced-3": {"build": 1790, "index": 170, "block": 227, "output word": 443, **_SLICED_THUMB1},
+    "sliced-5": {"build": 2710, "index": 86, "block": 114, "output word": 134, **_SLICED_THUMB1},
+    "carry-save": {"word": 15, "output": 175, "pixel": 880},
+}
+_HELIUM = {"part": 200, "pass": 600, "row": 150, "output word": 105, "bitpacked": 0, "int8": 720, "float32": 2600}
+_ESTIMATES_HELIUM = _ESTIMATES | {
+    "helium-3": {"build": 300, "index": 80, "block": 132, **_HELIUM},
+    "helium-5": {"build": 660, "index": 72, "block": 120, **_HELIUM},
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ def layer_of(operator, inputs, outputs):
 def ways(shape, output, budget=SCRATCH_BUDGET):
     """What the kernels that can compute a layer within a scratch budget do.
 
-    Yields (name of the kernel in the bench's results, its row in the figures, {what: how many}).
+    Yields (name of the kernel in the bench's results, its row in the figures, {what: how many}, scratch bytes).
 
     `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, an output pixel;
     line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose choices of
@@ -81,9 +101,10 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         "tap word": pixels * blocks,
         "call": 1,
     }
-    yield "carry-save", "carry-save", counts | written
-    for kernel, parts, part, kept, columns_read, strips, _ in _layouts(shape, words, passes, budget):
-        rows_read = min((rows - 1) * shape.stride + shape.kernel[0], rows * shape.kernel[0])
+    window = blocks * 4
+    yield "carry-save", "carry-save", counts | written, window if window <= budget else 0
+    for kernel, parts, part, kept, columns_read, strips, used in _layouts(shape, words, passes, budget):
+        rows_read = min(_rows(rows, shape), rows * shape.kernel[0])
         counts = {
             "block": passes * pixels * blocks,
             "line": passes * pixels * shape.kernel[0] * words,
@@ -99,7 +120,7 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         # There is code of its own for 3x3 and 1x1 with tables of 5 inputs.
         row = f"{kernel} {shape.kernel[0]}x{shape.kernel[1]}" if kernel == "sliced-5" else kernel
         name = f"{kernel} in {parts} parts" if parts > 1 else kernel
-        yield name, row, counts if output == "bitpacked" else counts | written
+        yield name, row, counts if output == "bitpacked" else counts | written, used
     yield from _helium_ways(shape, output, words, passes, budget)
 
 
@@ -112,9 +133,9 @@ def _helium_ways(shape, output, words, passes, budget):
     """
     height, width = shape.kernel
     rows, columns = _pieces(shape)
-    all_rows = (rows - 1) * shape.stride + height
+    all_rows = _rows(rows, shape)
     positions = passes * rows * columns
-    for kernel, parts, kept, columns_read, strips, _ in _helium_layouts(shape, words, passes, budget):
+    for kernel, parts, kept, columns_read, strips, used in _helium_layouts(shape, words, passes, budget):
         counts = {
             "block": positions * height * width * words,
             "line": positions * height * words,
@@ -130,7 +151,12 @@ def _helium_ways(shape, output, words, passes, budget):
             outputs = math.prod(shape.output) * shape.filters
             counts |= {f"{output} position": positions, f"{output} output": outputs}
         row = f"{kernel} {height}x{width}" if shape.kernel in ((3, 3), (1, 1)) else kernel
-        yield f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts
+        yield f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts, used
+
+
+def _rows(rows, shape):
+    """Rows of input from the first to the last that so many rows of output look at."""
+    return (rows - 1) * shape.stride + shape.kernel[0]
 
 
 def _pieces(shape):
@@ -149,7 +175,7 @@ def _helium_layouts(shape, words, passes, budget):
     height, width = shape.kernel
     rows, columns = _pieces(shape)
     step = 1 if width == 1 else shape.stride
-    all_rows = (rows - 1) * shape.stride + height
+    all_rows = _rows(rows, shape)
     digits = _digits(height * width * words * 32)
     if digits is None:
         return
@@ -184,7 +210,7 @@ def _layouts(shape, words, passes, budget):
     """
     (height, width), (rows, columns) = shape.kernel, shape.output
     step = 1 if width == 1 else shape.stride
-    all_rows = (rows - 1) * shape.stride + height
+    all_rows = _rows(rows, shape)
     digits = _digits(height * width * words * 32)
     if digits is None:
         return
@@ -224,27 +250,39 @@ def figures():
 
 def instructions(shape, output, core, budget=SCRATCH_BUDGET):
     """Instructions of a layer on a core."""
-    return _total(_chosen(shape, output, core, budget), core)
+    _, row, counts, _ = _chosen(shape, output, core, budget)
+    table = figures()[core][row]
+    return sum(table[what] * count for what, count in counts.items())
 
 
 def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):
     """Bytes of scratch memory that a layer takes on a core, at most `budget`."""
-    name, _, _ = _chosen(shape, output, core, budget)
-    words, passes = shape.words // shape.groups, math.ceil(shape.filters / 32)
-    for layouts in (_layouts, _helium_layouts):
-        for kernel, parts, *_, size in layouts(shape, words, passes, budget):
-            if name == (f"{kernel} in {parts} parts" if parts > 1 else kernel):
-                return size
-    window = math.prod(shape.kernel) * words * 4  # of the carry-save kernel
-    return window if window <= budget else 0
+    return _chosen(shape, output, core, budget)[-1]
 
 
 def _chosen(shape, output, core, budget):
-    known = (way for way in ways(shape, output, budget) if way[1] in figures()[core])
-    return min(known, key=lambda way: _total(way, core))
+    """The one of `ways` that the backend takes on a core."""
+    carry_save, *others = (way for way in ways(shape, output, budget) if way[1] in figures()[core])
+    # A core with Helium takes the sliced kernel only where it has no room for the other.
+    for kind in ("helium", "sliced"):
+        known = [way for way in others if way[0].startswith(kind)]
+        best = min(known, key=lambda way: _estimate(way, shape, output, core), default=carry_save)
+        if _estimate(best, shape, output, core) < _estimate(carry_save, shape, output, core):
+            return best
+    return carry_save
 
 
-def _total(way, core):
-    _, row, counts = way
-    table = figures()[core][row]
-    return sum(table[what] * count for what, count in counts.items())
+def _estimate(way, shape, output, core):
+    """Instructions of one of `ways` as the backend reckons them."""
+    estimates = {"cortex-m0plus": _ESTIMATES_THUMB1, "cortex-m55": _ESTIMATES_HELIUM}.get(core, _ESTIMATES)
+    name, _, counts, _ = way
+    kernel = name.split(" ")[0]
+    each = estimates[kernel]
+    if kernel == "carry-save":
+        words = math.prod(shape.kernel) * shape.words // shape.groups
+        return math.prod(shape.output) * (shape.filters * (words * each["word"] + each["output"]) + each["pixel"])
+    rows = _pieces(shape)[0] if kernel.startswith("helium") else shape.output[0]
+    # It reckons with rows of input that no output looks at, too.
+    index = counts["index"] * _rows(rows, shape) / min(_rows(rows, shape), rows * shape.kernel[0])
+    counts = counts | {"index": index, "pass": counts[f"{output} pass"], output: counts["output word"]}
+    return sum(figure * counts.get(what, 0) for what, figure in each.items())

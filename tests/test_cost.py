@@ -99,9 +99,16 @@ def test_binary_convolutions_match_the_bench(bench_records):
             continue
         for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
             ways = cost_bconv2d.ways(fit.shape_of(record), record["output"], budget)
-            ((row, counts),) = ((row, counts) for kernel, row, counts in ways if kernel == record["kernel"])
+            ((row, counts),) = ((row, counts) for kernel, row, counts, _ in ways if kernel == record["kernel"])
             instructions = sum(figures[record["core"]][row][what] * count for what, count in counts.items())
             assert instructions == pytest.approx(record["instructions"], rel=0.06), record
+
+
+def test_scratch_memory_is_the_chosen_kernels(bench_records):
+    for record in bench_records:
+        for budget in record["budgets"]:
+            layer = fit.shape_of(record), record["output"], record["core"]
+            assert cost_bconv2d.scratch_bytes(*layer, budget) == record["scratch_bytes"], (budget, record)
 
 
 def test_layers_of_networks_cost_what_the_bench_counts(bench_records):

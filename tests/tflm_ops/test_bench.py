@@ -192,5 +192,6 @@ def test_kernels_are_as_fast_as_committed(core, results, tmp_path):
             compared += 1
             if record["instructions"] > 1.02 * before:
                 slower.append(f"{record['layer']} {record['output']}, {budget} bytes: {before} -> {record}")
-    assert compared == 2 * 3 * 16
+    layers = {layer for layer, *_ in committed if layer[0].isalpha()}  # those of the sweep are named after their shapes
+    assert {"L1", "digits-1"} <= layers and compared == 2 * 3 * len(layers)
     assert not slower, "\n".join(slower)

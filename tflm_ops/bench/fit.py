@@ -20,7 +20,7 @@ def fit(records):
     known = {}
     for record in records:
         for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
-            for kernel, row, counts in cost_bconv2d.ways(shape_of(record), record["output"], budget):
+            for kernel, row, counts, _ in cost_bconv2d.ways(shape_of(record), record["output"], budget):
                 if kernel == record["kernel"]:
                     cases = known.setdefault(record["core"], {}).setdefault(row, [])
                     cases.append((counts, record["instructions"]))

@@ -22,8 +22,10 @@ constexpr Layer kLayers[] = {
     {"design", "L3", 8, 8, 128, 128, 3, 1},
     {"design", "P1", 8, 8, 128, 128, 1, 1},
     // The binary layers of bcnet_keras.networks, at the sizes of their data sets.
-    {"networks", "digits-1", 8, 8, 15, 32, 3, 1},
+    {"networks", "digits-1", 8, 8, 10, 32, 3, 1},
     {"networks", "digits-2", 8, 8, 32, 64, 3, 2},
+    {"networks", "digits-3", 4, 4, 64, 96, 3, 2},
+    {"networks", "digits-4", 2, 2, 96, 96, 3, 2},
     {"networks", "fashion_mnist-1", 14, 14, 64, 128, 3, 2},
     {"networks", "fashion_mnist-2", 7, 7, 128, 256, 3, 2},
     {"networks", "speech_commands-1", 25, 5, 64, 64, 3, 1},
