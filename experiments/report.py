@@ -164,25 +164,32 @@ def against_coopnet(summary):
     """CoopNet's curve beside BC-Net's point, on the test set.
 
     Keys: `fewer`: share of CoopNet's instructions that BC-Net saves where CoopNet first reaches the accuracy of
-    BC-Net's point, None where it never does; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
+    BC-Net's point, None where it never does; `curves`: the same of both curves, where each first reaches the accuracy of
+    the int8 net and the greatest of CoopNet's; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
     `largest`: (difference, cost) where BC-Net's curve is furthest above CoopNet's.
     """
     core = summary["settings"]["core"]
     rows, coopnet = summary["rows"], summary["curves"]["coopnet"]
     cost = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
-    accuracy = rows["bcnet"]["accuracy"]["mean"]
-    reached = np.maximum.accumulate(coopnet["accuracy"])
-    fewer = None
-    if reached[-1] >= accuracy:
-        fewer = 1 - cost / float(np.interp(accuracy, reached, coopnet["cost"]))
     bcnet = summary["curves"]["bcnet"]
+    accuracy = rows["bcnet"]["accuracy"]["mean"]
+    there = _first_cost(coopnet, accuracy)
+    levels = (rows["int8"]["accuracy"]["mean"], max(coopnet["accuracy"]))
+    both = [(_first_cost(bcnet, level), _first_cost(coopnet, level)) for level in levels]
     grid = np.linspace(max(coopnet["cost"][0], bcnet["cost"][0]), min(coopnet["cost"][-1], bcnet["cost"][-1]), 200)
     above = np.interp(grid, bcnet["cost"], bcnet["accuracy"]) - np.interp(grid, coopnet["cost"], coopnet["accuracy"])
     return {
-        "fewer": fewer,
+        "fewer": there and 1 - cost / there,
+        "curves": tuple(None if None in pair else 1 - pair[0] / pair[1] for pair in both),
         "more": accuracy - float(np.interp(cost, coopnet["cost"], coopnet["accuracy"])),
         "largest": (float(above.max()), float(grid[above.argmax()])),
     }
+
+
+def _first_cost(curve, accuracy):
+    """The cost at which a curve first reaches an accuracy, None where it never does."""
+    reached = np.maximum.accumulate(curve["accuracy"])
+    return float(np.interp(accuracy, reached, curve["cost"])) if reached[-1] >= accuracy else None
 
 
 def targets(summaries):
@@ -195,7 +202,8 @@ def targets(summaries):
             "BC-Net - int8, points (asked: -0.1)",
             f"instructions of int8 (asked: {BUDGET:.3f})",
             "most accurate - int8, points (asked: +0.5)",
-            f"fewer instructions than CoopNet at equal accuracy (asked: {100 * FEWER:.0f} %)",
+            f"fewer instructions than CoopNet at equal accuracy, % (asked: {100 * FEWER:.0f})",
+            "the same of both curves, at the int8 net's and at CoopNet's greatest accuracy",
             f"more accuracy than CoopNet at equal instructions, points ({100 * MORE:g} claimed)",
         ]
     ]
@@ -214,6 +222,7 @@ def targets(summaries):
                 "CoopNet does not get there"
                 if beside["fewer"] is None
                 else _judged(100 * beside["fewer"], beside["fewer"] >= FEWER, ".1f"),
+                ", ".join("not reached" if share is None else f"{100 * share:.1f}" for share in beside["curves"]),
                 f"{100 * beside['more']:+.2f} at this point, {100 * beside['largest'][0]:+.2f} at most "
                 f"(at {beside['largest'][1]:.2f})",
             ]

@@ -95,11 +95,16 @@ def test_comparison_with_coopnet():
     beside = report.against_coopnet(summary)
     # BC-Net's point: 0.90 at 0.5; CoopNet reaches 0.90 at its end, which costs 1.1, and has 0.84 at 0.5.
     assert beside["fewer"] == pytest.approx(1 - 0.5 / 1.1)
+    # BC-Net's curve reaches 0.90, the int8 net's and CoopNet's greatest, where five in six escalate.
+    assert beside["curves"] == pytest.approx((1 - (0.1 + 5 / 6) / 1.1,) * 2)
     assert beside["more"] == pytest.approx(0.06)
     assert beside["largest"] == pytest.approx((0.02, 1.1))
     better = record(0, 0.0)
     better["rows"]["bcnet"]["accuracy"] = 0.93
-    assert report.against_coopnet(run.summarise([better]))["fewer"] is None
+    better["rows"]["int8"]["accuracy"] = 0.925
+    beside = report.against_coopnet(run.summarise([better]))
+    assert beside["fewer"] is None and beside["curves"] == (None, pytest.approx(1 - (0.1 + 5 / 6) / 1.1))
+    assert "not reached, 15.2" in report.targets({"toy": run.summarise([better])})
     text = report.targets({"toy": summary})
     assert text.count("(reached)") == 4 and "(missed)" not in text
     worse = record(0, 0.0)
