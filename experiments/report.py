@@ -164,8 +164,8 @@ def against_coopnet(summary):
     """CoopNet's curve beside BC-Net's point, on the test set.
 
     Keys: `fewer`: share of CoopNet's instructions that BC-Net saves where CoopNet first reaches the accuracy of
-    BC-Net's point, None where it never does; `curves`: the same of both curves, where each first reaches the accuracy of
-    the int8 net and the greatest of CoopNet's; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
+    BC-Net's point, None where it never does; `curves`: the same of both curves, where each first reaches the int8 net's
+    accuracy and the greatest of CoopNet's; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
     `largest`: (difference, cost) where BC-Net's curve is furthest above CoopNet's.
     """
     core = summary["settings"]["core"]
