@@ -149,7 +149,7 @@ def _basis(summary):
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     note = f" {summary['note']}" if summary["note"] else ""
     budget = f"a budget of {summary['settings']['max_cost']:.3g}"
-    if level := summary["settings"].get("confidence_level"):
+    if level := summary["settings"]["confidence_level"]:
         budget += f" that fresh samples keep to with a probability of {level:g}"
     return (
         f"{seeds}{rows}; {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test samples; "
