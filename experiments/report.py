@@ -212,13 +212,12 @@ def targets(summaries):
         beside = against_coopnet(summary)
         gain = {row: 100 * (rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"]) for row in rows}
         part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
-        accurate = gain.get("bcnet_accurate")
         cells.append(
             [
                 name,
                 _judged(gain["bcnet"], gain["bcnet"] >= -0.1, "+.2f"),
                 _judged(part, part <= BUDGET, ".3f"),
-                "" if accurate is None else _judged(accurate, accurate >= 0.5, "+.2f"),
+                _judged(gain["bcnet_accurate"], gain["bcnet_accurate"] >= 0.5, "+.2f"),
                 "CoopNet does not get there"
                 if beside["fewer"] is None
                 else _judged(100 * beside["fewer"], beside["fewer"] >= FEWER, ".1f"),
@@ -247,8 +246,8 @@ def variants(summaries, tried):
                 part = rows[row]["instructions"][core] / rows["int8"]["instructions"][core]
                 cells[-1] += [_percent(rows[row]["accuracy"]), f"{part:.3f}"]
             for row in ("bcnet", "bcnet_accurate"):
-                gain = rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"] if row in rows else None
-                cells[-1].append("" if gain is None else f"{100 * gain:+.2f}")
+                gain = rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"]
+                cells[-1].append(f"{100 * gain:+.2f}")
     return text_table(cells)
 
 
