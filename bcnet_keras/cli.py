@@ -106,6 +106,13 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
         lower_bound=0.0,
     )
+    flags.DEFINE_string(
+        "binary_blocks",
+        None,
+        "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, such as "
+        "64/pool,128/2,128/1.",
+        flag_values=values,
+    )
 
 
 def _train(values, arguments):
@@ -137,6 +144,7 @@ def _train(values, arguments):
                 "mixed_precision",
                 "shared_stem",
                 "binary_width",
+                "binary_blocks",
             )
         },
     )

@@ -46,7 +46,7 @@ RECIPES = {
     "digits": (32, 20, 40, 12, 4),
     "fashion_mnist": (128, 8, 16, 3, 1),
     "cifar10": (128, 60, 30, 8, 2),
-    "speech_commands": (64, 80, 80, 15, 5),
+    "speech_commands": (64, 80, 160, 30, 10),
     "other": (128, 20, 40, 14, 6),
 }
 _SETTINGS = "settings.json"
@@ -66,9 +66,10 @@ class Settings:
       `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
     weight_decay: of the float net, see `train_float`.
-    mixed_precision: binary layers train in bfloat16; faster where the processor has it.
+    mixed_precision: binary layers train in bfloat16, see `layers.with_precision`; faster where the processor has it.
     shared_stem: both nets begin with the float net's first block, which the device computes once.
     binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
+    binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
     """
 
     dataset: str = "digits"
@@ -87,6 +88,7 @@ class Settings:
     mixed_precision: bool = False
     shared_stem: bool = False
     binary_width: float = 1.0
+    binary_blocks: str | None = None
 
     @property
     def recipe(self):
@@ -117,7 +119,8 @@ def run(settings, folder, verbose="auto", ablations=False):
     tf.keras.utils.set_random_seed(settings.seed)
     shape, names = data.train.images.shape[1:], data.class_names
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
-    float_net, binary_net = builder(shape, len(names), settings.shared_stem, settings.binary_width)
+    own = (settings.shared_stem, settings.binary_width, settings.binary_blocks)
+    float_net, binary_net = builder(shape, len(names), *own)
     if settings.mixed_precision:
         binary_net = with_precision(binary_net, "mixed_bfloat16")
     pair_of = functools.partial(

@@ -43,7 +43,9 @@ def batch_norm(**kwargs):
     Signs are sensitive to the statistics, so these average over some hundred batches (a momentum of 0.9 cost a binary
     net three points of accuracy), and over the global batch under a `tf.distribute` strategy.
     """
-    return tf.keras.layers.BatchNormalization(momentum=0.99, synchronized=True, **kwargs)
+    # Keras has no fused kernel for synchronised statistics; without one a step of ResNet-8 takes half as long again.
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return tf.keras.layers.BatchNormalization(**{"momentum": 0.99, **kwargs}, synchronized=several)
 
 
 @_register
@@ -142,10 +144,42 @@ def global_average(tensor, quantiser):
     return quantiser(averaged, training=False)  # so that the range does not follow the means too
 
 
+@tf.function(jit_compile=True)
+def _signs(values):
+    return tf.where(values < 0, tf.constant(-1, values.dtype), tf.constant(1, values.dtype))
+
+
+@tf.function(jit_compile=True)
+def _sign_gradients(values, above):
+    return above * tf.nn.relu(2 - 2 * tf.abs(values))
+
+
+@tf.custom_gradient
+def _approx_sign(values):
+    return _signs(values), lambda above: _sign_gradients(values, above)
+
+
+@_register
+class _ApproxSign(lq.quantizers.ApproxSign):
+    """Larq's ApproxSign; in reduced precision compiled into one pass over memory, which is four times as fast."""
+
+    def call(self, inputs):
+        # Larq's own operations are those that Larq Compute Engine's converter knows.
+        return super().call(inputs) if inputs.dtype == tf.float32 else _approx_sign(inputs)
+
+
 class _BinaryLayer(lq.layers.QuantConv2D):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        quantizer = self.input_quantizer
+        if isinstance(quantizer, tf.keras.layers.Layer):  # or it would cast to the precision of its own
+            kind = _ApproxSign if type(quantizer) is lq.quantizers.ApproxSign else type(quantizer)
+            settings = {**quantizer.get_config(), "dtype": self.dtype_policy.name}
+            self.input_quantizer = kind.from_config(settings)
+
     def convolution_op(self, inputs, kernel):
-        # Larq's quantisers give float32, whatever the layer's dtype policy is.
-        return super().convolution_op(tf.cast(inputs, self.compute_dtype), tf.cast(kernel, self.compute_dtype))
+        # Larq's quantised kernel is float32, whatever the layer's dtype policy is.
+        return super().convolution_op(inputs, tf.cast(kernel, self.compute_dtype))
 
 
 @_register
@@ -249,20 +283,33 @@ class BinaryDense(_BinaryLayer):
 def with_precision(model, policy):
     """A Keras net with the weights of `model`, whose binary layers have the Keras dtype policy `policy`.
 
+    So has batch normalisation and pooling of which the signs alone are read; all else stays in float32.
+
     `policy`: "float32", or "mixed_bfloat16" (or "mixed_float16") for faster training on processors that have it.
-    Gives `model` itself where all its binary layers have it already.
+    Gives `model` itself where all these layers have it already.
     """
-    layers = [layer for layer in model.submodules if isinstance(layer, _BinaryLayer)]
-    if all(layer.dtype_policy.name == policy for layer in layers):
+
+    def concerned(layer):
+        return isinstance(layer, _BinaryLayer) or _signs_are_read(layer)
+
+    if all(layer.dtype_policy.name == policy for layer in model.submodules if concerned(layer)):
         return model
 
     def clone(layer):
         config = layer.get_config()
-        return type(layer).from_config({**config, "dtype": policy} if isinstance(layer, _BinaryLayer) else config)
+        return type(layer).from_config({**config, "dtype": policy} if concerned(layer) else config)
 
     copy = tf.keras.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _signs_are_read(layer):
+    """Is it normalisation or pooling of whose output nothing but signs is read?"""
+    if not isinstance(layer, tf.keras.layers.BatchNormalization | tf.keras.layers.MaxPooling2D):
+        return False
+    readers = [node.outbound_layer for node in layer.outbound_nodes]
+    return bool(readers) and all(isinstance(reader, _BinaryLayer) or _signs_are_read(reader) for reader in readers)
 
 
 @_register

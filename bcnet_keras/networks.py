@@ -4,8 +4,11 @@
     pair = BCNet(binary_net, int8_twin(float_net))
 
 All map images in `INPUT_RANGE` to logits. With `shared_stem=True` the binary net begins with the float net's first
-block, for `twins.share_stem`; `binary_width` multiplies the filters of its convolutions.
+block, for `twins.share_stem`; `binary_width` multiplies the filters of its convolutions; `binary_blocks` puts others in
+their place, see `parse_blocks`.
 """
+
+import re
 
 import tensorflow as tf
 
@@ -22,6 +25,7 @@ from bcnet_keras.layers import (
 )
 
 _keras = tf.keras.layers
+POOL = "pool"
 
 
 def _convolution(tensor, filters, kernel_size=3, strides=1, relu=True):
@@ -65,7 +69,8 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     """Binary CNN of 3x3 convolutions with an int8 classifier on the average map.
 
     Arguments:
-      blocks: (filters, strides) of each convolution; filters best in multiples of 32.
+      blocks: (filters, strides) of each convolution; filters best in multiples of 32. Strides are 1, 2, or "pool" for
+        one without strides and 2x2 max-pooling behind it, which on the device is an OR of bits.
       planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
       stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin, for `share_stem`. The
         planes are then of its output.
@@ -77,20 +82,42 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
         tensor = CalibratedThermometer(planes)(FakeQuant()(_keras.ReLU()(tensor)))
     elif planes is None:
         (filters, strides), *blocks = blocks
-        tensor = batch_norm()(Int8Conv2D(filters, 3, strides, padding="same", use_bias=False)(tensor))
-        tensor = FakeQuant()(tensor)
+        tensor = Int8Conv2D(filters, 3, _stride(strides), padding="same", use_bias=False)(tensor)
+        tensor = _pooled(FakeQuant()(batch_norm()(tensor)), strides)
     else:
         tensor = ThermometerEncoding(planes)(tensor)
     for filters, strides in blocks:
-        tensor = batch_norm()(BinaryConv2D(filters, 3, strides)(tensor))
+        tensor = _pooled(batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), strides)
     tensor = global_average(tensor, FakeQuant())
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 
 
+def _stride(strides):
+    return 1 if strides == POOL else strides
+
+
+def _pooled(tensor, strides):
+    return _keras.MaxPooling2D()(tensor) if strides == POOL else tensor
+
+
+def parse_blocks(text):
+    """Blocks of `binary_cnn` from text: "64/pool, 128/2, 128/1" is ((64, "pool"), (128, 2), (128, 1)).
+
+    Raises ValueError for any other text.
+    """
+    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool)\s*", part) for part in text.split(",")]
+    if not all(parts):
+        raise ValueError(
+            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as 64/{POOL},128/2; got {text!r}."
+        )
+    return tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts)
+
+
 def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_planes=4):
-    def build(input_shape, classes, shared_stem=False, binary_width=1.0):
+    def build(input_shape, classes, shared_stem=False, binary_width=1.0, binary_blocks=None):
         own, *how = (shared_blocks or blocks, shared_planes, stem) if shared_stem else (blocks, planes)
+        own = own if binary_blocks is None else parse_blocks(binary_blocks)
         # Whole words of 32 channels.
         own = [(32 * max(1, round(filters * binary_width / 32)), strides) for filters, strides in own]
         return float_net(input_shape, classes), binary_cnn(input_shape, classes, own, *how)
@@ -101,7 +128,8 @@ def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_plane
 _RESNET8 = (resnet8, (16, 3, 1))  # with its stem
 _DS_CNN = (ds_cnn, (64, (10, 4), 2))
 _BEHIND_DS_CNN = ((64, 1), (128, 2), (128, 1))
-# Name of a data set -> function (input_shape, classes, shared_stem=False, binary_width=1.0) -> (float net, binary net).
+# Name of a data set -> function (input_shape, classes, shared_stem=False, binary_width=1.0, binary_blocks=None) that
+# gives (float net, binary net).
 NETWORKS = {
     "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2), (96, 2), (96, 2)), planes=10, shared_planes=2),
     "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2))),

@@ -278,8 +278,7 @@ class _Int8Twin(_Twin):
     def normalisation(self, layer, signal):
         # Where no convolution stands before it, it folds into an identity.
         tensor = self.identity(signal.tensor) if signal.quantiser else signal.tensor
-        config = {**layer.get_config(), "synchronized": True}
-        return self.round_unless_fused(layer, _keras.BatchNormalization.from_config(config)(tensor))
+        return self.round_unless_fused(layer, batch_norm(**layer.get_config())(tensor))
 
     def relu(self, layer, signal):
         return self.activated(layer, signal.tensor)

@@ -154,7 +154,8 @@ def test_variants_change_what_they_say():
 def test_every_benchmark_has_its_settings():
     for name in benchmarks.NAMES:
         benchmark = benchmarks.load(name)
-        assert benchmark.SETTINGS.target == {"min_accuracy": None, **benchmarks.TARGET} and benchmark.SEEDS >= 2
+        assert benchmark.SETTINGS.target == {"min_accuracy": None, **benchmark.TARGET} and benchmark.SEEDS >= 2
+        assert benchmark.TARGET["max_cost"] == benchmarks.BUDGET and benchmark.TARGET["confidence_level"] >= 0.8
         assert benchmark.SETTINGS.dataset == name
 
 

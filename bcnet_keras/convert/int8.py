@@ -26,8 +26,9 @@ def convert_int8(model, input_range):
     def convert(batch_of_one):
         image = tf.TensorSpec(batch_of_one.input_shape, tf.float32)
         function = tf.function(lambda image: batch_of_one(image, training=False)).get_concrete_function(image)
-        # From a function, for from_keras_model goes by way of a SavedModel and takes half as long again.
+        # From a function, straight: by way of a SavedModel, which is written to disk, it takes ten times as long.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], batch_of_one)
+        converter.experimental_lower_to_saved_model = False
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
         return converter.convert()
