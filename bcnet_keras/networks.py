@@ -109,7 +109,8 @@ def parse_blocks(text):
     parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool)\s*", part) for part in text.split(",")]
     if not all(parts):
         raise ValueError(
-            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as 64/{POOL},128/2; got {text!r}."
+            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as 64/{POOL},128/2; "
+            f"got {text!r}."
         )
     return tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts)
 
