@@ -3,6 +3,7 @@
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +15,7 @@ from bcnet_keras.layers import (
     Int8Conv2D,
     Int8Dense,
     Int8DepthwiseConv2D,
+    batch_norm,
     with_precision,
 )
 
@@ -217,19 +219,44 @@ def test_saved_models_give_identical_outputs(tmp_path, place):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
 
+def test_signs_in_reduced_precision_have_larqs_values_and_gradients():
+    layer = bc.BinaryConv2D(2, 1, dtype="mixed_bfloat16")
+    values = tf.constant([[-2.0, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0, 3.0]])
+    for dtype in (tf.float32, tf.bfloat16):
+        inputs = tf.cast(values, dtype)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([values, inputs])
+            expected, signs = lq.quantizers.approx_sign(values), layer.input_quantizer(inputs)
+        assert signs.dtype == tf.bfloat16
+        np.testing.assert_array_equal(tf.cast(signs, tf.float32), expected)
+        np.testing.assert_array_equal(
+            tf.cast(tape.gradient(signs, inputs), tf.float32), tape.gradient(expected, values)
+        )
+
+
+def test_batch_norm_is_synchronised_where_there_are_several_replicas():
+    assert not batch_norm().synchronized
+    cpu = tf.config.list_logical_devices("CPU")[0].name
+    with tf.distribute.OneDeviceStrategy(cpu).scope():
+        assert not batch_norm().synchronized
+    assert batch_norm(momentum=0.5).momentum == 0.5
+
+
 def test_mixed_precision_trains_and_gives_the_same_answers_and_the_same_file():
     from bcnet_keras.convert.binary import convert_binary
 
     tf.keras.utils.set_random_seed(4)
     inputs = tf.keras.Input((8, 8, 2))
     tensor = bc.ThermometerEncoding(5)(bc.FakeQuant(*INPUT_RANGE, fixed=True)(inputs))
-    tensor = tf.keras.layers.BatchNormalization()(bc.BinaryConv2D(32, 3)(tensor))
-    tensor = tf.keras.layers.BatchNormalization()(bc.BinaryDense(24)(tensor))
+    tensor = tf.keras.layers.BatchNormalization(name="of_signs")(bc.BinaryConv2D(32, 3)(tensor))
+    tensor = tf.keras.layers.MaxPooling2D(name="pool")(tensor)
+    tensor = tf.keras.layers.BatchNormalization(name="of_numbers")(bc.BinaryDense(24)(tensor))
     model = tf.keras.Model(inputs, bc.FakeQuant()(Int8Dense(3)(bc.global_average(tensor, bc.FakeQuant()))))
     images = np.round(_random(64, 8, 8, 2) * 127) / np.float32(128)
     mixed = with_precision(model, "mixed_bfloat16")
-    policies = [layer.compute_dtype for layer in mixed.layers if isinstance(layer, bc.BinaryConv2D | bc.BinaryDense)]
-    assert policies == ["bfloat16", "bfloat16"] and with_precision(mixed, "mixed_bfloat16") is mixed
+    reduced = [layer.name for layer in mixed.layers if layer.compute_dtype == "bfloat16"]
+    assert reduced == [mixed.layers[3].name, "of_signs", "pool", mixed.layers[6].name]
+    assert with_precision(mixed, "mixed_bfloat16") is mixed
     before = mixed.get_weights()
     mixed.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     mixed.fit(images, np.arange(64) % 3, epochs=5, verbose=0)
