@@ -4,6 +4,8 @@ LCE turns the binary layers into its custom operators `LceQuantize`, `LceBconv2d
 words, and every other layer that stands between two fake quantisations into an int8 builtin.
 """
 
+import tempfile
+
 from bcnet_keras.convert.keras import convert_quietly, require_integer
 from bcnet_keras.convert.pooling import pool_means
 
@@ -22,7 +24,15 @@ def convert_binary(model):
     import tensorflow as tf
 
     def convert(batch_of_one):
-        return lce.convert_keras_model(batch_of_one, inference_input_type=tf.int8, inference_output_type=tf.int8)
+        image = tf.TensorSpec(batch_of_one.input_shape, tf.float32, name="image")
+        function = tf.function(lambda image: batch_of_one(image, training=False))
+        module = tf.Module()
+        module.kept = batch_of_one.variables
+        # The forward pass alone: `convert_keras_model` has Keras save every layer's functions as well, which takes
+        # three times as long.
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(module, folder, signatures=function.get_concrete_function(image))
+            return lce.convert_saved_model(folder, inference_input_type=tf.int8, inference_output_type=tf.int8)
 
     data = pool_means(convert_quietly(convert, model, "binary net"))
     require_integer(data, model, "binary net")
