@@ -109,8 +109,8 @@ def _define_run_flags(values, dataset, name):
     flags.DEFINE_string(
         "binary_blocks",
         None,
-        "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, such as "
-        "64/pool,128/2,128/1.",
+        "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, on "
+        "thermometer-coded pixels where it begins with their planes, such as '10 planes, 64/pool, 128/2, 128/1'.",
         flag_values=values,
     )
 

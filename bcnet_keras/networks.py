@@ -5,7 +5,7 @@
 
 All map images in `INPUT_RANGE` to logits. With `shared_stem=True` the binary net begins with the float net's first
 block, for `twins.share_stem`; `binary_width` multiplies the filters of its convolutions; `binary_blocks` puts others in
-their place, see `parse_blocks`.
+their place, with the first layer that goes with them, see `parse_blocks`.
 """
 
 import re
@@ -102,26 +102,32 @@ def _pooled(tensor, strides):
 
 
 def parse_blocks(text):
-    """Blocks of `binary_cnn` from text: "64/pool, 128/2, 128/1" is ((64, "pool"), (128, 2), (128, 1)).
+    """(blocks, planes) of `binary_cnn` from text.
+
+    "64/pool, 128/2, 128/1" is ((64, "pool"), (128, 2), (128, 1)), None; with "10 planes, " in front, the planes are 10.
 
     Raises ValueError for any other text.
     """
-    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool)\s*", part) for part in text.split(",")]
+    first, _, rest = text.partition(",")
+    planes = re.fullmatch(r"\s*([1-9]\d{0,2}) planes\s*", first)
+    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool)\s*", part) for part in (rest if planes else text).split(",")]
     if not all(parts):
         raise ValueError(
-            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as 64/{POOL},128/2; "
-            f"got {text!r}."
+            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as "
+            f"'10 planes, 64/{POOL}, 128/2'; got {text!r}."
         )
-    return tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts)
+    blocks = tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts)
+    return blocks, planes and int(planes[1])
 
 
 def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_planes=4):
     def build(input_shape, classes, shared_stem=False, binary_width=1.0, binary_blocks=None):
-        own, *how = (shared_blocks or blocks, shared_planes, stem) if shared_stem else (blocks, planes)
-        own = own if binary_blocks is None else parse_blocks(binary_blocks)
+        own = (shared_blocks or blocks, shared_planes) if shared_stem else (blocks, planes)
+        own, own_planes = own if binary_blocks is None else parse_blocks(binary_blocks)
         # Whole words of 32 channels.
         own = [(32 * max(1, round(filters * binary_width / 32)), strides) for filters, strides in own]
-        return float_net(input_shape, classes), binary_cnn(input_shape, classes, own, *how)
+        binary_net = binary_cnn(input_shape, classes, own, own_planes, stem if shared_stem else None)
+        return float_net(input_shape, classes), binary_net
 
     return build
 

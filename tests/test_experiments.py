@@ -15,7 +15,7 @@ from absl import flags
 import bcnet_keras as bc
 from bcnet_keras.cost import CORES
 from bcnet_keras.layers import BinaryConv2D
-from bcnet_keras.networks import NETWORKS
+from bcnet_keras.networks import NETWORKS, parse_blocks
 from bcnet_keras.profile import Profile
 from bcnet_keras.report import TITLES
 from bcnet_keras.twins import int8_twin
@@ -144,7 +144,7 @@ def test_variants_change_what_they_say():
     assert len({settings, *changed.values()}) == 1 + len(benchmarks.VARIANTS)
     batch_size, first, *others = settings.recipe
     assert changed["long"].recipe == (batch_size, first, *(2 * count for count in others))
-    assert changed["shared_stem"].shared_stem
+    assert changed["shared_stem"].shared_stem and parse_blocks(changed["pooled"].binary_blocks)
     nets = {width: NETWORKS["digits"]((8, 8, 1), 10, False, width)[1] for width in (0.5, 1.0, 1.5)}
     filters = {
         width: [layer.filters for layer in net.layers if isinstance(layer, BinaryConv2D)] for width, net in nets.items()

@@ -7,16 +7,19 @@ import tensorflow as tf
 from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.flatbuffer import op_name, read
 from bcnet_keras.convert.thermometer import fuse
-from bcnet_keras.layers import INPUT_RANGE
+from bcnet_keras.layers import INPUT_RANGE, ThermometerEncoding
 from bcnet_keras.networks import NETWORKS, binary_cnn, parse_blocks
 from bcnet_keras.runtime.tflite import Interpreter
 
 
 def test_blocks_are_read_from_text():
-    assert parse_blocks("64/pool, 128/2,96/1") == ((64, "pool"), (128, 2), (96, 1))
+    assert parse_blocks("64/pool, 128/2,96/1") == (((64, "pool"), (128, 2), (96, 1)), None)
+    assert parse_blocks("10 planes, 64/1") == (((64, 1),), 10)
 
 
-@pytest.mark.parametrize("text", ["", "64", "64/3", "0/1", "64/pool,", "64x1", "-64/1", "64/1;32/1"])
+@pytest.mark.parametrize(
+    "text", ["", "64", "64/3", "0/1", "64/pool,", "64x1", "-64/1", "64/1;32/1", "10 planes", "planes, 64/1"]
+)
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError, match="binary blocks are filters/strides"):
         parse_blocks(text)
@@ -40,6 +43,7 @@ def test_pooling_works_on_bits_and_as_in_keras(planes):
 
 
 def test_other_blocks_take_the_place_of_a_networks_own():
-    _, net = NETWORKS["images"]((32, 32, 3), 10, binary_blocks="64/pool,128/2", binary_width=0.5)
+    _, net = NETWORKS["images"]((32, 32, 3), 10, binary_blocks="4 planes, 64/pool,128/2", binary_width=0.5)
     shapes = [layer.get_output_shape_at(0)[1:] for layer in net.layers if "binary_conv" in layer.name]
     assert shapes == [(32, 32, 32), (8, 8, 64)]
+    assert [layer.planes for layer in net.layers if isinstance(layer, ThermometerEncoding)] == [4]
