@@ -34,17 +34,18 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and the search; give ea
 
 WIDTHS = (32, 64, 96, 128, 192, 256)
 PLANES = (6, 8, 10, 12, 15)
+STRIDES = (1, 2, "pool")  # as `binary_cnn` takes them
 
 
 def draw(trial, channels):
-    """Arguments of `binary_cnn` from a trial: first layer, depth, widths that do not fall, places of the strides."""
+    """Arguments of `binary_cnn` from a trial: first layer, depth, widths that do not fall, strides and pooling."""
     trial.suggest_categorical("stem", ("thermometer", "int8"))
     trial.suggest_categorical("planes", PLANES if channels > 1 else (*PLANES, 20, 31))
     depth = trial.suggest_int("depth", 2, 6)
     for layer in range(depth):
         trial.suggest_categorical(f"width{layer}", WIDTHS)
     for layer in range(depth):
-        trial.suggest_int(f"stride{layer}", 0, 1)
+        trial.suggest_categorical(f"stride{layer}", STRIDES)
     return net_of(trial.params)
 
 
@@ -52,7 +53,7 @@ def net_of(params):
     """Arguments of `binary_cnn` from the values that a trial has drawn."""
     layers = range(params["depth"])
     widths = sorted(params[f"width{layer}"] for layer in layers)
-    strides = [1 + params[f"stride{layer}"] for layer in layers]
+    strides = [params[f"stride{layer}"] for layer in layers]
     return {
         "blocks": tuple(zip(widths, strides, strict=True)),
         "planes": params["planes"] if params["stem"] == "thermometer" else None,
@@ -61,16 +62,25 @@ def net_of(params):
 
 def params_of(net):
     """The values that a trial would have to draw for the binary net `net`."""
+    import tensorflow as tf
+
     from bcnet_keras.layers import BinaryConv2D, Int8Conv2D, ThermometerEncoding
+    from bcnet_keras.networks import POOL
 
     planes = [layer.planes for layer in net.layers if isinstance(layer, ThermometerEncoding)]
-    layers = [layer for layer in net.layers if isinstance(layer, (BinaryConv2D, Int8Conv2D))]
+    layers, strides = [], []
+    for layer in net.layers:
+        if isinstance(layer, (BinaryConv2D, Int8Conv2D)):
+            layers.append(layer)
+            strides.append(layer.strides[0])
+        elif isinstance(layer, tf.keras.layers.MaxPooling2D):
+            strides[-1] = POOL
     return {
         "stem": "thermometer" if planes else "int8",
         "planes": planes[0] if planes else PLANES[0],
         "depth": len(layers),
         **{f"width{number}": layer.filters for number, layer in enumerate(layers)},
-        **{f"stride{number}": layer.strides[0] - 1 for number, layer in enumerate(layers)},
+        **{f"stride{number}": each for number, each in enumerate(strides)},
     }
 
 
@@ -158,7 +168,7 @@ def objective(settings, folder):
 
     def accuracy(trial):
         drawn = draw(trial, shape[-1])
-        if min(shape[:2]) < np.prod([stride for _, stride in drawn["blocks"]]):
+        if min(shape[:2]) < np.prod([1 if strides == 1 else 2 for _, strides in drawn["blocks"]]):
             return -1.0  # strides for a larger map
         tf.keras.backend.clear_session()
         tf.keras.utils.set_random_seed(_SEED.value)
