@@ -38,8 +38,10 @@ def _free_ports(number):
 def _assert_equal(single, other):
     assert single.keys() == other.keys()
     for name in single:
-        # Sums over two replicas are taken in another order; nothing else differs.
-        np.testing.assert_allclose(other[name], single[name], rtol=2e-3, atol=2e-4, err_msg=name)
+        # Sums over two replicas are taken in another order. Apart from that one device, whose batch normalisation Keras
+        # fuses, averages unbiased variances: those of 144 and more samples here.
+        tolerance = 1 / 140 if "moving_variance" in name else 2e-3
+        np.testing.assert_allclose(other[name], single[name], rtol=tolerance, atol=2e-4, err_msg=name)
 
 
 @pytest.fixture(scope="module")
