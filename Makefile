@@ -17,7 +17,8 @@ demo: venv
 	.venv/bin/bcnet demo
 
 test: packages venv
-	.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	.venv/bin/python -m pytest -m 'not alone' --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	.venv/bin/python -m pytest -m alone
 
 bench: packages venv
 	CMSIS_NN_DIR=$(CMSIS_NN_DIR) TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/bench.py

@@ -87,13 +87,12 @@ class AccuracyCostCurve:
         From the upper limit of its escalation rate by Clopper and Pearson (Biometrika 26, 1934); None for the cost as
         measured.
         """
-        from scipy.stats import binomtest
+        from scipy.stats import beta
 
-        if confidence_level is None or point.escalation_rate == 0:
+        if confidence_level is None or point.escalation_rate in (0, 1):
             return point.cost  # what never escalates has a threshold of 0, and no sample will
         escalated = round(point.escalation_rate * self.samples)
-        test = binomtest(escalated, self.samples, alternative="less")
-        return _expected(self.pair_cost, test.proportion_ci(confidence_level).high)
+        return _expected(self.pair_cost, beta.ppf(confidence_level, escalated + 1, self.samples - escalated))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -203,6 +203,7 @@ def experiment(module, *arguments, cwd):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_benchmark_from_data_to_report(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results: digits -->\n<!-- end -->\n<!-- results: targets -->\n<!-- end -->\n")
