@@ -171,11 +171,11 @@ class _ApproxSign(lq.quantizers.ApproxSign):
 class _BinaryLayer(lq.layers.QuantConv2D):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        quantizer = self.input_quantizer
-        if isinstance(quantizer, tf.keras.layers.Layer):  # or it would cast to the precision of its own
+        quantizer, policy = self.input_quantizer, self.dtype_policy.name
+        # A quantiser is a layer too, and would cast to a precision of its own.
+        if isinstance(quantizer, tf.keras.layers.Layer) and quantizer.dtype_policy.name != policy:
             kind = _ApproxSign if type(quantizer) is lq.quantizers.ApproxSign else type(quantizer)
-            settings = {**quantizer.get_config(), "dtype": self.dtype_policy.name}
-            self.input_quantizer = kind.from_config(settings)
+            self.input_quantizer = kind.from_config({**quantizer.get_config(), "dtype": policy})
 
     def convolution_op(self, inputs, kernel):
         # Larq's quantised kernel is float32, whatever the layer's dtype policy is.
