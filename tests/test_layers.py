@@ -234,7 +234,7 @@ def test_signs_in_reduced_precision_have_larqs_values_and_gradients():
         )
 
 
-def test_batch_norm_is_synchronised_where_there_are_several_replicas():
+def test_batch_norm_is_not_synchronised_on_one_replica():
     assert not batch_norm().synchronized
     cpu = tf.config.list_logical_devices("CPU")[0].name
     with tf.distribute.OneDeviceStrategy(cpu).scope():
