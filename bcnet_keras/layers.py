@@ -134,13 +134,17 @@ class FakeQuant(tf.keras.layers.Layer):
         }
 
 
-def global_average(tensor, quantiser):
+def global_average(tensor, quantiser, pooling=None):
     """The mean over height and width, rounded to the same levels as the map: [n, h, w, c] -> [n, c].
 
     `quantiser` is a new `FakeQuant`, whose range follows the map. With one scale for both the device runs average
-    pooling instead of a mean that is some twenty times as slow.
+    pooling instead of a mean that is some twenty times as slow. `pooling` is a layer such as MaxPooling2D that works
+    on the rounded map, before the mean.
     """
-    averaged = tf.keras.layers.GlobalAveragePooling2D()(quantiser(tensor))
+    rounded = quantiser(tensor)
+    if pooling is not None:
+        rounded = pooling(rounded)
+    averaged = tf.keras.layers.GlobalAveragePooling2D()(rounded)
     return quantiser(averaged, training=False)  # so that the range does not follow the means too
 
 

@@ -70,7 +70,8 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
 
     Arguments:
       blocks: (filters, strides) of each convolution; filters best in multiples of 32. Strides are 1, 2, or "pool" for
-        one without strides and 2x2 max-pooling behind it, which on the device is an OR of bits.
+        one without strides and 2x2 max-pooling behind it, which on the device is an OR of bits
+        (behind the last convolution, whose map is averaged, a maximum of int8).
       planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
       stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin, for `share_stem`. The
         planes are then of its output.
@@ -83,22 +84,24 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     elif planes is None:
         (filters, strides), *blocks = blocks
         tensor = Int8Conv2D(filters, 3, _stride(strides), padding="same", use_bias=False)(tensor)
-        tensor = _pooled(FakeQuant()(batch_norm()(tensor)), strides)
+        tensor = FakeQuant()(batch_norm()(tensor))
+        if strides == POOL:
+            tensor = _keras.MaxPooling2D()(tensor)
     else:
         tensor = ThermometerEncoding(planes)(tensor)
+    pooling = None
     for filters, strides in blocks:
-        tensor = _pooled(batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), strides)
-    tensor = global_average(tensor, FakeQuant())
+        if pooling is not None:
+            tensor = pooling(tensor)
+        tensor = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor))
+        pooling = _keras.MaxPooling2D() if strides == POOL else None
+    tensor = global_average(tensor, FakeQuant(), pooling)  # no sign is taken behind the last one: it pools integers
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 
 
 def _stride(strides):
     return 1 if strides == POOL else strides
-
-
-def _pooled(tensor, strides):
-    return _keras.MaxPooling2D()(tensor) if strides == POOL else tensor
 
 
 def parse_blocks(text):

@@ -18,7 +18,17 @@ if command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null; then
   echo "Installing Debian packages: ${missing[*]}"
   apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
   "${apt[@]}" update
-  if "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null; then
+  known=()
+  for package in "${missing[@]}"; do
+    # Releases split their packages in different ways: what one does not know may be part of another.
+    if apt-cache show "$package" >/dev/null 2>&1; then
+      known+=("$package")
+    else
+      echo "apt knows no package $package here" >&2
+    fi
+  done
+  [ ${#known[@]} -gt 0 ] || exit 0
+  if "${apt[@]}" install --yes --no-install-recommends "${known[@]}" >/dev/null; then
     exit 0
   fi
 fi

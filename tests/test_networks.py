@@ -26,9 +26,10 @@ def test_other_text_is_refused(text):
 
 
 @pytest.mark.parametrize("planes", [5, None])
-def test_pooling_works_on_bits_and_as_in_keras(planes):
+@pytest.mark.parametrize("last", [1, "pool"])
+def test_pooling_works_on_integers_and_as_in_keras(planes, last):
     tf.keras.utils.set_random_seed(1)
-    net = binary_cnn((12, 8, 2), 5, ((32, "pool"), (64, "pool"), (32, 1)), planes)
+    net = binary_cnn((12, 8, 2), 5, ((32, "pool"), (64, "pool"), (32, last)), planes)
     images = np.random.default_rng(0).integers(-128, 128, (20, 12, 8, 2)) / np.float32(128)
     for _ in range(40):  # ranges and statistics follow the images
         net(images, training=True)
@@ -36,7 +37,8 @@ def test_pooling_works_on_bits_and_as_in_keras(planes):
     model = read(flatbuffer)
     names = [op_name(model, operator) for operator in model.subgraphs[0].operators]
     pools = [name for name in names if "Pool" in name or "POOL" in name]
-    assert pools == ["LceBMaxPool2d", "LceBMaxPool2d", "AVERAGE_POOL_2D"]  # behind an int8 first layer too
+    expected = ["LceBMaxPool2d", "LceBMaxPool2d"]  # of bits, behind an int8 first layer too
+    assert pools == [*expected, *(["MAX_POOL_2D"] if last == "pool" else []), "AVERAGE_POOL_2D"]
     expected = net(np.clip(images, *INPUT_RANGE), training=False).numpy()
     answer = Interpreter(flatbuffer).predict((images * 128).astype(np.int8))
     assert np.mean(answer.predicted == expected.argmax(-1)) >= 0.95
