@@ -144,6 +144,7 @@ def test_variants_change_what_they_say():
     assert len({settings, *changed.values()}) == 1 + len(benchmarks.VARIANTS)
     batch_size, first, *others = settings.recipe
     assert changed["long"].recipe == (batch_size, first, *(2 * count for count in others))
+    assert changed["long_binary"].recipe == (batch_size, first, 2 * others[0], *others[1:])
     assert changed["shared_stem"].shared_stem and parse_blocks(changed["pooled"].binary_blocks)
     nets = {width: NETWORKS["digits"]((8, 8, 1), 10, False, width)[1] for width in (0.5, 1.0, 1.5)}
     filters = {

@@ -25,7 +25,8 @@ VARIANTS = {
         "larger binary net with pooling in place of strides",
         lambda settings: {"binary_blocks": _POOLED.get(settings.dataset, _POOLED["cifar10"])},
     ),
-    "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _twice(*settings.recipe[1:])}),
+    "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _longer(settings, 2, 2, 2)}),
+    "long_binary": ("twice the epochs of the binary net", lambda settings: {"epochs": _longer(settings, 2, 1, 1)}),
     "shared_stem": ("shared stem", lambda settings: {"shared_stem": True}),
 }
 
@@ -43,5 +44,6 @@ def varied(settings, variant):
     return dataclasses.replace(settings, **change(settings))
 
 
-def _twice(float_epochs, *others):
-    return (float_epochs, *(2 * count for count in others))
+def _longer(settings, *factors):
+    _, float_epochs, *others = settings.recipe
+    return (float_epochs, *(count * factor for count, factor in zip(others, factors, strict=True)))
