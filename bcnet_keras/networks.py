@@ -77,24 +77,20 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
         planes are then of its output.
     """
     inputs = tf.keras.Input(input_shape)
-    tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
+    tensor, pooling = FakeQuant(*INPUT_RANGE, fixed=True)(inputs), None
     if stem is not None:
         tensor = batch_norm()(Int8Conv2D(*stem, padding="same", use_bias=False)(tensor))
         tensor = CalibratedThermometer(planes)(FakeQuant()(_keras.ReLU()(tensor)))
     elif planes is None:
         (filters, strides), *blocks = blocks
         tensor = Int8Conv2D(filters, 3, _stride(strides), padding="same", use_bias=False)(tensor)
-        tensor = FakeQuant()(batch_norm()(tensor))
-        if strides == POOL:
-            tensor = _keras.MaxPooling2D()(tensor)
+        tensor, pooling = FakeQuant()(batch_norm()(tensor)), _pooling(strides)
     else:
         tensor = ThermometerEncoding(planes)(tensor)
-    pooling = None
     for filters, strides in blocks:
         if pooling is not None:
             tensor = pooling(tensor)
-        tensor = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor))
-        pooling = _keras.MaxPooling2D() if strides == POOL else None
+        tensor, pooling = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), _pooling(strides)
     tensor = global_average(tensor, FakeQuant(), pooling)  # no sign is taken behind the last one: it pools integers
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
@@ -102,6 +98,10 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
 
 def _stride(strides):
     return 1 if strides == POOL else strides
+
+
+def _pooling(strides):
+    return _keras.MaxPooling2D() if strides == POOL else None
 
 
 def parse_blocks(text):

@@ -20,8 +20,8 @@ HERE = pathlib.Path(__file__).parent
 SHORT = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
 FEWER = 0.19  # instructions less than CoopNet's at equal accuracy, as the paper's abstract has it
-_NEVER = "CoopNet does not get there"
 MORE = 0.0345  # accuracy more than CoopNet's at equal instructions, as the paper's abstract has it
+_NEVER = "CoopNet does not get there"
 
 _RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Folder of the results.")
 _README = flags.DEFINE_list(

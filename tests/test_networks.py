@@ -37,8 +37,8 @@ def test_pooling_works_on_integers_and_as_in_keras(planes, last):
     model = read(flatbuffer)
     names = [op_name(model, operator) for operator in model.subgraphs[0].operators]
     pools = [name for name in names if "Pool" in name or "POOL" in name]
-    expected = ["LceBMaxPool2d", "LceBMaxPool2d"]  # of bits, behind an int8 first layer too
-    assert pools == [*expected, *(["MAX_POOL_2D"] if last == "pool" else []), "AVERAGE_POOL_2D"]
+    of_bits = ["LceBMaxPool2d", "LceBMaxPool2d"]  # behind an int8 first layer too
+    assert pools == [*of_bits, *(["MAX_POOL_2D"] if last == "pool" else []), "AVERAGE_POOL_2D"]
     expected = net(np.clip(images, *INPUT_RANGE), training=False).numpy()
     answer = Interpreter(flatbuffer).predict((images * 128).astype(np.int8))
     assert np.mean(answer.predicted == expected.argmax(-1)) >= 0.95
