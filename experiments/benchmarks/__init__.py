@@ -28,6 +28,7 @@ VARIANTS = {
     "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _longer(settings, 2, 2, 2)}),
     "long_binary": ("twice the epochs of the binary net", lambda settings: {"epochs": _longer(settings, 2, 1, 1)}),
     "shared_stem": ("shared stem", lambda settings: {"shared_stem": True}),
+    "own_stems": ("a stem for each net", lambda settings: {"shared_stem": False}),
 }
 
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
@@ -39,9 +40,15 @@ def load(name):
 
 
 def varied(settings, variant):
-    """The `Settings` of a benchmark changed to those of one of the `VARIANTS`; the float net stays the same."""
-    _, change = VARIANTS[variant]
-    return dataclasses.replace(settings, **change(settings))
+    """The `Settings` of a benchmark changed to those of one of the `VARIANTS`; the float net stays the same.
+
+    Raises ValueError where the benchmark is that already.
+    """
+    title, change = VARIANTS[variant]
+    changed = dataclasses.replace(settings, **change(settings))
+    if changed == settings:
+        raise ValueError(f"{variant} ({title}) changes nothing of this benchmark; run it without --variant.")
+    return changed
 
 
 def _longer(settings, *factors):
