@@ -92,10 +92,11 @@ class BCNet(tf.keras.Model):
         self.build((None, *binary.input_shape[1:]))
 
     @classmethod
-    def from_keras(cls, model, width=1.0, stem="thermometer", planes=8, input_range=INPUT_RANGE, **kwargs):
+    def from_keras(cls, model, width=1.0, stem="thermometer", planes=None, input_range=INPUT_RANGE, **kwargs):
         """The pair made of a float Keras CNN's int8 twin (with its weights) and its binary twin (untrained).
 
-        `width`, `stem` and `planes` shape the binary twin, see `binary_twin`; `kwargs` go to `BCNet`.
+        `width`, `stem` and `planes` shape the binary twin, see `binary_twin`; `kwargs` go to `BCNet`. With
+        `stem="shared"`, call `share_stem` once the float model is trained.
         Raises ValueError that names each layer that cannot be turned.
         """
         binary = binary_twin(model, width, stem, planes, input_range)

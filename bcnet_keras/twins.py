@@ -46,7 +46,7 @@ def int8_twin(model, input_range=INPUT_RANGE):
     return _Int8Twin(model, input_range).build()
 
 
-def binary_twin(model, width=1.0, stem="thermometer", planes=8, input_range=INPUT_RANGE):
+def binary_twin(model, width=1.0, stem="thermometer", planes=None, input_range=INPUT_RANGE):
     """The binary net with the topology of `model`; its weights start anew.
 
     Convolutions and hidden dense layers become binary, each with batch normalisation behind it; depthwise and separable
@@ -56,8 +56,10 @@ def binary_twin(model, width=1.0, stem="thermometer", planes=8, input_range=INPU
     Arguments:
       model, input_range: as for `int8_twin`.
       width: factor on the number of filters, which then rounds up to a multiple of 32 (a machine word of bits).
-      stem: how the image enters: `"thermometer"` (all binary, cheapest) or `"int8"` (int8 first convolution).
-      planes: thermometer planes a channel.
+      stem: how the image enters: `"thermometer"` (all binary, cheapest), `"int8"` (int8 first convolution), or
+        `"shared"`: by the first convolution of the int8 twin, for `share_stem`, and a thermometer behind it. A shortcut
+        from there to an Add is left out.
+      planes: thermometer planes a channel; None for 8 of the image, or 4 of a shared stem's output.
 
     Raises ValueError that names every layer it cannot turn.
     """
@@ -76,10 +78,7 @@ def share_stem(binary, int8, images):
 
     Raises ValueError where the nets begin with other layers.
     """
-    stems = []
-    for net in (binary, int8):
-        ends = [i for i, layer in enumerate(net.layers) if isinstance(layer, FakeQuant) and not layer.fixed]
-        stems.append(net.layers[1 : ends[0] + 1] if ends else [])
+    stems = [_stem(net) for net in (binary, int8)]
     described = [
         [(type(layer), layer.get_config() | dict.fromkeys(("name", "trainable"))) for layer in stem] for stem in stems
     ]
@@ -101,13 +100,23 @@ def share_stem(binary, int8, images):
             layer.calibrate(real(next(iter(images))), (high - low) / 255)
 
 
+def _stem(net):
+    """The layers of a net behind its input, up to the first `FakeQuant` without a fixed range."""
+    ends = [i for i, layer in enumerate(net.layers) if isinstance(layer, FakeQuant) and not layer.fixed]
+    return net.layers[1 : ends[0] + 1] if ends else []
+
+
 @dataclasses.dataclass
 class _Signal:
-    """A tensor of the twin, the layer that rounded it to 8 bits, and whether batch normalisation is behind it."""
+    """A tensor of the twin, the layer that rounded it to 8 bits, and whether batch normalisation is behind it.
+
+    One `from_stem` is that of a shared stem, of which only signs can be read.
+    """
 
     tensor: tf.Tensor
     quantiser: FakeQuant = None
     normalised: bool = False
+    from_stem: bool = False
 
 
 def _activation(layer):
@@ -333,10 +342,15 @@ class _BinaryTwin(_Twin):
         super().__init__(model, input_range)
         if not width > 0:
             raise ValueError(f"binary_twin: width must be above 0, got {width}.")
-        if stem not in ("thermometer", "int8"):
-            raise ValueError(f"binary_twin: stem must be 'thermometer' or 'int8', got {stem!r}.")
-        self.width, self.stem, self.planes = width, stem, planes
+        if stem not in ("thermometer", "int8", "shared"):
+            raise ValueError(f"binary_twin: stem must be 'thermometer', 'int8' or 'shared', got {stem!r}.")
+        self.width, self.stem, self.planes = width, stem, planes or (4 if stem == "shared" else 8)
         self.first = next(layer for layer in self.layers if isinstance(layer, _WEIGHTED))
+        if stem == "shared" and (type(self.first) is not _keras.Conv2D or self.first is self.last):
+            raise ValueError(
+                f"cannot make a twin with a shared stem: the first layer with weights, {self.first.name}, must be a "
+                f"Conv2D with others behind it; it is a {type(self.first).__name__}."
+            )
 
     def filters(self, number):
         return max(1, int(np.ceil(number * self.width / 32))) * 32
@@ -361,6 +375,8 @@ class _BinaryTwin(_Twin):
     def convolution(self, layer, signal):
         if layer is self.last:
             return self.classifier_convolution(layer, signal)
+        if layer is self.first and self.stem == "shared":
+            return self.shared_stem(signal)
         if isinstance(layer, _keras.DepthwiseConv2D):
             filters = signal.tensor.shape[-1] * layer.depth_multiplier
             filters = filters if layer is not self.first else self.filters(filters)
@@ -374,6 +390,23 @@ class _BinaryTwin(_Twin):
             return self.quantised(_Signal(batch_norm()(tensor), normalised=True))
         tensor = self.bits(layer, signal)
         return self.normalised(layer, BinaryConv2D(filters, layer.kernel_size, **settings)(tensor))
+
+    def shared_stem(self, signal):
+        stem = _stem(int8_twin(self.source, self.input_range))
+        first = next(i for i, layer in enumerate(stem) if isinstance(layer, Int8Conv2D))
+        tensor = signal.tensor
+        for layer in stem[first:]:
+            tensor = type(layer).from_config(layer.get_config())(tensor)
+        # What the stem has of batch normalisation and ReLU goes as behind a binary layer.
+        return _Signal(CalibratedThermometer(self.planes)(tensor), normalised=True, from_stem=True)
+
+    def quantised(self, signal):
+        if signal.from_stem:
+            raise ValueError(
+                f"cannot make a twin with a shared stem: what {self.first.name} computes must go to convolutions or "
+                "dense layers, with nothing but batch normalisation, activation or max-pooling in between."
+            )
+        return super().quantised(signal)
 
     def bits(self, layer, signal):
         """The tensor whose sign a binary layer reads."""
@@ -410,15 +443,24 @@ class _BinaryTwin(_Twin):
         return self.quantised(_Signal(tensor, normalised=True))
 
     def add(self, layer, *signals):
+        signals = [signal for signal in signals if not signal.from_stem] or signals
+        if len(signals) == 1:
+            return self.quantised(*signals)
         total = _keras.Add(name=layer.name)([self.quantised(signal).tensor for signal in signals])
         return self.quantised(_Signal(total))
+
+    def concatenate(self, layer, *signals):
+        for signal in signals:
+            if signal.from_stem:
+                self.quantised(signal)
+        return super().concatenate(layer, *signals)
 
     def unchanged(self, layer, signal):
         return signal
 
     def max_pooling(self, layer, signal):
         pool = type(layer).from_config(layer.get_config())
-        return _Signal(pool(signal.tensor), signal.quantiser, signal.normalised)
+        return dataclasses.replace(signal, tensor=pool(signal.tensor))
 
     def zero_padding(self, layer, signal):
         # Rounded again to the same levels, because Larq Compute Engine 0.16 takes zero padding before an int8
@@ -449,7 +491,7 @@ class _BinaryTwin(_Twin):
         _keras.AveragePooling2D: _Twin.same_range,
         _keras.GlobalAveragePooling2D: _Twin.global_mean,
         _keras.Add: add,
-        _keras.Concatenate: _Twin.concatenate,
+        _keras.Concatenate: concatenate,
         _keras.ZeroPadding2D: zero_padding,
         _keras.Flatten: flatten,
         _keras.Dropout: dropout,

@@ -151,6 +151,43 @@ def test_twins_convert_and_agree(make, stem):
         assert np.mean(expected.argmax(-1) == logits.argmax(-1)) >= 0.8
 
 
+@pytest.mark.parametrize("make", [residual, classic, preactivation])
+def test_a_pair_with_a_shared_stem_computes_it_once(make):
+    from bcnet_keras.convert import convert_parts, flatbuffer
+    from bcnet_keras.runtime.tflite import Interpreter
+
+    tf.keras.utils.set_random_seed(5)
+    model = make()
+    images = _images(model, 128)
+    pair = bc.BCNet.from_keras(model, stem="shared", planes=2)
+    pair.int8(images, training=True)  # statistics to fold
+    bc.share_stem(pair.binary, pair.int8, [images[:64], images[64:]])
+    for net in (pair.binary, pair.int8):
+        _settled(net, images)
+    assert [type(layer) for layer in pair.binary.layers].count(bc.CalibratedThermometer) == 1
+    sure = pair.gate.confidence(pair.predict(images, verbose=0)["binary_logits"])
+    pair.threshold = float(np.median(sure))
+    parts = convert_parts(pair)
+    data = bc.convert(pair, parts=parts)
+    merged, alone = flatbuffer.read(data), flatbuffer.read(parts[1])
+    convolutions = [
+        [flatbuffer.op_name(model, operator) for operator in graph.operators].count("CONV_2D")
+        for model, graph in ((merged, merged.subgraphs[1]), (alone, alone.subgraphs[0]))
+    ]
+    assert convolutions[0] == convolutions[1] - 1
+    answer = Interpreter(data).predict(np.round(images * 128).astype(np.int8))
+    expected = pair.predict(images, verbose=0)
+    assert 0.3 < answer.escalated.mean() < 0.7
+    assert np.mean(answer.predicted == expected["logits"].argmax(-1)) >= 0.8
+
+
+def test_what_reads_a_shared_stem_as_numbers_is_refused():
+    with pytest.raises(ValueError, match="shared stem: what .* must go to convolutions or dense layers"):
+        bc.binary_twin(mobile(), stem="shared")
+    with pytest.raises(ValueError, match="shared stem: the first layer .* it is a Dense"):
+        bc.binary_twin(tf.keras.Sequential([layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)]), stem="shared")
+
+
 def _with(layer):
     return tf.keras.Sequential([layers.Input((8, 8, 1)), layer, layers.Flatten(), layers.Dense(3)])
 
