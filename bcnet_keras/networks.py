@@ -138,14 +138,14 @@ def _pair(float_net, stem, blocks, planes=None, shared_blocks=None, shared_plane
 _RESNET8 = (resnet8, (16, 3, 1))  # with its stem
 _DS_CNN = (ds_cnn, (64, (10, 4), 2))
 _BEHIND_DS_CNN = ((64, 1), (128, 2), (128, 1))
-_FIVE = ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2))
+_FIVE_CONVOLUTIONS = ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2))
 # Name of a data set -> function (input_shape, classes, shared_stem=False, binary_width=1.0, binary_blocks=None) that
 # gives (float net, binary net).
 NETWORKS = {
     "digits": _pair(*_RESNET8, blocks=((32, 1), (64, 2), (96, 2), (96, 2)), planes=10, shared_planes=2),
-    "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2)), shared_blocks=_FIVE),
+    "fashion_mnist": _pair(*_RESNET8, blocks=((64, 2), (128, 2), (256, 2)), shared_blocks=_FIVE_CONVOLUTIONS),
     "speech_commands": _pair(
         *_DS_CNN, blocks=((64, 2), *_BEHIND_DS_CNN), shared_blocks=_BEHIND_DS_CNN, shared_planes=1
     ),
-    "images": _pair(*_RESNET8, blocks=_FIVE, planes=10),
+    "images": _pair(*_RESNET8, blocks=_FIVE_CONVOLUTIONS, planes=10),
 }

@@ -344,7 +344,9 @@ class _BinaryTwin(_Twin):
             raise ValueError(f"binary_twin: width must be above 0, got {width}.")
         if stem not in ("thermometer", "int8", "shared"):
             raise ValueError(f"binary_twin: stem must be 'thermometer', 'int8' or 'shared', got {stem!r}.")
-        self.width, self.stem, self.planes = width, stem, planes or (4 if stem == "shared" else 8)
+        self.width, self.stem, self.planes = width, stem, planes
+        if planes is None:
+            self.planes = 4 if stem == "shared" else 8
         self.first = next(layer for layer in self.layers if isinstance(layer, _WEIGHTED))
         if stem == "shared" and (type(self.first) is not _keras.Conv2D or self.first is self.last):
             raise ValueError(
