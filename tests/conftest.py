@@ -9,9 +9,19 @@ import pytest
 import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
 from bcnet_keras import cli
 from bcnet_keras.convert import flatbuffer
+from bcnet_keras.runtime import plugin
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures are made
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("needs_tflm"):
+        try:
+            plugin.tflm_tree()
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -302,7 +302,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[arguments for arguments, _ in REFUSED])
+def _case(arguments, message):
+    marks = [pytest.mark.needs_tflm] if arguments.startswith(RUN) and "--runtime=tflm" in arguments else []
+    return pytest.param(arguments, message, id=arguments, marks=marks)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [_case(*each) for each in REFUSED])
 def test_bad_input_is_refused_in_one_line(bcnet, files, monkeypatch, arguments, message):
     monkeypatch.chdir(files)
     before = _tree(files)

@@ -121,7 +121,12 @@ def test_layers_of_networks_cost_what_the_bench_counts(bench_records):
 
 
 def test_figures_of_binary_convolutions_are_those_of_the_bench(bench_records):
-    assert fit.fit(bench_records) == cost_bconv2d.figures()
+    fitted, figures = fit.fit(bench_records), cost_bconv2d.figures()
+    assert {core: set(rows) for core, rows in fitted.items()} == {core: set(rows) for core, rows in figures.items()}
+    for core, rows in figures.items():
+        for row, expected in rows.items():
+            # Least squares end in other digits on another processor.
+            assert fitted[core][row] == pytest.approx(expected, rel=1e-3, abs=1e-6), (core, row)
 
 
 @pytest.mark.parametrize("encoding", THERMOMETERS, ids=str)

@@ -114,7 +114,12 @@ def test_no_stage_trains_a_shared_stem(shared):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "gate"), [(tflite, "builtin"), (tflm, "builtin"), (tflm, "custom")], ids=["tflite", "tflm", "tflm-gate"]
+    ("runtime", "gate"),
+    [
+        pytest.param(tflite, "builtin", id="tflite"),
+        pytest.param(tflm, "builtin", id="tflm", marks=pytest.mark.needs_tflm),
+        pytest.param(tflm, "custom", id="tflm-gate", marks=pytest.mark.needs_tflm),
+    ],
 )
 def test_a_shared_stem_is_computed_once(shared, runtime, gate):
     pair, parts, _ = shared

@@ -102,6 +102,7 @@ def bits_everywhere(fused, expanded, images, count):
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
+@pytest.mark.needs_tflm
 def test_all_forms_give_the_bits_of_lce(encoding):
     channels, planes, data = encoding
     count, images = channels * planes, image_of_all_codes(channels, 8)
@@ -129,6 +130,7 @@ def test_there_and_back_gives_the_same_file(encoding):
     np.testing.assert_array_equal(answers[2], answers[0])
 
 
+@pytest.mark.needs_tflm
 def test_a_pair_in_both_forms(encoding, make_part):
     channels, _, data = encoding
     parts, gate = (data, make_part(1, shape=(8, 8, channels))), Gate.create(4, "score_margin", 0.3)
@@ -178,6 +180,7 @@ def net_of(thresholds, channels, image=(1 / 128, 0)):
     return flatbuffer.rewrite(builder.model)
 
 
+@pytest.mark.needs_tflm
 @settings(max_examples=15, deadline=None)
 @given(
     channels=st.integers(1, 4),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcnet_keras.convert import Gate, merge
-from bcnet_keras.runtime import kernels, plugin, tflm
+from bcnet_keras.runtime import kernels, tflm
 
 UNIT, MAX_LEVEL = 1 << 26, 24 << 26
 COSTS = st.tuples(st.integers(0, 2**31 - 2), st.integers(1, 2**31 - 1), st.floats(0, 1)).map(
@@ -144,13 +144,10 @@ def test_bad_streams_are_refused():
 
 @pytest.fixture
 def pair(make_part):
-    try:
-        plugin.tflm_tree()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     return tflm.Interpreter(merge(make_part(1), make_part(2), Gate.create(4, "score_margin", [0.1, 0.2, 0.3, 0.4])))
 
 
+@pytest.mark.needs_tflm
 def test_gate_holds_the_budget_of_its_control(pair):
     """In TensorFlow Lite Micro: every decision is that of the controller on the gate's own confidences."""
     images = np.random.default_rng(0).integers(-128, 128, (300, 3, 3, 2)).astype(np.int8)

@@ -59,6 +59,7 @@ def test_table_shows_the_results(results):
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize("core", compare.CORES)
 def test_profile_is_near_the_count(core, digits_pair, builds):
     needs(core)
@@ -69,6 +70,7 @@ def test_profile_is_near_the_count(core, digits_pair, builds):
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize("core", compare.CORES)
 def test_reference_models_are_near_the_count(core, builds):
     needs(core)
@@ -114,6 +116,7 @@ def trained_pair():
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize("core", compare.CORES)
 def test_answers_to_200_images_are_the_hosts(core, trained_pair, builds):
     needs(core)
@@ -131,6 +134,7 @@ def test_answers_to_200_images_are_the_hosts(core, trained_pair, builds):
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 def test_wrong_images_are_refused(digits_pair, builds):
     needs("cortex-m4")
     program = compare.build("cortex-m4", builds("cortex-m4"), digits_pair, np.zeros(65, np.int8))
@@ -139,6 +143,7 @@ def test_wrong_images_are_refused(digits_pair, builds):
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 def test_firmware_for_the_board_links(digits_pair, builds):
     needs("cortex-m7")
     image = np.zeros((1, 8, 8, 1), np.int8)
@@ -150,6 +155,7 @@ def test_firmware_for_the_board_links(digits_pair, builds):
 
 
 @pytest.mark.slow
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -15,7 +15,7 @@ import pytest
 import self_test
 from bench import BOARDS
 from lce_graphs import model as graph_of
-from micro import include_flags, needs_tflm
+from micro import include_flags
 
 import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, flatbuffer, merge
@@ -137,7 +137,7 @@ def test_registered_operators_are_those_of_the_model(folders, flatbuffers, kind)
     assert f"MicroMutableOpResolver<{len(names)}>" in text
 
 
-@needs_tflm
+@pytest.mark.needs_tflm
 def test_resolver_has_a_method_for_every_operator():
     header = (plugin.tflm_tree() / "tensorflow/lite/micro/micro_mutable_op_resolver.h").read_text()
     methods = set(re.findall(r"TfLiteStatus (Add\w+)\(", header))
@@ -148,7 +148,7 @@ def test_resolver_has_a_method_for_every_operator():
 
 
 @needs_compiler
-@needs_tflm
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize("kind", ["pair", "int8"])  # with operators of ours and without
 def test_net_compiles(folders, tmp_path, kind):
     source = folders[kind, "c"] / "src"
@@ -194,7 +194,7 @@ EXAMPLES = {
 
 
 @needs_compiler
-@needs_tflm
+@pytest.mark.needs_tflm
 @pytest.mark.parametrize("format", EXAMPLES)
 def test_examples_compile(folders, tmp_path, format):
     for name, text in STAND_INS.items():
@@ -209,7 +209,7 @@ def test_examples_compile(folders, tmp_path, format):
 
 
 @needs_compiler
-@needs_tflm
+@pytest.mark.needs_tflm
 @pytest.mark.slow
 def test_operators_compile_without_macros(folders, tmp_path):
     """Arduino and Zephyr define no TF_LITE_STATIC_MEMORY."""
@@ -219,7 +219,7 @@ def test_operators_compile_without_macros(folders, tmp_path):
 
 
 @needs_compiler
-@needs_tflm
+@pytest.mark.needs_tflm
 @pytest.mark.slow
 def test_library_for_arduino_is_made_of_a_tree(folders, tmp_path):
     """Headers and sources of the library that extras/tflm_library.py makes, with one include folder."""

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from micro import needs_tflm
 from test_cores import SOURCES, needs_sanitizers
 
 from bcnet_keras.runtime import plugin
@@ -47,7 +46,7 @@ def test_parsers_and_kernels(tmp_path):
     fuzz("fuzz_kernels", "none", tmp_path)
 
 
-@needs_tflm
+@pytest.mark.needs_tflm
 @pytest.mark.slow
 def test_prepare_and_eval(tmp_path):
     fuzz("fuzz_micro", plugin.tflm_tree(), tmp_path)

@@ -12,7 +12,6 @@ from unittest import mock
 import numpy as np
 import pytest
 from lce_graphs import Node, Tensor, model, run_lce
-from micro import needs_tflm
 
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.quiet import quiet
@@ -86,7 +85,7 @@ def binary_operators(data, image):
     return list(nodes_of(parsed, lambda index, _: interpreter.GetTensor(index, 0)["tensor_data"]))
 
 
-@needs_tflm
+@pytest.mark.needs_tflm
 @needs_larq_zoo
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -103,7 +102,7 @@ def test_every_binary_operator_equals_lce(name):
         assert len(np.unique(actual)) > 1  # not all of one value, which would compare little
 
 
-@needs_tflm
+@pytest.mark.needs_tflm
 @needs_larq_zoo
 @pytest.mark.slow
 def test_every_binary_operator_of_xnornet_equals_lce():

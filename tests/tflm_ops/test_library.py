@@ -6,13 +6,13 @@ import subprocess
 
 import pytest
 from bench import BOARDS
-from micro import include_flags, needs_tflm
+from micro import include_flags
 from test_cores import SOURCES
 
 from bcnet_keras.runtime import plugin
 
 pytestmark = [
-    needs_tflm,
+    pytest.mark.needs_tflm,
     pytest.mark.skipif(shutil.which("arm-none-eabi-g++") is None, reason="arm-none-eabi-g++ is not installed"),
     pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed"),
 ]

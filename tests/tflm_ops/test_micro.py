@@ -4,11 +4,10 @@ import cases
 import numpy as np
 import pytest
 from lce_graphs import Node, Tensor, model, run_lce
-from micro import needs_tflm
 
 from bcnet_keras.runtime import kernels, native, plugin, tflm
 
-pytestmark = needs_tflm
+pytestmark = pytest.mark.needs_tflm
 
 
 def run(nodes, **kwargs):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from lce_graphs import run_lce
-from micro import needs_tflm
 
 from bcnet_keras import BCNet
 from bcnet_keras.convert import convert_parts, flatbuffer, merge
@@ -17,7 +16,7 @@ from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.twins import int8_twin
 
-pytestmark = needs_tflm
+pytestmark = pytest.mark.needs_tflm
 
 SHAPE, CLASSES, IMAGES = (8, 8, 1), 10, 400
 
