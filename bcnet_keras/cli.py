@@ -93,7 +93,7 @@ def _define_run_flags(values, dataset, name):
     flags.DEFINE_bool(
         "mixed_precision",
         False,
-        "Train binary layers in bfloat16: faster where the processor has it, slower elsewhere.",
+        "Train binary layers in bfloat16, which is faster, where the hardware has it.",
         flag_values=values,
     )
     flags.DEFINE_bool(

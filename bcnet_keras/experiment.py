@@ -29,7 +29,7 @@ from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
-from bcnet_keras.layers import MEASURES, with_precision
+from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS
 from bcnet_keras.report import accuracy_cost_figure, write_report
@@ -66,7 +66,7 @@ class Settings:
       `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
     weight_decay: of the float net, see `train_float`.
-    mixed_precision: binary layers train in bfloat16, see `layers.with_precision`; faster where the processor has it.
+    mixed_precision: binary layers train in bfloat16 where the hardware has it, see `layers.fastest_precision`.
     shared_stem: both nets begin with the float net's first block, which the device computes once.
     binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
     binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
@@ -121,8 +121,8 @@ def run(settings, folder, verbose="auto", ablations=False):
     builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
     own = (settings.shared_stem, settings.binary_width, settings.binary_blocks)
     float_net, binary_net = builder(shape, len(names), *own)
-    if settings.mixed_precision:
-        binary_net = with_precision(binary_net, "mixed_bfloat16")
+    precision = fastest_precision() if settings.mixed_precision else "float32"
+    binary_net = with_precision(binary_net, precision)
     pair_of = functools.partial(
         BCNet,
         measure=settings.measure,
@@ -214,6 +214,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
+        "binary_precision": precision,
         "wall_time": {**clock.counted, "seconds_since_last_start": round(time.time() - began, 1)},
     }
     # The record goes first and comes last: where it is, the files beside it are those that it speaks of.

@@ -97,6 +97,7 @@ def summarise(records, note=""):
         # Splits by speaker differ in size from seed to seed.
         "data": first["data"] | {"images": {split: [r["data"]["images"][split] for r in records] for split in images}},
         "revisions": [record["revision"] for record in records],
+        "binary_precisions": [record["binary_precision"] for record in records],
         "commands": [command_line("python -m experiments.run"), *(each["command"] for each in records)],
         "wall_time": [record["wall_time"] for record in records],
     }

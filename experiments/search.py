@@ -129,7 +129,7 @@ def objective(settings, folder):
     from bcnet_keras.convert.thermometer import fuse
     from bcnet_keras.cost import cost
     from bcnet_keras.experiment import input_batches
-    from bcnet_keras.layers import INPUT_RANGE, with_precision
+    from bcnet_keras.layers import INPUT_RANGE, fastest_precision, with_precision
     from bcnet_keras.networks import NETWORKS, binary_cnn
     from bcnet_keras.training import LEARNING_RATES, train_float
     from bcnet_keras.twins import int8_twin
@@ -178,7 +178,7 @@ def objective(settings, folder):
         if part > settings.max_cost:
             return settings.max_cost - part  # below every accuracy, and less so the nearer it is
         if settings.mixed_precision:
-            net = with_precision(net, "mixed_bfloat16")
+            net = with_precision(net, fastest_precision())
         reported = Report(trial, part)
         fit = dict(callbacks=[reported], verbose=0)
         train_float(net, batches["train"], None, _EPOCHS.value, LEARNING_RATES["binary"], **fit)

@@ -66,6 +66,7 @@ def record(seed, shift, whole=True):
         "versions": {"numpy": "1"},
         "python": "3",
         "machine": "m",
+        "binary_precision": "float32",
         "revision": "abc",
         "command": "run.py",
         "wall_time": {},

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import bcnet_keras as bc
+from bcnet_keras import layers
 from bcnet_keras.layers import (
     INPUT_RANGE,
     MEASURES,
@@ -16,6 +17,7 @@ from bcnet_keras.layers import (
     Int8Dense,
     Int8DepthwiseConv2D,
     batch_norm,
+    fastest_precision,
     with_precision,
 )
 
@@ -240,6 +242,28 @@ def test_batch_norm_is_not_synchronised_on_one_replica():
     with tf.distribute.OneDeviceStrategy(cpu).scope():
         assert not batch_norm().synchronized
     assert batch_norm(momentum=0.5).momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability", "policy"),
+    [
+        ("fpu avx512f avx512_bf16 fma", None, "mixed_bfloat16"),
+        ("fpu amx_bf16", None, "mixed_bfloat16"),
+        ("fpu avx avx2 avx512f not_avx512_bf16", None, "float32"),
+        (None, None, "float32"),
+        ("fpu amx_bf16", (7, 5), "float32"),
+        ("fpu", (8, 0), "mixed_bfloat16"),
+        ("fpu", (9, 0), "mixed_bfloat16"),
+    ],
+)
+def test_binary_layers_train_in_bfloat16_where_the_hardware_has_it(tmp_path, monkeypatch, flags, capability, policy):
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr(layers, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] if capability else [])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert fastest_precision() == policy
 
 
 def test_mixed_precision_trains_and_gives_the_same_answers_and_the_same_file():
