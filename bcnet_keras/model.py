@@ -186,6 +186,8 @@ class BCNet(tf.keras.Model):
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._make_means()
+        # Else the first training step makes the optimizer's variables, and TensorFlow traces it a second time.
+        self.optimizer.build(self.stage_variables)
 
     @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _make_means(self):

@@ -133,6 +133,7 @@ def train_float(
         optimizer = tf.keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, clipnorm=1.0)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         model.compile(optimizer, loss, metrics=["accuracy"])
+        optimizer.build(model.trainable_variables)  # else the first step does, and is traced twice
     callbacks = [*callbacks, _HalfCosine(learning_rate, epochs), *kept.callbacks]
     log.info("stage float: %d epochs", epochs)
     history = _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments)

@@ -166,6 +166,16 @@ def test_one_hot_labels_and_class_numbers_are_the_same(pair):
     assert pair.evaluate(images, np.eye(4, dtype=np.float32)[labels], verbose=0) == numbers
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_training_step_is_traced_once(pair, monkeypatch, stage):
+    traced, step = [], bc.BCNet.train_step
+    monkeypatch.setattr(bc.BCNet, "train_step", lambda self, data: traced.append(self.stage) or step(self, data))
+    pair.threshold = 0.5
+    pair.compile(stage=stage)
+    pair.fit(*images_and_labels(), verbose=0)
+    assert traced == [stage]
+
+
 def test_fit_takes_callbacks_and_steps(pair, tmp_path):
     images, labels = images_and_labels()
     endless = tf.data.Dataset.from_tensor_slices((images, labels)).repeat().batch(16)
