@@ -85,6 +85,7 @@ class BCNet(tf.keras.Model):
             shape=(),
             initializer=tf.keras.initializers.Constant(boost),
             constraint=tf.keras.constraints.NonNeg(),
+            trainable=combine == "sum",  # no loss of a swapping pair depends on it
         )
         self.temperature = self.add_weight(
             name="temperature", shape=(), initializer=tf.keras.initializers.Constant(0.1), trainable=False

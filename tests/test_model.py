@@ -64,8 +64,10 @@ def test_operating_point_sets_the_threshold(pair):
         pair.threshold = 1.5
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_trains_its_variables_only(pair, stage):
+@pytest.mark.parametrize(("stage", "combine"), [*((stage, "sum") for stage in STAGES), ("cooperative", "swap")])
+def test_each_stage_trains_its_variables_only(stage, combine):
+    tf.keras.utils.set_random_seed(1)
+    pair = bc.BCNet.from_keras(float_net(), combine=combine)
     pair.threshold = 0.3
     images, labels = images_and_labels()
     before = {id(variable): variable.numpy() for variable in pair.trainable_variables}
