@@ -123,6 +123,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     float_net, binary_net = builder(shape, len(names), *own)
     precision = fastest_precision() if settings.mixed_precision else "float32"
     binary_net = with_precision(binary_net, precision)
+    log.info("binary layers train in %s", precision)
     pair_of = functools.partial(
         BCNet,
         measure=settings.measure,
