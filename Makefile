@@ -17,7 +17,7 @@ demo: venv
 	.venv/bin/bcnet demo
 
 test: packages venv
-	.venv/bin/python -m pytest -m 'not alone' --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	.venv/bin/python -m pytest -m 'not alone' --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 	.venv/bin/python -m pytest -m alone
 
 bench: packages venv

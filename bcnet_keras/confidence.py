@@ -136,14 +136,14 @@ class Answers:
 def answers(pair, data, batch_size=256):
     """`Answers` of `pair` to `data`: a batched `tf.data.Dataset` of (images, labels), or a tuple of two arrays.
 
-    Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set and
-    for NaN.
+    Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set, for
+    images of another shape and for NaN.
     """
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
     rows = []
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec(pair.binary.input_shape)])  # one trace for all sizes of batches
     def answer(images):
         outputs = pair(images, training=False)
         binary_logits, int8_logits = outputs["binary_logits"], outputs["int8_logits"]
@@ -151,9 +151,12 @@ def answers(pair, data, batch_size=256):
         return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits), binary_logits
 
     for images, labels, *_ in data:
+        if not tf.TensorShape(pair.binary.input_shape).is_compatible_with(images.shape):
+            expected = ", ".join(map(str, pair.binary.input_shape[1:]))
+            raise ValueError(f"images must have the shape [n, {expected}], got {list(images.shape)}.")
         if not np.isfinite(images).all():
             raise ValueError("the images hold NaN or infinite values.")
-        rows.append((class_numbers(labels), *(each.numpy() for each in answer(images))))
+        rows.append((class_numbers(labels), *(each.numpy() for each in answer(tf.cast(images, tf.float32)))))
     if not rows:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))

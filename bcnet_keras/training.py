@@ -204,11 +204,15 @@ def _logits(pair, data):
     """Binary and int8 logits [n, classes], float64, of a pair on data; class numbers [n], where it has labels."""
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(128)
-    nets = tf.function(lambda images: [net(images, training=False) for net in (pair.binary, pair.int8)])
+
+    @tf.function(input_signature=[tf.TensorSpec(pair.binary.input_shape)])
+    def nets(images):
+        return [net(images, training=False) for net in (pair.binary, pair.int8)]
+
     parts = []
     for images, *rest in data:
         labels = map(class_numbers, rest[:1])
-        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(images)), *labels))
+        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(tf.cast(images, tf.float32))), *labels))
     if not parts:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
@@ -265,13 +269,13 @@ class _Settling(tf.keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         strategy = self.net.distribute_strategy
 
-        @tf.function(reduce_retracing=True)
-        def forward(images):
-            strategy.run(lambda part: self.net(part, training=True), args=(images,))
+        @tf.function
+        def settle(batches):
+            for images in batches:
+                strategy.run(lambda part: self.net(part, training=True), args=(images,))
 
         batches = _image_batches(self.data).repeat().take(self.BATCHES)
-        for images in strategy.experimental_distribute_dataset(batches):
-            forward(images)
+        settle(strategy.experimental_distribute_dataset(batches))
 
 
 class _HalfCosine(tf.keras.callbacks.Callback):

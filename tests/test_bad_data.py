@@ -191,6 +191,10 @@ def test_calibration_needs_data_and_a_target_within_reach(pair):
     with pytest.raises(ValueError) as caught:
         bc.calibrate(pair, (NAN, LABELS), pair_cost=(0.2, 1.2))
     _one_line(caught, "images hold NaN or infinite values")
+    for images in (IMAGES[:, 1:], IMAGES[..., 0]):
+        with pytest.raises(ValueError) as caught:
+            bc.calibrate(pair, (images, LABELS), pair_cost=(0.2, 1.2))
+        _one_line(caught, f"images must have the shape [n, 8, 8, 1], got {list(images.shape)}")
     curve = bc.calibrate(pair, (IMAGES, LABELS), pair_cost=(0.2, 1.2))
     for target, message in (
         ({}, "give either max_cost or min_accuracy"),

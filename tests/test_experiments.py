@@ -261,7 +261,7 @@ def _cifar100(folder):
 def _fer2013(folder):
     random = np.random.default_rng(0)
     lines = ["emotion,pixels,Usage"]
-    for usage, each in (("Training", 12), ("PublicTest", 3), ("PrivateTest", 3)):
+    for usage, each in (("Training", 4), ("PublicTest", 2), ("PrivateTest", 2)):
         for label in np.repeat(np.arange(7), each):
             lines.append(f"{label},{' '.join(map(str, random.integers(0, 256, 48 * 48)))},{usage}")
     folder.mkdir(parents=True)
