@@ -137,7 +137,7 @@ def answers(pair, data, batch_size=256):
     """`Answers` of `pair` to `data`: a batched `tf.data.Dataset` of (images, labels), or a tuple of two arrays.
 
     Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set, for
-    images of another shape and for NaN.
+    images of another shape and for NaN, TypeError for images that are no floats.
     """
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
@@ -151,15 +151,22 @@ def answers(pair, data, batch_size=256):
         return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits), binary_logits
 
     for images, labels, *_ in data:
-        if not tf.TensorShape(pair.binary.input_shape).is_compatible_with(images.shape):
-            expected = ", ".join(map(str, pair.binary.input_shape[1:]))
-            raise ValueError(f"images must have the shape [n, {expected}], got {list(images.shape)}.")
-        if not np.isfinite(images).all():
-            raise ValueError("the images hold NaN or infinite values.")
-        rows.append((class_numbers(labels), *(each.numpy() for each in answer(tf.cast(images, tf.float32)))))
+        rows.append((class_numbers(labels), *(each.numpy() for each in answer(checked_images(pair, images)))))
     if not rows:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def checked_images(pair, images):
+    """A batch of images, as a tensor -> float32, where `pair` can answer to them; see `answers` for what is refused."""
+    if not images.dtype.is_floating:
+        raise TypeError(f"images must be floats in the input range (pair.preprocess), got {images.dtype.name}.")
+    if not tf.TensorShape(pair.binary.input_shape).is_compatible_with(images.shape):
+        expected = ", ".join(map(str, pair.binary.input_shape[1:]))
+        raise ValueError(f"images must have the shape [n, {expected}], got {list(images.shape)}.")
+    if not np.isfinite(images).all():
+        raise ValueError("the images hold NaN or infinite values.")
+    return tf.cast(images, tf.float32)
 
 
 def class_numbers(labels):

@@ -20,7 +20,7 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.confidence import class_numbers
+from bcnet_keras.confidence import checked_images, class_numbers
 from bcnet_keras.files import replace_when_done
 from bcnet_keras.model import STAGES, BCNet, trainable_data
 
@@ -212,7 +212,7 @@ def _logits(pair, data):
     parts = []
     for images, *rest in data:
         labels = map(class_numbers, rest[:1])
-        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(tf.cast(images, tf.float32))), *labels))
+        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(checked_images(pair, images))), *labels))
     if not parts:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -195,6 +195,9 @@ def test_calibration_needs_data_and_a_target_within_reach(pair):
         with pytest.raises(ValueError) as caught:
             bc.calibrate(pair, (images, LABELS), pair_cost=(0.2, 1.2))
         _one_line(caught, f"images must have the shape [n, 8, 8, 1], got {list(images.shape)}")
+    with pytest.raises(TypeError) as caught:
+        bc.calibrate(pair, (np.zeros(IMAGES.shape, np.uint8), LABELS), pair_cost=(0.2, 1.2))
+    _one_line(caught, "images must be floats in the input range (pair.preprocess), got uint8")
     curve = bc.calibrate(pair, (IMAGES, LABELS), pair_cost=(0.2, 1.2))
     for target, message in (
         ({}, "give either max_cost or min_accuracy"),
