@@ -133,28 +133,29 @@ class Answers:
         return float(np.mean(right | helped)), float(np.mean(helped))
 
 
-def answers(pair, data, batch_size=256):
+def answers(pair, data):
     """`Answers` of `pair` to `data`: a batched `tf.data.Dataset` of (images, labels), or a tuple of two arrays.
 
     Images are in `pair.input_range`; labels are class numbers or one-hot rows. Raises ValueError for an empty set, for
     images of another shape and for NaN, TypeError for images that are no floats.
     """
+    binary, int8, labels = logits(pair, data)
+    predicted = [np.argmax(each, axis=-1) for each in (binary, int8, pair.combined(binary, int8))]
+    return Answers(labels, *predicted, pair.gate.confidence(binary).numpy(), binary)
+
+
+def logits(pair, data):
+    """Logits of the binary and of the int8 net of `pair`, float32 [n, classes], and class numbers [n] where `data` has
+    labels. Data and errors as for `answers`."""
     if not isinstance(data, tf.data.Dataset):
-        data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
+        data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(256)
     rows = []
-
-    @tf.function(input_signature=[tf.TensorSpec(pair.binary.input_shape)])  # one trace for all sizes of batches
-    def answer(images):
-        outputs = pair(images, training=False)
-        binary_logits, int8_logits = outputs["binary_logits"], outputs["int8_logits"]
-        logits = (binary_logits, int8_logits, pair.combined(binary_logits, int8_logits))
-        return *(tf.argmax(each, axis=-1) for each in logits), pair.gate.confidence(binary_logits), binary_logits
-
-    for images, labels, *_ in data:
-        rows.append((class_numbers(labels), *(each.numpy() for each in answer(checked_images(pair, images)))))
+    for images, *rest in data:
+        both = pair.logits_of(checked_images(pair, images))
+        rows.append((*(each.numpy() for each in both), *map(class_numbers, rest[:1])))
     if not rows:
         raise ValueError("the data is empty; at least one labelled sample is needed.")
-    return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
 
 def checked_images(pair, images):

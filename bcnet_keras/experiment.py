@@ -151,6 +151,8 @@ def run(settings, folder, verbose="auto", ablations=False):
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
     alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
+    accepted, escalated = pair_cost(alone, settings.core)  # of every pair: it hangs on shapes, not on weights
+    fit["int8_share"] = 1 - accepted / escalated
     pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
     if ablations:
         pairs |= _ablations(pair_of, trained, alone, untrained)

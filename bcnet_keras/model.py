@@ -91,6 +91,8 @@ class BCNet(tf.keras.Model):
             name="temperature", shape=(), initializer=tf.keras.initializers.Constant(0.1), trainable=False
         )
         self.build((None, *binary.input_shape[1:]))
+        # Traced once for batches of all sizes, whoever asks.
+        self.logits_of = tf.function(self._logits_of, input_signature=[tf.TensorSpec(binary.input_shape)])
 
     @classmethod
     def from_keras(cls, model, width=1.0, stem="thermometer", planes=None, input_range=INPUT_RANGE, **kwargs):
@@ -127,6 +129,9 @@ class BCNet(tf.keras.Model):
     def combined(self, binary_logits, int8_logits):
         """Logits of an escalated sample; all [n, classes]."""
         return int8_logits if self.combine == "swap" else self.boost * binary_logits + int8_logits
+
+    def _logits_of(self, images):
+        return self.binary(images, training=False), self.int8(images, training=False)
 
     def call(self, inputs, training=None):
         binary_logits = self.binary(inputs, training=training)

@@ -20,7 +20,7 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.confidence import checked_images, class_numbers
+from bcnet_keras.confidence import logits
 from bcnet_keras.files import replace_when_done
 from bcnet_keras.model import STAGES, BCNet, trainable_data
 
@@ -162,7 +162,7 @@ def _baseline(pair, data, combine):
     measure = "score_margin" if pair.gate.measure == "learned" else pair.gate.measure
     about = {name: getattr(pair, name) for name in ("class_names", "raw_range", "input_range", "front_end")}
     baseline = BCNet(pair.binary, pair.int8, measure, pair.gate.per_class, combine, boost=1.0, **about)
-    _set_output_range(baseline, *_logits(baseline, data)[:2])
+    _set_output_range(baseline, *logits(baseline, data)[:2])
     return baseline
 
 
@@ -176,7 +176,8 @@ def fit_boost(pair, data):
 
     `data`: validation data, as for `train`. Raises ValueError for an empty set.
     """
-    binary, int8, labels = _logits(pair, data)
+    binary, int8, labels = logits(pair, data)
+    binary, int8 = binary.astype(np.float64), int8.astype(np.float64)
     labels = tf.keras.utils.to_categorical(labels, pair.classes)
     weights = np.array([float(pair.boost), 1.0])  # of both nets' logits; their ratio is the boost
     free = np.ones(2, bool)
@@ -198,24 +199,6 @@ def fit_boost(pair, data):
     pair.boost.assign(min(weights[0] / max(weights[1], 1e-6), LARGEST_BOOST))
     _set_output_range(pair, binary, int8)
     return float(pair.boost)
-
-
-def _logits(pair, data):
-    """Binary and int8 logits [n, classes], float64, of a pair on data; class numbers [n], where it has labels."""
-    if not isinstance(data, tf.data.Dataset):
-        data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(128)
-
-    @tf.function(input_signature=[tf.TensorSpec(pair.binary.input_shape)])
-    def nets(images):
-        return [net(images, training=False) for net in (pair.binary, pair.int8)]
-
-    parts = []
-    for images, *rest in data:
-        labels = map(class_numbers, rest[:1])
-        parts.append((*(logits.numpy().astype(np.float64) for logits in nets(checked_images(pair, images))), *labels))
-    if not parts:
-        raise ValueError("the data is empty; at least one labelled sample is needed.")
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def _set_output_range(pair, binary, int8):

@@ -171,7 +171,7 @@ def test_boost_is_that_of_a_logistic_regression(monkeypatch, noise, worth):
     target = np.eye(4)[labels]
     binary, int8 = (3 * (2 * target + random.normal(0, spread, target.shape)) for spread in noise)
     pair = bc.BCNet.from_keras(float_net(), boost=1.0)
-    monkeypatch.setattr(training, "_logits", lambda pair, data: (binary, int8, labels))
+    monkeypatch.setattr(training, "logits", lambda pair, data: (binary, int8, labels))
     boost = fit_boost(pair, None)
 
     def loss(weights):
@@ -196,7 +196,7 @@ def test_boost_of_a_binary_net_that_errs_throughout_is_zero(monkeypatch):
     labels = random.integers(0, 4, 500)
     int8 = 2 * np.eye(4)[labels] + random.normal(0, 2, (500, 4))
     pair = bc.BCNet.from_keras(float_net(), boost=1.0)
-    monkeypatch.setattr(training, "_logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
+    monkeypatch.setattr(training, "logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
     assert fit_boost(pair, None) == 0.0
 
 
