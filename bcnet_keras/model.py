@@ -91,7 +91,7 @@ class BCNet(tf.keras.Model):
             name="temperature", shape=(), initializer=tf.keras.initializers.Constant(0.1), trainable=False
         )
         self.build((None, *binary.input_shape[1:]))
-        # Traced once for batches of all sizes, whoever asks.
+        # Images -> logits of both nets, traced once for batches of all sizes, whoever asks.
         self.logits_of = tf.function(self._logits_of, input_signature=[tf.TensorSpec(binary.input_shape)])
 
     @classmethod
