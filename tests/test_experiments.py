@@ -216,7 +216,7 @@ def test_a_benchmark_from_data_to_report(tmp_path):
     place = [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
     began = time.monotonic()
     experiment("run", "--benchmark=digits", "--seeds=1", *place, cwd=tmp_path)
-    # One seed with all its epochs, on two cores: 45 s where they have AMX, 240 s measured with AVX2 alone.
+    # One seed with all its epochs, on two cores: 45 s where they have AMX, 204 s measured with AVX2 alone.
     assert time.monotonic() - began < 300
     summary = json.loads((tmp_path / "results" / "digits.json").read_text())
     assert set(summary["rows"]) == {*report.SHORT, *ABLATIONS, "oracle"}

@@ -168,7 +168,11 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
     if augmentation:
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
         batches = tf.data.Dataset.zip(batches, seeds).map(vary, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    # The thread that tunes a pipeline sleeps 10 ms, then 20, 40 and so on, and the end of an epoch may wait for it: an
+    # epoch of 13 s took 20.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(2).with_options(options)
 
 
 def _whole_numbers(count, seed, limit):
