@@ -244,6 +244,12 @@ def pair_cost(pair, core="cortex-m4", parts=None):
     return whole.accepted[core] / int8.instructions[core], whole.escalated[core] / int8.instructions[core]
 
 
+def int8_share(pair, core="cortex-m4"):
+    """The int8 net's part of the instructions that both nets of `pair` take on `core`, in (0, 1)."""
+    accepted, escalated = pair_cost(pair, core)
+    return 1 - accepted / escalated
+
+
 def _sum(ops):
     ops = tuple(ops)
     return {core: sum(op.instructions[core] for op in ops) for core in CORES}

@@ -27,7 +27,7 @@ from bcnet_keras import datasets
 from bcnet_keras.arena import arena
 from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
-from bcnet_keras.cost import cost, pair_cost
+from bcnet_keras.cost import cost, int8_share, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.model import BCNet, rescale
@@ -151,8 +151,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
     alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
-    accepted, escalated = pair_cost(alone, settings.core)  # of every pair: it hangs on shapes, not on weights
-    fit["int8_share"] = 1 - accepted / escalated
+    fit["int8_share"] = int8_share(alone, settings.core)  # the same for all that add: weights do not change it
     pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
     if ablations:
         pairs |= _ablations(pair_of, trained, alone, untrained)
@@ -249,7 +248,7 @@ def _ablations(pair_of, trained, alone, untrained):
     fixed.gate.trainable = False
     return {
         "bcnet_no_boosting": trained(apart[0], "no_boosting", "cooperative"),
-        "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative"),
+        "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative", int8_share=None),  # its own: it adds nothing
         "bcnet_no_cooperative": boosted(),
         "bcnet_no_learned_threshold": trained(fixed, "no_learned_threshold", "cooperative"),
         "bcnet_no_distillation": trained(untrained, "no_distillation", *COOPERATIVE_STAGES, teacher=None),

@@ -89,10 +89,9 @@ def train(
             extra.append(_Settling(pair.binary, train_data))
         if stage == "cooperative":
             if int8_share is None:
-                from bcnet_keras.cost import pair_cost
+                from bcnet_keras import cost
 
-                accepted, escalated = pair_cost(pair, core)
-                int8_share = 1 - accepted / escalated
+                int8_share = cost.int8_share(pair, core)
             settings["int8_share"] = int8_share
             if np.any(np.isnan(pair.threshold)):
                 pair.threshold = _start_threshold(pair, train_data)
@@ -174,7 +173,7 @@ def fit_boost(pair, data):
     answers follows. Returns the boost, at most `LARGEST_BOOST`: beside an int8 net that has learned nothing there is no
     end to it.
 
-    `data`: validation data, as for `train`. Raises ValueError for an empty set.
+    `data`: validation data, as for `train`. Errors are those of `bcnet_keras.confidence.answers`.
     """
     binary, int8, labels = logits(pair, data)
     binary, int8 = binary.astype(np.float64), int8.astype(np.float64)
@@ -202,7 +201,7 @@ def fit_boost(pair, data):
 
 
 def _set_output_range(pair, binary, int8):
-    largest = max(np.abs(logits).max() for logits in (binary, pair.combined(binary, int8)))
+    largest = max(np.abs(each).max() for each in (binary, pair.combined(binary, int8)))
     pair.output_quant.range = (-largest, largest)
 
 
