@@ -89,6 +89,18 @@ def test_thermometer_digits_are_exact_for_every_pixel_value(planes):
     assert len(np.unique(levels)) == planes and levels.min() > -128 and levels.max() <= 127
 
 
+@pytest.mark.parametrize("planes", [1, 4, 7])
+def test_calibrated_thermometer_trains_on_the_values_that_the_device_has(planes):
+    step = np.float32(0.0237)
+    values = step * np.random.default_rng(planes).integers(0, 256, (2, 5, 5, 16)).astype(np.float32)
+    layer = bc.CalibratedThermometer(planes)
+    layer(values)
+    layer.calibrate(values, step)
+    trained = layer(values, training=True).numpy()
+    np.testing.assert_array_equal(trained, layer(values).numpy())
+    assert len(np.unique(trained)) > planes and 0 < np.mean(trained >= 0) < 1
+
+
 def test_fake_quant_rounds_to_the_grid_of_its_range():
     inputs = np.linspace(-1.5, 1.5, 1001, dtype=np.float32)
     outputs = bc.FakeQuant(*INPUT_RANGE, fixed=True)(inputs).numpy()
