@@ -235,13 +235,16 @@ def variants(summaries, tried):
     """
     from bcnet_keras.report import text_table
 
-    heads = ["", "seeds", "int8 alone", "binary alone", "of int8", "CoopNet", "of int8", "BC-Net", "of int8"]
+    stages = ("float", "binary", "boosted", "cooperative")
+    heads = ["", "seeds", f"epochs: {', '.join(stages)}"]
+    heads += ["int8 alone", "binary alone", "of int8", "CoopNet", "of int8", "BC-Net", "of int8"]
     heads += ["BC-Net - int8, points", "most accurate - int8, points"]
     cells = [[*heads, "fewer instructions than CoopNet at equal accuracy, %"]]
     for name, found in tried.items():
         for title, summary in {name: summaries[name], **{VARIANTS[each][0]: found[each] for each in found}}.items():
             rows, core = summary["rows"], summary["settings"]["core"]
-            cells.append([title, str(len(summary["seeds"])), _percent(rows["int8"]["accuracy"])])
+            epochs = ", ".join(str(summary["epochs"][stage]) for stage in stages)
+            cells.append([title, str(len(summary["seeds"])), epochs, _percent(rows["int8"]["accuracy"])])
             for row in ("binary", "coopnet", "bcnet"):
                 part = rows[row]["instructions"][core] / rows["int8"]["instructions"][core]
                 cells[-1] += [_percent(rows[row]["accuracy"]), f"{part:.3f}"]

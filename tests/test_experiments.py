@@ -61,7 +61,7 @@ def record(seed, shift, whole=True):
         "curves": {"coopnet": curve(0.90), "bcnet": curve(0.92)},
         "agreement": {},
         "settings": {"seed": seed, "data_dir": None, "core": "cortex-m4", "max_cost": 0.551, "confidence_level": 0.95},
-        "epochs": {},
+        "epochs": {"float": 20, "binary": 40, "boosted": 12, "cooperative": 4, "int8": 16},
         "data": {"images": {"train": 100, "validation": 10, "test": 20}},
         "versions": {"numpy": "1"},
         "python": "3",
@@ -136,6 +136,7 @@ def test_variants_stand_below_their_benchmark(tmp_path):
     assert (
         len(lines) == 4 and lines[2].startswith("| digits") and lines[3].startswith("| binary net half as wide again")
     )
+    assert "20, 40, 12, 4 " in lines[2]
     assert "90.00 %" in lines[2] and "92.00 %" in lines[3] and "+0.00" in lines[3] and "+1.00" in lines[3]
 
 
