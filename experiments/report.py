@@ -272,7 +272,9 @@ def searches(studies, best=3):
         finished = [trial for trial in trials if trial["state"] == "complete"]
         for trial in finished[:best] + [trial for trial in finished[best:] if trial["own"]]:
             blocks = ", ".join(f"{filters}/{stride}" for filters, stride in trial["blocks"])
-            stem = f"thermometer, {trial['planes']} planes" if trial["planes"] else "int8"
+            stem = "int8" if trial["planes"] is None else f"thermometer, {trial['planes']} planes"
+            if trial["shared_stem"]:
+                stem = f"shared stem, {trial['planes']} planes"
             accuracy = f"{100 * trial['validation_accuracy']:.2f} %" + " (the benchmark's own)" * trial["own"]
             cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", accuracy])
             heading = ""

@@ -2,10 +2,11 @@
 
     python -m experiments.search --benchmark=speech_commands --data_dir=~/datasets --trials=40
 
-Every trial draws a `bcnet_keras.networks.binary_cnn`, counts its instructions and, when the budget leaves some for the
-other net, trains it alone. What counts is the accuracy on validation data of the binary net with the float net in the
-int8 net's place, its answers swapped for the float net's below the threshold that the budget allows; poor trials stop
-early. The first trial is the benchmark's own net. The float net is that of the benchmark's run, or trained first.
+Every trial draws a `bcnet_keras.networks.binary_cnn`, whether behind a stem that it shares with the float net or not,
+counts the pair's instructions and, when the budget leaves some for the other net, trains it alone. What counts is the
+accuracy on validation data of the binary net with the float net in the int8 net's place, its answers swapped for the
+float net's below the threshold that the budget allows; poor trials stop early. The first trial is the benchmark's own
+net. The float net is that of the benchmark's run, or trained first.
 
 The study is kept in `runs/search_<benchmark>`: run again, it goes on; and once the float net is trained, the same
 command started several times makes as many workers. The test split is never looked at.
@@ -34,13 +35,15 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and the search; give ea
 
 WIDTHS = (32, 64, 96, 128, 192, 256)
 PLANES = (6, 8, 10, 12, 15)
+SHARED_PLANES = (1, 2, 4, 6)  # of a shared stem's output, which has more channels than an image
 STRIDES = (1, 2, "pool")  # as `binary_cnn` takes them
 
 
 def draw(trial, channels):
-    """Arguments of `binary_cnn` from a trial: first layer, depth, widths that do not fall, strides and pooling."""
-    trial.suggest_categorical("stem", ("thermometer", "int8"))
+    """A binary net from a trial, see `net_of`: first layer, depth, widths that do not fall, strides and pooling."""
+    trial.suggest_categorical("stem", ("thermometer", "int8", "shared"))
     trial.suggest_categorical("planes", PLANES if channels > 1 else (*PLANES, 20, 31))
+    trial.suggest_categorical("shared_planes", SHARED_PLANES)
     depth = trial.suggest_int("depth", 2, 6)
     for layer in range(depth):
         trial.suggest_categorical(f"width{layer}", WIDTHS)
@@ -50,34 +53,45 @@ def draw(trial, channels):
 
 
 def net_of(params):
-    """Arguments of `binary_cnn` from the values that a trial has drawn."""
+    """The net that a trial's values stand for: `blocks` and `planes` as `binary_cnn` takes them, and `shared_stem`."""
     layers = range(params["depth"])
     widths = sorted(params[f"width{layer}"] for layer in layers)
     strides = [params[f"stride{layer}"] for layer in layers]
+    planes = {"thermometer": params["planes"], "int8": None, "shared": params["shared_planes"]}[params["stem"]]
     return {
         "blocks": tuple(zip(widths, strides, strict=True)),
-        "planes": params["planes"] if params["stem"] == "thermometer" else None,
+        "planes": planes,
+        "shared_stem": params["stem"] == "shared",
     }
+
+
+def text_of(blocks, planes, **_):
+    """The text of which `networks.parse_blocks` makes these blocks and planes."""
+    planes = [] if planes is None else [f"{planes} planes"]
+    return ", ".join(planes + [f"{filters}/{strides}" for filters, strides in blocks])
 
 
 def params_of(net):
     """The values that a trial would have to draw for the binary net `net`."""
     import tensorflow as tf
 
-    from bcnet_keras.layers import BinaryConv2D, Int8Conv2D, ThermometerEncoding
+    from bcnet_keras.layers import BinaryConv2D, CalibratedThermometer, Int8Conv2D, ThermometerEncoding
     from bcnet_keras.networks import POOL
 
-    planes = [layer.planes for layer in net.layers if isinstance(layer, ThermometerEncoding)]
-    layers, strides = [], []
+    stem, planes, layers, strides = "int8", {"planes": PLANES[0], "shared_planes": SHARED_PLANES[0]}, [], []
     for layer in net.layers:
-        if isinstance(layer, (BinaryConv2D, Int8Conv2D)):
+        if isinstance(layer, ThermometerEncoding):
+            stem, planes["planes"] = "thermometer", layer.planes
+        elif isinstance(layer, CalibratedThermometer):  # what stands in front of it is the float net's
+            stem, planes["shared_planes"], layers, strides = "shared", layer.planes, [], []
+        elif isinstance(layer, (BinaryConv2D, Int8Conv2D)):
             layers.append(layer)
             strides.append(layer.strides[0])
         elif isinstance(layer, tf.keras.layers.MaxPooling2D):
             strides[-1] = POOL
     return {
-        "stem": "thermometer" if planes else "int8",
-        "planes": planes[0] if planes else PLANES[0],
+        "stem": stem,
+        **planes,
         "depth": len(layers),
         **{f"width{number}": layer.filters for number, layer in enumerate(layers)},
         **{f"stride{number}": each for number, each in enumerate(strides)},
@@ -124,26 +138,25 @@ def objective(settings, folder):
     import tensorflow as tf
 
     from bcnet_keras.confidence import Answers, curve
-    from bcnet_keras.convert.binary import convert_binary
-    from bcnet_keras.convert.int8 import convert_int8
-    from bcnet_keras.convert.thermometer import fuse
-    from bcnet_keras.cost import cost
+    from bcnet_keras.cost import pair_cost
     from bcnet_keras.experiment import input_batches
-    from bcnet_keras.layers import INPUT_RANGE, fastest_precision, with_precision
-    from bcnet_keras.networks import NETWORKS, binary_cnn
+    from bcnet_keras.layers import fastest_precision, with_precision
+    from bcnet_keras.model import BCNet
+    from bcnet_keras.networks import NETWORKS
     from bcnet_keras.training import LEARNING_RATES, train_float
-    from bcnet_keras.twins import int8_twin
+    from bcnet_keras.twins import int8_twin, share_stem
 
     data = datasets.load(settings.dataset, settings.data_dir, settings.seed)  # workers compare on the same samples
     shape, classes = data.train.images.shape[1:], len(data.class_names)
-    float_net, own = NETWORKS.get(settings.dataset, NETWORKS["images"])(shape, classes)
+    builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
+    float_net, own = builder(shape, classes, settings.shared_stem)
     batch_size, float_epochs, *_ = settings.recipe
     batches = input_batches(data, batch_size, settings.seed)
     decay, checkpoints = settings.weight_decay, folder / "checkpoints"
     fit = dict(weight_decay=decay, checkpoint_dir=checkpoints, verbose=2)
     train_float(float_net, batches["train"], batches["validation"], float_epochs, **fit)
     others = float_net.predict(batches["validation"], verbose=0).argmax(-1)
-    whole = cost(convert_int8(int8_twin(float_net), INPUT_RANGE)).instructions[settings.core]
+    stem = next(layer for layer in float_net.layers if isinstance(layer, tf.keras.layers.Conv2D))
     if _IMAGES.value:
         some = np.random.default_rng(settings.seed).permutation(len(data.train.labels))[: _IMAGES.value]
         data = dataclasses.replace(data, train=datasets.Split(data.train.images[some], data.train.labels[some]))
@@ -152,15 +165,15 @@ def objective(settings, folder):
     class Report(tf.keras.callbacks.Callback):
         """Tells the trial after every epoch how accurate the pair is within the budget."""
 
-        def __init__(self, trial, part):
+        def __init__(self, trial, costs):
             super().__init__()
-            self.trial, self.pair_cost, self.accuracies = trial, (part, part + 1), []
+            self.trial, self.costs, self.accuracies = trial, costs, []
 
         def on_epoch_end(self, epoch, logs=None):
             logits = self.model.predict(batches["validation"], verbose=0)
             unset = np.zeros(len(logits), np.float32)
             given = Answers(data.validation.labels, logits.argmax(-1), others, others, unset, logits)
-            choices = curve(given.by_measure(settings.measure), self.pair_cost)
+            choices = curve(given.by_measure(settings.measure), self.costs)
             self.accuracies.append(choices.pick(settings.max_cost).accuracy)
             self.trial.report(self.accuracies[-1], epoch)
             if self.trial.should_prune():
@@ -168,18 +181,22 @@ def objective(settings, folder):
 
     def accuracy(trial):
         drawn = draw(trial, shape[-1])
-        if min(shape[:2]) < np.prod([1 if strides == 1 else 2 for _, strides in drawn["blocks"]]):
+        behind = [strides for _, strides in drawn["blocks"]] + [*stem.strides[:1]] * drawn["shared_stem"]
+        if min(shape[:2]) < np.prod([1 if strides == 1 else 2 for strides in behind]):
             return -1.0  # strides for a larger map
         tf.keras.backend.clear_session()
         tf.keras.utils.set_random_seed(_SEED.value)
-        net = binary_cnn(shape, classes, **drawn)
-        part = cost(fuse(convert_binary(net))).instructions[settings.core] / whole
-        trial.set_user_attr("cost", part)
-        if part > settings.max_cost:
-            return settings.max_cost - part  # below every accuracy, and less so the nearer it is
+        _, net = builder(shape, classes, drawn["shared_stem"], binary_blocks=text_of(**drawn))
+        int8_net = int8_twin(float_net)
+        if drawn["shared_stem"]:
+            share_stem(net, int8_net, batches["validation"].map(lambda images, labels: images))
+        costs = pair_cost(BCNet(net, int8_net), settings.core)
+        trial.set_user_attr("cost", costs[0])
+        if costs[0] > settings.max_cost:
+            return settings.max_cost - costs[0]  # below every accuracy, and less so the nearer it is
         if settings.mixed_precision:
             net = with_precision(net, fastest_precision())
-        reported = Report(trial, part)
+        reported = Report(trial, costs)
         fit = dict(callbacks=[reported], verbose=0)
         train_float(net, batches["train"], None, _EPOCHS.value, LEARNING_RATES["binary"], **fit)
         # The mean of the last epochs: a single one depends on signs that are still changing.

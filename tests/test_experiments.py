@@ -161,11 +161,13 @@ def test_variants_change_what_they_say():
 
 def test_a_search_knows_the_nets_that_it_draws():
     code = """
-from bcnet_keras.networks import binary_cnn
+from bcnet_keras.networks import binary_cnn, parse_blocks
 from experiments import search
-for planes, blocks in ((8, ((32, "pool"), (32, 1), (64, 2))), (None, ((32, 2), (64, "pool")))):
-    drawn = search.net_of(search.params_of(binary_cnn((16, 16, 1), 3, blocks, planes)))
-    assert drawn == {"blocks": blocks, "planes": planes}, drawn
+pooled, strided = ((32, "pool"), (32, 1), (64, 2)), ((32, 2), (64, "pool"))
+for planes, blocks, stem in ((8, pooled, None), (None, strided, None), (2, strided, (16, 3, 1))):
+    drawn = search.net_of(search.params_of(binary_cnn((16, 16, 1), 3, blocks, planes, stem)))
+    assert drawn == {"blocks": blocks, "planes": planes, "shared_stem": stem is not None}, drawn
+    assert parse_blocks(search.text_of(**drawn)) == (blocks, planes)
 """
     # In a process of its own, for its flags have the names of those of `run`.
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
