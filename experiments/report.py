@@ -272,15 +272,16 @@ def searches(studies, best=3):
         finished = [trial for trial in trials if trial["state"] == "complete"]
         for trial in finished[:best] + [trial for trial in finished[best:] if trial["own"]]:
             blocks = ", ".join(f"{filters}/{stride}" for filters, stride in trial["blocks"])
-            stem = "int8" if trial["planes"] is None else f"thermometer, {trial['planes']} planes"
-            if trial["shared_stem"]:
-                stem = f"shared stem, {trial['planes']} planes"
+            stem = "int8"
+            if trial["planes"] is not None:
+                stem = "shared stem" if trial["shared_stem"] else "thermometer"
+                stem += f", {trial['planes']} plane" + "s" * (trial["planes"] > 1)
             accuracy = f"{100 * trial['validation_accuracy']:.2f} %" + " (the benchmark's own)" * trial["own"]
             cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", accuracy])
             heading = ""
         if heading:
             cells.append([heading, "", "none was trained to the end", "", ""])
-    commands = "\n".join(f"- `{study['commands'][0]}`" for study in studies.values())
+    commands = "\n".join(f"- `{command}`" for study in studies.values() for command in study["commands"])
     return f"{text_table(cells)}\n\n{commands}"
 
 
