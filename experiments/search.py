@@ -181,8 +181,10 @@ def objective(settings, folder):
 
     def accuracy(trial):
         drawn = draw(trial, shape[-1])
-        behind = [strides for _, strides in drawn["blocks"]] + [*stem.strides[:1]] * drawn["shared_stem"]
-        if min(shape[:2]) < np.prod([1 if strides == 1 else 2 for strides in behind]):
+        all_strides = [strides for _, strides in drawn["blocks"]]
+        if drawn["shared_stem"]:
+            all_strides.append(stem.strides[0])
+        if min(shape[:2]) < np.prod([1 if strides == 1 else 2 for strides in all_strides]):
             return -1.0  # strides for a larger map
         tf.keras.backend.clear_session()
         tf.keras.utils.set_random_seed(_SEED.value)

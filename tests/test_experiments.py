@@ -1,6 +1,5 @@
 """The benchmarks: what is made of the seeds' records, tables and marks, the search, and a run from data to report."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -15,7 +14,6 @@ from absl import flags
 
 import bcnet_keras as bc
 from bcnet_keras.cost import CORES
-from bcnet_keras.experiment import take_float_net
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.networks import NETWORKS, parse_blocks
 from bcnet_keras.profile import Profile
@@ -213,23 +211,6 @@ def experiment(module, *arguments, cwd):
     return done.stdout
 
 
-def test_a_variant_takes_the_float_net_of_its_benchmark(tmp_path):
-    settings, source = benchmarks.load("digits").SETTINGS, tmp_path / "digits_0"
-    (source / "checkpoints").mkdir(parents=True)
-    (source / "settings.json").write_text(json.dumps(dataclasses.asdict(settings)))
-    files = {"float.history.json": b"{}", "float.weights.h5": b"weights"}
-    for name, content in files.items():
-        (source / "checkpoints" / name).write_bytes(content)
-    _, float_epochs, *others = settings.recipe
-    longer = dataclasses.replace(settings, epochs=(float_epochs, *(2 * count for count in others)), max_cost=0.3)
-    take_float_net(source, tmp_path / "long", longer)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "long" / "checkpoints").iterdir()} == files
-    another = {"float_epochs": {"epochs": (float_epochs + 1, *others)}, "seed": {"seed": 1}}
-    for name, change in another.items():
-        take_float_net(source, tmp_path / name, dataclasses.replace(settings, **change))
-        assert not (tmp_path / name).exists()
-
-
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_benchmark_from_data_to_report(tmp_path):
@@ -255,6 +236,12 @@ def test_a_benchmark_from_data_to_report(tmp_path):
     together = float_epochs + binary + boosted + cooperative
     apart, left_out = boosted + cooperative, 3 * cooperative + binary + boosted + cooperative
     assert wall["epochs_timed"] == together + apart + left_out + cooperative and wall["training_seconds"] > 0
+    short = f"--epochs={float_epochs},1,1,1"
+    experiment("run", "--benchmark=digits", "--variant=wide", "--seeds=1", short, *place, cwd=tmp_path)
+    variant = json.loads((tmp_path / "results" / "digits_wide.json").read_text())
+    assert tuple(variant["rows"]) == report.SHORT and variant["settings"]["binary_width"] == 1.5
+    # Its float net is that of the benchmark: no epoch of it was trained.
+    assert variant["wall_time"][0]["epochs_timed"] == 1 + 2 + 1 + 1 + 1
     written = readme.read_text()
     assert TITLES["oracle"] in written and "| digits" in written
     assert (tmp_path / "results" / "digits.png").read_bytes().startswith(b"\x89PNG")
