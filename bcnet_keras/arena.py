@@ -5,9 +5,10 @@
 The arena holds, from one end, activations and scratch memory, which overlap where they are not needed at the same time,
 and from the other end records that stay: of tensors, operators, and what operators prepare. This module follows
 TensorFlow Lite Micro's own rules for both (memory_planner/greedy_memory_planner.cc, micro_allocation_info.cc and
-micro_allocator.cc): lifetimes, both branches of an IF included; the greedy planner, largest buffer first, into the
-first gap; sizes of its records with pointers of 32 bits; the scratch memory of CMSIS-NN's kernels for the core. Sizes
-are those of its revision 90b983c. Operators whose record is not in the table count with an allowance.
+micro_allocator.cc): lifetimes, those in subgraphs that IF, WHILE and CALL_ONCE run included; the greedy planner,
+largest buffer first, into the first gap; sizes of its records with pointers of 32 bits; the scratch memory of
+CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operators whose record is not in the table
+count with an allowance.
 """
 
 import math
@@ -73,6 +74,7 @@ _RECORDS = {
 }
 _ALLOWANCE = ((8, 4), 64)
 _GATE = 20
+_MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,8 @@ _NEEDS = {
 class _Lifetimes:
     """First and last step of every tensor and scratch buffer, as the interpreter counts them.
 
-    A step is an operator or the beginning of a branch; branches come between their IF and the operator behind it.
+    A step is an operator or the beginning of a subgraph that it runs; the branches of an IF, the condition and the body
+    of a WHILE, and what CALL_ONCE runs come between it and the operator behind it.
     """
 
     def __init__(self, model, nodes):
@@ -300,20 +303,18 @@ class _Lifetimes:
                 result += [(f"scratch memory of {node.name}", _round_up(size), *lifetime) for size in node.scratch]
         return result
 
-    def _walk(self, number, callers=()):
-        if number in callers:
-            raise ValueError(f"subgraph {number} branches to itself, which TensorFlow Lite Micro cannot plan")
+    def _walk(self, number):
         graph = self.model.subgraphs[number]
         self._use(number, graph.inputs)
         for index, node in enumerate(self.nodes[number]):
             self.steps.append(node.name)
+            if len(self.steps) > _MOST_STEPS:
+                raise ValueError(f"the flatbuffer's subgraphs run more than {_MOST_STEPS:,} operators; write it again")
             begun = len(self.steps) - 1
             self._use(number, node.operator.outputs)
-            options = node.operator.builtinOptions
-            if isinstance(options, flatbuffer.schema.IfOptionsT):
-                for branch in (options.thenSubgraphIndex, options.elseSubgraphIndex):
-                    self.steps.append(None)
-                    self._walk(branch, (*callers, number))
+            for called in flatbuffer.called_subgraphs(node.operator):
+                self.steps.append(None)
+                self._walk(called)
             self._use(number, [i for i in node.operator.inputs if i >= 0])
             self._use(number, node.operator.outputs)
             self.scratch[number, index] = (begun, len(self.steps) - 1)

@@ -25,6 +25,7 @@ Whole models, counted in TensorFlow Lite Micro on Cortex-M4, M7 and M55, stand b
 `tflm_ops/examples/results.md`.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -159,15 +160,25 @@ _REDUCTIONS = {"REDUCE_MAX", "REDUCE_MIN", "SUM", "MEAN"}
 
 @dataclass(frozen=True)
 class OpCost:
-    """One operator: its subgraph, when it runs ("always", "accepted", "escalated" or "never"), its name, the row of the
-    table, multiply-accumulates, instructions by core; bytes of its constants and of its other inputs and outputs."""
+    """One operator of a flatbuffer.
+
+    Attributes:
+      subgraph: name of its subgraph, or its number where it has none.
+      path: when it runs: "always"; "accepted" or "escalated", in one of the two branches of a pair; "sometimes", in a
+        branch of any other IF; "loop", in a WHILE; "once", in the first inference; "never".
+      name: that of the operator, such as "CONV_2D".
+      macs: multiply-accumulates.
+      instructions: dict of core to instructions; None where the table has no figure for the operator.
+      problem: why there is no figure, such as "TRANSPOSE on int8"; None where there is one.
+      weights_bytes, activation_bytes: bytes of its constants, and of its other inputs and outputs.
+    """
 
     subgraph: str
     path: str
     name: str
-    kind: str
     macs: int
-    instructions: dict
+    instructions: dict | None
+    problem: str | None
     weights_bytes: int
     activation_bytes: int
 
@@ -177,18 +188,23 @@ class Cost:
     """What a flatbuffer costs.
 
     Attributes:
-      instructions: dict of core to instructions of one inference; of an escalated one when it is a pair.
+      instructions: dict of core to instructions of one inference, the dearest branch of every IF taken, which is that
+        of an escalated one for a pair. A lower bound where `incomplete` says so.
+      least: dict of core to instructions of one inference, the cheapest branch of every IF taken.
       flash_bytes: size of the flatbuffer.
-      ops: tuple of `OpCost`, in the order of execution.
-      accepted, escalated: for a pair, dicts of core to instructions of an inference that the gate accepts or escalates;
-        None for a net alone.
+      ops: tuple of `OpCost`, subgraph by subgraph.
+      accepted, escalated: for a net with one IF, as a pair has it, dicts of core to instructions of an inference that
+        takes its else branch (the gate accepts) or its then branch (the gate escalates); None for any other.
+      incomplete: why the figures are less than the whole, a tuple of sentences; empty where they are the whole.
     """
 
     instructions: dict
+    least: dict
     flash_bytes: int
     ops: tuple
     accepted: dict | None
     escalated: dict | None
+    incomplete: tuple
 
     def expected(self, escalation_rate):
         """Dict of core to the mean instructions of a pair that escalates `escalation_rate` (0 to 1) of its inputs."""
@@ -201,33 +217,106 @@ class Cost:
         }
 
 
-def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False):
     """The `Cost` of a flatbuffer, given as bytes or as a path.
 
     Arguments:
       scratch_budget: bytes of scratch memory that a binary convolution may use, as the application sets it.
+      partial: whether figures may be less than the whole, with `Cost.incomplete` saying why.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: no flatbuffer, or one with an operator that the table does not have.
+      ValueError: no flatbuffer; and without `partial` one whose figures would be incomplete.
     """
     data = flatbuffer.load(source)
     model = flatbuffer.read(data)
-    paths = {0: "always"}
-    for operator in model.subgraphs[0].operators:
-        if isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT):
-            paths[operator.builtinOptions.thenSubgraphIndex] = "escalated"
-            paths[operator.builtinOptions.elseSubgraphIndex] = "accepted"
-            break
-    ops = tuple(
-        _op_cost(model, number, paths.get(number, "never"), operator, scratch_budget)
+    paths = _paths(model)
+    graphs = [
+        [_op_cost(model, number, paths[number], operator, scratch_budget) for operator in graph.operators]
         for number, graph in enumerate(model.subgraphs)
-        for operator in graph.operators
-    )
-    escalated, accepted = (_sum(op for op in ops if op.path in ("always", path)) for path in ("escalated", "accepted"))
-    if len(paths) == 1:
-        return Cost(escalated, len(data), ops, None, None)
-    return Cost(escalated, len(data), ops, accepted, escalated)
+    ]
+    ops = tuple(op for graph in graphs for op in graph)
+    incomplete = _incomplete(model, ops, paths)
+    if incomplete and not partial:
+        raise ValueError(incomplete[0])
+
+    @functools.cache
+    def total(number, choose, branch=None):
+        """Instructions of a subgraph: of its own IF `branch`, of any other the one that `choose`, max or min, picks."""
+        result = dict.fromkeys(CORES, 0.0)
+        for operator, op in zip(model.subgraphs[number].operators, graphs[number], strict=True):
+            parts = [op.instructions or dict.fromkeys(CORES, 0.0)]
+            called = [total(index, choose) for index in flatbuffer.called_subgraphs(operator)]
+            if _is_branch(operator):
+                parts += [{core: choose(each[core] for each in called) for core in CORES}] if branch is None else []
+                parts += [called[branch]] if branch is not None else []
+            elif isinstance(operator.builtinOptions, flatbuffer.schema.WhileOptionsT):
+                parts += called  # one pass, which `incomplete` says
+            for part in parts:
+                result = {core: result[core] + part[core] for core in CORES}
+        return result
+
+    worst, least = total(0, max), total(0, min)
+    gated = sum(map(_is_branch, model.subgraphs[0].operators)) == 1
+    escalated, accepted = (total(0, max, branch) for branch in (0, 1)) if gated else (None, None)
+    return Cost(worst, least, len(data), ops, accepted, escalated, incomplete)
+
+
+def _is_branch(operator):
+    return isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT)
+
+
+def _paths(model):
+    """When each subgraph runs, as `OpCost.path`; a list."""
+    found = [set() for _ in model.subgraphs]
+
+    def walk(number, path):
+        if path in found[number]:
+            return
+        found[number].add(path)
+        operators = model.subgraphs[number].operators
+        gated = number == 0 and sum(map(_is_branch, operators)) == 1
+        for operator in operators:
+            called = flatbuffer.called_subgraphs(operator)
+            if gated and _is_branch(operator):
+                ways = ("escalated", "accepted")
+            elif _is_branch(operator):
+                ways = ("sometimes",) * 2 if path != "once" else ("once",) * 2
+            elif isinstance(operator.builtinOptions, flatbuffer.schema.WhileOptionsT):
+                ways = ("loop",) * 2 if path != "once" else ("once",) * 2
+            else:
+                ways = ("once",)
+            if len(set(called)) == 1 and _is_branch(operator):
+                ways = (path,) * 2  # the same subgraph either way
+            for index, way in zip(called, ways, strict=False):
+                walk(index, way)
+
+    walk(0, "always")
+    order = ("always", "loop", "sometimes", "escalated", "accepted", "once")
+    result = []
+    for paths in found:
+        if paths == {"escalated", "accepted"}:
+            result.append("always")
+        elif len(paths) > 1 and paths <= {"escalated", "accepted", "sometimes"}:
+            result.append("sometimes")
+        else:
+            result.append(next((path for path in order if path in paths), "never"))
+    return result
+
+
+def _incomplete(model, ops, paths):
+    """Sentences on what the figures leave out."""
+    problems = dict.fromkeys(op.problem for op in ops if op.problem is not None and op.path not in ("never", "once"))
+    sentences = []
+    if problems:
+        sentences.append(
+            f"there are no figures for the operator{'s' * (len(problems) > 1)} {', '.join(problems)} in "
+            "bcnet_keras.cost; add them there"
+        )
+    reached = [graph for graph, path in zip(model.subgraphs, paths, strict=True) if path not in ("never", "once")]
+    if any(isinstance(o.builtinOptions, flatbuffer.schema.WhileOptionsT) for graph in reached for o in graph.operators):
+        sentences.append("a WHILE counts as one pass, since a flatbuffer does not say how often its body runs")
+    return tuple(sentences)
 
 
 def pair_cost(pair, core="cortex-m4", parts=None):
@@ -250,11 +339,6 @@ def int8_share(pair, core="cortex-m4"):
     return 1 - accepted / escalated
 
 
-def _sum(ops):
-    ops = tuple(ops)
-    return {core: sum(op.instructions[core] for op in ops) for core in CORES}
-
-
 def _op_cost(model, number, path, operator, scratch_budget):
     graph, name = model.subgraphs[number], op_name(model, operator)
     inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
@@ -268,15 +352,17 @@ def _op_cost(model, number, path, operator, scratch_budget):
         raise ValueError(
             f"the operator {name} of subgraph {subgraph!r} lacks inputs, dimensions or options; convert the model again"
         ) from None
+    instructions = problem = None
     if kinds is None:
-        kind = " on float32" if "float32" in map(type_name, (inputs[0], outputs[0])) else ""
-        raise ValueError(f"there are no figures for the operator {name}{kind} in bcnet_keras.cost; add them there")
-    instructions = {
-        core: sum(
-            _TABLE[kind][what][column] * count for kind, counts in kinds.items() for what, count in counts.items()
-        )
-        for core, column in _COLUMNS.items()
-    }
+        types = dict.fromkeys(type_name(tensor) for tensor in (*inputs[:1], *outputs[:1]))
+        problem = f"{name} on {' to '.join(types)}"
+    else:
+        instructions = {
+            core: sum(
+                _TABLE[kind][what][column] * count for kind, counts in kinds.items() for what, count in counts.items()
+            )
+            for core, column in _COLUMNS.items()
+        }
     if layer is not None:
         for core in CORES:
             instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
@@ -284,14 +370,23 @@ def _op_cost(model, number, path, operator, scratch_budget):
         sum(_bytes(tensor) for tensor in (*inputs, *outputs) if flatbuffer.is_constant(model, tensor) == constant)
         for constant in (True, False)
     )
-    return OpCost(subgraph, path, name, next(iter(kinds)), macs, instructions, weights, activations)
+    return OpCost(subgraph, path, name, macs, instructions, problem, weights, activations)
 
 
 def _counts(name, operator, inputs, outputs):
-    """{row of the table: {what: how many}} of one operator, the table's row of its kind first; None without a row."""
-    read, written = _size(inputs[0]), _size(outputs[0])
-    is_float = type_name(inputs[0]) == "float32" or type_name(outputs[0]) == "float32"
+    """{row of the table: {what: how many}} of one operator; None where the table has no row for it."""
     call = {"call": {"call": 1}}
+    if name in ("CALL_ONCE", "VAR_HANDLE"):
+        return call
+    if name == "ASSIGN_VARIABLE":
+        return {"copy": {"byte": _bytes(inputs[1])}} | call
+    if name == "READ_VARIABLE":
+        return {"copy": {"byte": _bytes(outputs[0])}} | call
+    read, written = _size(inputs[0]), _size(outputs[0])
+    types = {type_name(inputs[0]), type_name(outputs[0])}
+    if "int16" in types and name not in _COPIES | {"IF", "WHILE", "PAD", "PADV2"}:
+        return None  # the figures are those of int8 and float32
+    is_float = "float32" in types
     if name == "LceBconv2d":  # the rest is in cost_bconv2d
         return {name: {}} | call
     if name in ("CONV_2D", "DEPTHWISE_CONV_2D") and not is_float:
@@ -305,7 +400,7 @@ def _counts(name, operator, inputs, outputs):
     if name == "FULLY_CONNECTED":
         units, size = shape(inputs[1])
         if is_float:
-            return {"FULLY_CONNECTED float": {"mac": units * size}} | call
+            return {"FULLY_CONNECTED float": {"mac": written * size}} | call
         rows = written // units
         counts = {"mac": units * size, "vector": units * math.ceil(size / 16), "output": units, "call": 1}
         return {name: {what: rows * count for what, count in counts.items()}} | call
@@ -327,6 +422,8 @@ def _counts(name, operator, inputs, outputs):
         return {"copy": {"byte": sum(_bytes(tensor) for tensor in outputs)}} | call
     if name == "IF":  # the condition stays; image, logits and the answer are copied
         return {name: {"call": 1}, "copy": {"byte": sum(_bytes(tensor) for tensor in [*inputs[1:], *outputs])}} | call
+    if name == "WHILE":  # copies for the condition, for the body, and back
+        return {"IF": {"call": 1}, "copy": {"byte": 5 * sum(map(_bytes, inputs))}} | call
     if name in _ELEMENTWISE and (is_float or "bool" in (type_name(inputs[0]), type_name(outputs[0]))):
         return {"element-wise float": {"output": written}} | call
     if name in _ELEMENTWISE and name not in _TABLE:
@@ -381,9 +478,9 @@ def _thermometer(inputs):
 
 def _macs(name, inputs, outputs):
     """Multiply-accumulates as the nets' papers count them: those of convolutions and fully connected layers."""
-    pixels = _size(outputs[0]) // shape(outputs[0])[-1] if shape(outputs[0]) else 1
     if name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d"):
         return 0
+    pixels = _size(outputs[0]) // shape(outputs[0])[-1] if shape(outputs[0]) else 1
     return pixels * _size(inputs[1]) * (32 if name == "LceBconv2d" else 1)
 
 

@@ -17,7 +17,7 @@ from bcnet_keras.boards import Board, board
 from bcnet_keras.convert import flatbuffer
 from bcnet_keras.cost import CORES, Cost, cost
 from bcnet_keras.report import text_table
-from bcnet_keras.runtime.plugin import CUSTOM_OPS
+from bcnet_keras.support import check_micro
 
 DEFAULT_CORE = "cortex-m4"
 # Bytes of code on a Cortex-M4, linked with TensorFlow Lite Micro's release library: interpreter, start-up and what most
@@ -83,8 +83,8 @@ class Profile:
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: no flatbuffer; an operator that TensorFlow Lite Micro or the table of costs lacks; an unknown core
-            or board, or two that differ; a rate for a net alone.
+          ValueError: no flatbuffer; an operator that TensorFlow Lite Micro lacks; an unknown core or board, or two that
+            differ; a rate for a net alone.
         """
         found = None if board_name is None else board(board_name)
         if core is not None and core not in CORES:
@@ -93,13 +93,8 @@ class Profile:
             raise ValueError(f"the board {board_name} has a {found.core}, not a {core}; give the board or the core")
         core = core or (found.core if found else DEFAULT_CORE)
         data = flatbuffer.load(source)
-        missing = sorted(flatbuffer.custom_ops(flatbuffer.read(data)) - CUSTOM_OPS)
-        if missing:
-            raise ValueError(
-                f"TensorFlow Lite Micro lacks the flatbuffer's custom operators {', '.join(missing)}; "
-                f"expected builtin ones and {', '.join(sorted(CUSTOM_OPS))}"
-            )
-        costs = cost(data, scratch_budget)
+        check_micro(flatbuffer.read(data))
+        costs = cost(data, scratch_budget, partial=True)
         if costs.accepted is None and escalation_rate is not None:
             raise ValueError("an escalation rate is for a pair; this flatbuffer is a net alone")
         if costs.accepted is not None:
@@ -142,9 +137,15 @@ class Profile:
         return self.arena.bytes + STACK_BYTES
 
     def share(self, op):
-        """Part of the expected instructions that an operator takes."""
+        """Part of the expected instructions that an operator takes, or None where that is not known.
+
+        It is not where the sum is incomplete, for an operator without a figure, and in branches of which nobody says
+        how often they are taken.
+        """
         rate = self.escalation_rate or 0
-        part = {"always": 1, "escalated": rate, "accepted": 1 - rate, "never": 0}[op.path]
+        part = {"always": 1, "escalated": rate, "accepted": 1 - rate, "never": 0, "once": 0}.get(op.path)
+        if part is None or op.instructions is None or self.cost.incomplete:
+            return None
         return part * op.instructions[self.core] / self.expected if self.expected else 0.0
 
     def shortage(self):
@@ -170,7 +171,13 @@ class Profile:
             "board": self.board and {"name": self.board[0]} | asdict(self.board[1]),
             "fits": None if self.board is None else self.shortage() is None,
             "escalation_rate": self.escalation_rate,
-            "instructions": {"accepted": self.accepted, "escalated": self.escalated, "expected": self.expected},
+            "instructions": {
+                "accepted": self.accepted,
+                "escalated": self.escalated,
+                "expected": self.expected,
+                "least": round(self.cost.least[self.core]),
+            },
+            "incomplete": list(self.cost.incomplete),
             "flash_bytes": self.flash_bytes,
             "flatbuffer_bytes": self.cost.flash_bytes,
             "code_bytes": self.code_bytes,
@@ -186,7 +193,7 @@ class Profile:
                     "op": op.name,
                     "subgraph": op.subgraph,
                     "runs": op.path,
-                    "instructions": round(op.instructions[self.core]),
+                    "instructions": None if op.instructions is None else round(op.instructions[self.core]),
                     "share": self.share(op),
                     "macs": op.macs,
                     "weights_bytes": op.weights_bytes,
@@ -204,19 +211,29 @@ class Profile:
         """The operators as cells: a list of lists of str, headings first."""
         rows = [["operator", "runs", "instructions", "share", "MACs", "weights", "activations"]]
         for op in self.cost.ops:
-            numbers = (f"{op.instructions[self.core]:,.0f}", f"{100 * self.share(op):.1f} %", f"{op.macs:,}")
+            share = self.share(op)
+            numbers = (
+                "no figure" if op.instructions is None else f"{op.instructions[self.core]:,.0f}",
+                "" if share is None else f"{100 * share:.1f} %",
+                f"{op.macs:,}",
+            )
             rows.append([op.name, op.path, *numbers, f"{op.weights_bytes:,} B", f"{op.activation_bytes:,} B"])
         return rows
 
     def summary(self):
         """Pairs of str: what, and how much."""
         lines = []
+        bound = "at least " if self.cost.incomplete else ""
         if self.cost.accepted is not None:
-            lines.append(("instructions, accepted", f"{self.accepted:,}"))
-            lines.append(("instructions, escalated", f"{self.escalated:,}"))
-            lines.append((f"instructions, {100 * self.escalation_rate:g} % escalated", f"{self.expected:,}"))
+            lines.append(("instructions, accepted", f"{bound}{self.accepted:,}"))
+            lines.append(("instructions, escalated", f"{bound}{self.escalated:,}"))
+            lines.append((f"instructions, {100 * self.escalation_rate:g} % escalated", f"{bound}{self.expected:,}"))
+        elif self.expected != round(self.cost.least[self.core]):
+            lines.append(("instructions, dearest branches", f"{bound}{self.expected:,}"))
+            lines.append(("instructions, cheapest branches", f"{bound}{self.cost.least[self.core]:,.0f}"))
         else:
-            lines.append(("instructions", f"{self.expected:,}"))
+            lines.append(("instructions", f"{bound}{self.expected:,}"))
+        lines += [("incomplete", reason) for reason in self.cost.incomplete]
         flash = f"{_kib(self.flash_bytes)}: flatbuffer {_kib(self.cost.flash_bytes)}, code {_kib(self.code_bytes)}"
         planned = self.arena
         arena_parts = f"activations and scratch {_kib(planned.activation_bytes)}, records {_kib(planned.record_bytes)}"

@@ -23,7 +23,15 @@ TITLES = {
     "oracle": "BC-Net with an oracle for a gate",
 }
 COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
-_PATH_COLOURS = {"always": "#1b7a4b", "escalated": "#c2703d", "accepted": "#5b8fb0", "never": "#999999"}
+_PATH_COLOURS = {
+    "always": "#1b7a4b",
+    "escalated": "#c2703d",
+    "accepted": "#5b8fb0",
+    "sometimes": "#8a6fae",
+    "loop": "#b03a2e",
+    "once": "#d9a441",
+    "never": "#999999",
+}
 _SHOWN = 24  # images of each kind on the page
 
 
@@ -174,7 +182,7 @@ def _operators_figure(profile):
     for path, colour in _PATH_COLOURS.items():
         rows = [row for row, op in enumerate(ops) if op.path == path]
         if rows:
-            values = [ops[row].instructions[profile.core] / 1e3 for row in rows]
+            values = [(ops[row].instructions or {}).get(profile.core, 0) / 1e3 for row in rows]
             axes.barh(rows, values, color=colour, label=path)
     axes.set_yticks(range(len(ops)), [op.name for op in ops], fontsize=8)
     axes.set_ylim(len(ops) - 0.4, -0.6)

@@ -100,12 +100,12 @@ def test_foreign_tensors_are_named(make_part):
         arena(flatbuffer.write(model))
 
 
-def test_a_branch_to_itself_is_refused(make_part):
+def test_a_subgraph_that_runs_itself_is_refused(make_part):
     model = flatbuffer.read(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5)))
     for operator in model.subgraphs[0].operators:
         if isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT):
             operator.builtinOptions.thenSubgraphIndex = 0
-    with pytest.raises(ValueError, match="branches to itself"):
+    with pytest.raises(ValueError, match="subgraph 0 runs itself"):
         arena(flatbuffer.write(model))
 
 

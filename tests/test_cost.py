@@ -187,10 +187,127 @@ def test_a_pair_has_two_paths(make_part, kind, measure):
         binary.expected(0.5)
 
 
+def branching_net(structure):
+    """A flatbuffer of operators on one int8 vector of 8.
+
+    In `structure` a number is a FULLY_CONNECTED; ("IF", then, else), ("WHILE", condition, body) and ("ONCE", init) are
+    operators with subgraphs, which are lists of the same.
+    """
+    int8, boolean = schema.TensorType.INT8, schema.TensorType.BOOL
+    builder = flatbuffer.Builder("test")
+
+    def fill(graph, parts, current):
+        for part in parts:
+            if isinstance(part, int):
+                weights = builder.tensor(graph, "w", int8, [8, 8], (1.0, 0), np.zeros((8, 8), np.int8))
+                result = builder.tensor(graph, "x", int8, [1, 8], (1.0, 0))
+                builder.operator(
+                    graph, "FULLY_CONNECTED", [current, weights, -1], [result], schema.FullyConnectedOptionsT()
+                )
+                current = result
+                continue
+            kind, *bodies = part
+            numbers = []
+            for body in bodies:
+                inner = builder.subgraph("inner")
+                numbers.append(len(builder.model.subgraphs) - 1)
+                start = builder.tensor(inner, "in", int8, [1, 8], (1.0, 0))
+                inner.inputs = np.array([] if kind == "ONCE" else [start], np.int32)
+                inner.outputs = np.array([] if kind == "ONCE" else [fill(inner, body, start)], np.int32)
+                if kind == "ONCE":
+                    fill(inner, body, start)
+            result = builder.tensor(graph, "x", int8, [1, 8], (1.0, 0))
+            if kind == "IF":
+                condition = builder.tensor(graph, "c", boolean, [1])
+                options = schema.IfOptionsT()
+                options.thenSubgraphIndex, options.elseSubgraphIndex = numbers
+                builder.operator(graph, "IF", [condition, current], [result], options)
+                current = result
+            elif kind == "WHILE":
+                options = schema.WhileOptionsT()
+                options.condSubgraphIndex, options.bodySubgraphIndex = numbers
+                builder.operator(graph, "WHILE", [current], [result], options)
+                current = result
+            else:
+                options = schema.CallOnceOptionsT()
+                (options.initSubgraphIndex,) = numbers
+                builder.operator(graph, "CALL_ONCE", [], [], options)
+        return current
+
+    main = builder.subgraph("main")
+    image = builder.tensor(main, "image", int8, [1, 8], (1.0, 0))
+    main.inputs, main.outputs = np.array([image], np.int32), np.array([fill(main, structure, image)], np.int32)
+    return builder.finish()
+
+
+# Structure -> FULLY_CONNECTED and IF operators that run when every IF takes its dearest and its cheapest branch.
+BRANCHES = {
+    "one": ([1, ("IF", [1, 1], [])], (3, 1), (1, 1)),
+    "in a row": ([1, ("IF", [1] * 4, [1]), 1, ("IF", [1], [1] * 3)], (9, 2), (4, 2)),
+    "nested": ([("IF", [1, ("IF", [1] * 6, [1] * 2)], [1, 1])], (7, 2), (2, 1)),
+    "in the else branch": ([("IF", [1], [("IF", [1] * 5, [])])], (5, 2), (0, 2)),
+    "once": ([("ONCE", [1, 1, 1]), 1], (1, 0), (1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_every_branch_counts(name):
+    structure, (dense, branches), (least_dense, least_branches) = BRANCHES[name]
+    found = cost(branching_net(structure))
+    one = {op.name: op.instructions["cortex-m4"] for op in found.ops}
+    once = one.get("CALL_ONCE", 0)
+    branch = one.get("IF", 0)
+    assert found.instructions["cortex-m4"] == pytest.approx(dense * one["FULLY_CONNECTED"] + branches * branch + once)
+    assert found.least["cortex-m4"] == pytest.approx(
+        least_dense * one["FULLY_CONNECTED"] + least_branches * branch + once
+    )
+    gated = sum(isinstance(part, tuple) and part[0] == "IF" for part in structure) == 1
+    assert (found.accepted is not None) == gated and not found.incomplete
+
+
+def test_a_loop_makes_the_figures_a_lower_bound():
+    loop = branching_net([1, ("WHILE", [1], [1, 1])])
+    with pytest.raises(ValueError, match="a WHILE counts as one pass"):
+        cost(loop)
+    found = cost(loop, partial=True)
+    assert [op.path for op in found.ops] == ["always", "always", "loop", "loop", "loop"]
+    assert found.instructions["cortex-m4"] == pytest.approx(sum(op.instructions["cortex-m4"] for op in found.ops))
+
+
+def test_a_subgraph_of_both_branches_always_runs(make_part):
+    model = flatbuffer.read(branching_net([1, ("IF", [1, 1], [])]))
+    (branch,) = (o for o in model.subgraphs[0].operators if flatbuffer.called_subgraphs(o))
+    branch.builtinOptions.elseSubgraphIndex = branch.builtinOptions.thenSubgraphIndex
+    found = cost(flatbuffer.write(model))
+    assert {op.path for op in found.ops} == {"always"} and found.accepted == found.escalated
+
+
+def test_rows_of_a_float_dense_layer_count():
+    def dense(rows):
+        builder = flatbuffer.Builder("test")
+        graph, type = builder.subgraph("main"), schema.TensorType.FLOAT32
+        image = builder.tensor(graph, "image", type, [1, rows, 16])
+        weights = builder.tensor(graph, "weights", type, [8, 16], data=np.zeros((8, 16), np.float32))
+        result = builder.tensor(graph, "result", type, [1, rows, 8])
+        builder.operator(graph, "FULLY_CONNECTED", [image, weights, -1], [result], schema.FullyConnectedOptionsT())
+        graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
+        return cost(builder.finish()).instructions["cortex-m4"] - INTERPRETER["cortex-m4"]
+
+    assert dense(32) == pytest.approx(32 * dense(1))
+
+
+def test_sixteen_bits_have_no_figures_of_eight():
+    with pytest.raises(ValueError, match="no figures for the operator CONV_2D on int16"):
+        cost(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.INT16))
+
+
 def test_unknown_operators_are_named(make_part):
     with pytest.raises(ValueError, match="no figures for the operator GELU"):
         cost(make_part(0, end="GELU"))
     with pytest.raises(ValueError, match="no figures for the operator CONV_2D on float32"):
         cost(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.FLOAT32))
+    partial = cost(make_part(0, end="GELU"), partial=True)
+    assert partial.ops[-1].instructions is None and partial.ops[-1].problem == "GELU on int8"
+    assert partial.instructions == cost(make_part(0)).instructions and "GELU on int8" in partial.incomplete[0]
     with pytest.raises(ValueError, match="not a TensorFlow Lite flatbuffer"):
         cost(b"")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cost import binary_convolution, convolution
+from test_cost import binary_convolution, branching_net, convolution
 
 from bcnet_keras.arena import arena
 from bcnet_keras.boards import BOARDS
@@ -46,7 +46,11 @@ def test_record_adds_up(pair, core):
 
 def test_a_net_alone_has_one_path(make_part):
     record = Profile.of(make_part(0)).record()
-    assert len(set(record["instructions"].values())) == 1 and record["escalation_rate"] is None
+    assert (
+        len(set(record["instructions"].values())) == 1
+        and not record["incomplete"]
+        and record["escalation_rate"] is None
+    )
     assert record["core"] == "cortex-m4" and record["board"] is None and record["fits"] is None
     with pytest.raises(ValueError, match="this flatbuffer is a net alone"):
         Profile.of(make_part(0), escalation_rate=0.5)
@@ -101,12 +105,28 @@ def test_operators_that_nobody_has_are_named(make_part):
     for code in model.operatorCodes:
         if code.customCode == b"BcnetGate":
             code.customCode = b"Sorcery"
-    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the flatbuffer's custom operators Sorcery"):
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the operator Sorcery"):
         Profile.of(flatbuffer.write(model))
-    with pytest.raises(ValueError, match="no figures for the operator GELU"):
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the operator GELU"):
         Profile.of(make_part(0, end="GELU"))
-    with pytest.raises(ValueError, match="no figures for the operator CONV_2D on float32"):
-        Profile.of(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.FLOAT32))
+
+
+def test_operators_without_a_figure_make_the_sum_a_lower_bound(bcnet, make_part, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(make_part(0, end="ZEROS_LIKE"))
+    status, out, _ = bcnet("profile", tmp_path / "net.tflite", f"--json={tmp_path / 'p.json'}")
+    assert status == 0 and "no figure" in out and "at least" in out and "ZEROS_LIKE on int8" in out
+    record = json.loads((tmp_path / "p.json").read_text())
+    assert record["ops"][-1]["instructions"] is None and "ZEROS_LIKE" in record["incomplete"][0]
+    assert record["instructions"]["expected"] == Profile.of(make_part(0)).expected
+    assert all(op["share"] is None for op in record["ops"])
+
+
+def test_two_decisions_in_a_row_show_both_sums():
+    profile = Profile.of(branching_net([1, ("IF", [1] * 4, [1]), ("IF", [1], [1] * 3)]))
+    dearest = re.search(r"dearest branches +([\d,]+)", profile.text())[1]
+    cheapest = re.search(r"cheapest branches +([\d,]+)", profile.text())[1]
+    assert int(dearest.replace(",", "")) == profile.expected > int(cheapest.replace(",", ""))
+    assert {op["runs"] for op in profile.record()["ops"]} == {"always", "sometimes"}
 
 
 @pytest.mark.parametrize("damage", ["inputs", "outputs", "options", "shape"])

@@ -141,6 +141,21 @@ def op_name(model, operator):
     return text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else _OP_NAMES[builtin]
 
 
+def called_subgraphs(operator):
+    """Indices of the subgraphs that an operator runs, as a tuple; empty for one that runs none.
+
+    IF has its two branches, WHILE its condition and its body, CALL_ONCE the subgraph that initialises.
+    """
+    options = operator.builtinOptions
+    if isinstance(options, schema.IfOptionsT):
+        return options.thenSubgraphIndex, options.elseSubgraphIndex
+    if isinstance(options, schema.WhileOptionsT):
+        return options.condSubgraphIndex, options.bodySubgraphIndex
+    if isinstance(options, schema.CallOnceOptionsT):
+        return (options.initSubgraphIndex,)
+    return ()
+
+
 def custom_options(operator):
     """The options of a custom operator: the map of its flexbuffer, as a dict.
 
@@ -413,11 +428,11 @@ def _problem(model):
                 return f"operator {index} of {where} has no operator code"
             if not _within(operator.inputs, len(tensors), lowest=-1) or not _within(operator.outputs, len(tensors)):
                 return f"operator {index} of {where} uses a tensor that does not exist"
-            options = operator.builtinOptions
-            if isinstance(options, schema.IfOptionsT) and not _within(
-                [options.thenSubgraphIndex, options.elseSubgraphIndex], len(model.subgraphs)
-            ):
-                return f"operator {index} of {where} branches to a subgraph that does not exist"
+            if not _within(called_subgraphs(operator), len(model.subgraphs)):
+                return f"operator {index} of {where} runs a subgraph that does not exist"
+    looping = _recursive_subgraph(model)
+    if looping is not None:
+        return f"subgraph {looping} runs itself, which never ends"
     for entry in model.metadata:
         if not 0 <= entry.buffer < len(buffers):
             return f"metadata {text(entry.name)!r} has no buffer"
@@ -429,6 +444,18 @@ def _problem(model):
         if not _within(entries, len(tensors)):
             return "a signature names a tensor that does not exist"
     return None
+
+
+def _recursive_subgraph(model):
+    """Index of a subgraph that runs itself, through others too; None where there is none."""
+    calls = [{called for o in graph.operators for called in called_subgraphs(o)} for graph in model.subgraphs]
+    open_calls = set(range(len(calls)))
+    while True:
+        # A subgraph whose calls all end, ends itself.
+        ended = {number for number in open_calls if not calls[number] & open_calls}
+        if not ended:
+            return min(open_calls, default=None)
+        open_calls -= ended
 
 
 def _tensor_problem(tensor, buffers):

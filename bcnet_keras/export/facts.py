@@ -11,6 +11,7 @@ from bcnet_keras.convert.cooperative import MICRO_OPS, metadata
 from bcnet_keras.convert.gate import read_gate
 from bcnet_keras.cost import CORES
 from bcnet_keras.runtime.plugin import CUSTOM_OPS
+from bcnet_keras.support import check_micro
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
@@ -96,13 +97,8 @@ def read_facts(source, name, arena_size, scratch_budget):
 
 
 def _operators(model):
+    check_micro(model)
     names = {flatbuffer.op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
-    missing = sorted(names - MICRO_OPS - CUSTOM_OPS)
-    if missing:
-        raise ValueError(
-            f"TensorFlow Lite Micro lacks the flatbuffer's operators {', '.join(missing)}; expected its builtin ones "
-            f"and {', '.join(sorted(CUSTOM_OPS))}"
-        )
     return tuple(sorted(names & MICRO_OPS)), tuple(sorted(names & CUSTOM_OPS))
 
 

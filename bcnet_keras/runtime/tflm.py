@@ -19,6 +19,7 @@ from bcnet_keras.convert import flatbuffer
 from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import plugin
 from bcnet_keras.runtime.base import BaseInterpreter
+from bcnet_keras.support import check_micro
 
 
 class Model:
@@ -47,13 +48,8 @@ class Model:
             raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
         if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
             raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
+        check_micro(model)
         custom = flatbuffer.custom_ops(model)
-        missing = sorted(custom - plugin.CUSTOM_OPS)
-        if missing:
-            raise ValueError(
-                f"TensorFlow Lite Micro lacks the flatbuffer's custom operators {', '.join(missing)}; "
-                f"expected builtin ones and {', '.join(sorted(plugin.CUSTOM_OPS))}"
-            )
         self._registerers = []
         if custom:
             plugin.load().bcnet_set_bconv2d_scratch_budget(scratch_budget)

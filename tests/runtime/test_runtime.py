@@ -146,7 +146,7 @@ def test_missing_custom_operators_are_named(runtime):
     a, b = (builder.tensor(graph, name, flatbuffer.schema.TensorType.INT8, [1, 4], (0.1, 0)) for name in "ab")
     builder.operator(graph, b"Marvel", [a], [b])
     graph.inputs, graph.outputs = np.array([a], np.int32), np.array([b], np.int32)
-    with pytest.raises(ValueError, match="custom operators Marvel"):
+    with pytest.raises(ValueError, match="lacks .*operators? Marvel"):
         runtime.Interpreter(builder.finish())
 
 
