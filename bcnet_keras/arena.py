@@ -8,7 +8,7 @@ TensorFlow Lite Micro's own rules for both (memory_planner/greedy_memory_planner
 micro_allocator.cc): lifetimes, those in subgraphs that IF, WHILE and CALL_ONCE run included; the greedy planner,
 largest buffer first, into the first gap; sizes of its records with pointers of 32 bits; the scratch memory of
 CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operators whose record is not in the table
-count with an allowance.
+count with an allowance; those whose scratch memory is not known make the arena a lower bound (`Arena.incomplete`).
 """
 
 import math
@@ -62,6 +62,8 @@ _RECORDS = {
     "QUANTIZE": (_NO_OPTIONS, 32),
     "DEQUANTIZE": (_NO_OPTIONS, 32),
     "LOGISTIC": (_NO_OPTIONS, 16),
+    "MIRROR_PAD": ((4, 4), 20),
+    "ADD_N": (_NO_OPTIONS, 0),
     "LESS": (_NO_OPTIONS, 32),
     "EQUAL": (_NO_OPTIONS, 32),
     "SELECT_V2": (_NO_OPTIONS, 1),
@@ -72,7 +74,7 @@ _RECORDS = {
     "BcnetGate": (_NO_OPTIONS, 0),  # its record is among what it prepares
     "BcnetThermometer": (_NO_OPTIONS, 0),
 }
-_ALLOWANCE = ((8, 4), 64)
+_ALLOWANCE = ((8, 4), 128)
 _GATE = 20
 _MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
@@ -98,6 +100,7 @@ class Arena:
       setup_bytes: what AllocateTensors needs for a while, records included; it may be more than running takes.
       buffers: tuple of `Buffer`, all activations and scratch buffers.
       steps: name of the operator of each step, None where a subgraph begins.
+      incomplete: operators whose memory is not known, such as "SVDF on int16", a tuple; the sizes are then too small.
     """
 
     activation_bytes: int
@@ -105,6 +108,7 @@ class Arena:
     setup_bytes: int
     buffers: tuple
     steps: tuple
+    incomplete: tuple
 
     @property
     def bytes(self):
@@ -138,7 +142,8 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     )
     records, setup = _records(model, nodes, len(buffers))
     activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
-    return Arena(activations, records, setup, buffers, tuple(lifetimes.steps))
+    unknown = dict.fromkeys(node.unknown for group in nodes for node in group if node.unknown is not None)
+    return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
 
 
 def tensor_bytes(tensor):
@@ -169,6 +174,9 @@ class _Node:
         inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
         outputs = [graph.tensors[index] for index in operator.outputs]
         self.tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
+        type = type_name(inputs[0]) if inputs and inputs[0] is not None else "no input"
+        exact = self.name not in _UNKNOWN_NEEDS and (type != "int16" or self.name in _SIXTEEN_BITS)
+        self.unknown = None if exact else f"{self.name} on {type}"
         need = _NEEDS.get(self.name)
         self.kept, self.scratch = need(operator, inputs, outputs, core, scratch_budget) if need else ([], [])
 
@@ -261,7 +269,48 @@ def _gate(operator, inputs, outputs, core, _):
     return [_GATE + 4 * numbers], []
 
 
+def _add_n(operator, inputs, outputs, core, _):
+    kept = [40] if type_name(outputs[0]) == "int8" else []
+    return kept, [4 * len(inputs)]  # a pointer to each input
+
+
+def _mirror_pad(operator, inputs, outputs, core, _):
+    return [], [4 * len(shape(inputs[0]))] * 2
+
+
+def _transposed_convolution(operator, inputs, outputs, core, _):
+    """As arm_transpose_conv_get_buffer_sizes_s8.c of CMSIS-NN has it; other types need what is not known here."""
+    if type_name(inputs[2]) == "float32":
+        return [4 * shape(inputs[1])[0]] * 2, []
+    (filters, height, width, depth), output = shape(inputs[1]), shape(outputs[0])
+    options = operator.builtinOptions
+    if options.strideH <= 2 and options.strideW <= 2 and depth > 16:  # as an ordinary convolution with turned filters
+        scratch = [_im2col(height * width * depth, core), depth * width * height * filters]
+    else:
+        columns = (shape(inputs[2])[2] - 1) * options.strideW + max(width, options.strideH)
+        scratch = [4 * columns * output[-1] * max(height, options.strideH)]
+    return [4 * filters] * 2, scratch
+
+
+def _svdf(operator, inputs, outputs, core, _):
+    filters, batch = shape(inputs[1])[0], shape(inputs[0])[0]
+    if type_name(inputs[0]) == "float32":
+        return [], [4 * batch * filters]
+    kept = [4 * filters] if core in _HELIUM else []
+    return kept, [4 * batch * filters, 4 * batch * shape(outputs[0])[-1]]
+
+
+# Operators whose memory nobody has read off yet; and operators on int16 that take what they take on int8.
+_UNKNOWN_NEEDS = {"BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "ASSIGN_VARIABLE", "VAR_HANDLE"}
+_SIXTEEN_BITS = {
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "SLICE", "STRIDED_SLICE", "SPLIT", "PACK", "UNPACK"),
+    *("PAD", "PADV2", "IF", "WHILE", "QUANTIZE", "DEQUANTIZE", "ADD", "SUB", "MUL", "TRANSPOSE", "GATHER"),
+}
 _NEEDS = {
+    "ADD_N": _add_n,
+    "MIRROR_PAD": _mirror_pad,
+    "SVDF": _svdf,
+    "TRANSPOSE_CONV": _transposed_convolution,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution,
     "FULLY_CONNECTED": _fully_connected,

@@ -187,6 +187,7 @@ class Profile:
                 "activation_bytes": self.arena.activation_bytes,
                 "record_bytes": self.arena.record_bytes,
                 "setup_bytes": self.arena.setup_bytes,
+                "incomplete": list(self.arena.incomplete),
             },
             "ops": [
                 {
@@ -239,7 +240,10 @@ class Profile:
         arena_parts = f"activations and scratch {_kib(planned.activation_bytes)}, records {_kib(planned.record_bytes)}"
         if planned.setup_bytes > planned.used_bytes:
             arena_parts += f"; {_kib(planned.setup_bytes)} while tensors are allocated"
-        lines.append(("arena", f"{planned.bytes:,} B: {arena_parts}"))
+        at_least = "at least " if planned.incomplete else ""
+        lines.append(("arena", f"{at_least}{planned.bytes:,} B: {arena_parts}"))
+        if planned.incomplete:
+            lines.append(("arena, incomplete", f"the memory of {', '.join(planned.incomplete)} is not known"))
         if self.board is None:
             lines.append(("flash", flash))
             lines.append(("RAM", f"{_kib(self.ram_bytes)}: arena, and {_kib(STACK_BYTES)} for stack and static data"))

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +123,55 @@ def test_scratch_memory_stays_within_the_budget(output):
     assert used[0] > used[1] > used[2] > 0 and all(
         more <= budget + 15 for more, budget in zip(used, (48 << 10, 24 << 10, 1 << 10, 100), strict=True)
     )
+
+
+def net_of(name, shapes, options=None, constants=(), types=None, variables=()):
+    """A flatbuffer of one operator: shapes of its inputs and, last, of its output; the rest is told by their indices."""
+    schema = flatbuffer.schema
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    tensors = []
+    for index, shape in enumerate(shapes):
+        type = (types or {}).get(index, schema.TensorType.INT8)
+        data = np.zeros(shape, {schema.TensorType.INT8: np.int8}.get(type, np.int32)) if index in constants else None
+        tensors.append(builder.tensor(graph, f"t{index}", type, shape, (1.0, 0), data))
+        graph.tensors[-1].isVariable = index in variables
+    builder.operator(graph, name, tensors[:-1], tensors[-1:], options)
+    inputs = [tensor for index, tensor in enumerate(tensors[:-1]) if index not in (*constants, *variables)]
+    graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(tensors[-1:], np.int32)
+    return builder.finish()
+
+
+def test_scratch_memory_of_svdf_and_mirror_pad_is_the_interpreters():
+    schema = flatbuffer.schema
+    options = schema.SVDFOptionsT()
+    options.rank = 2
+    types = {2: schema.TensorType.INT8, 3: schema.TensorType.INT32}
+    shapes = ([1, 24], [16, 24], [16, 10], [8], [1, 160], [1, 8])
+    svdf = net_of("SVDF", shapes, options, constants=(1, 2, 3), types=types, variables=(4,))
+    mirror = schema.MirrorPadOptionsT()
+    padded = net_of("MIRROR_PAD", ([1, 4, 4, 3], [4, 2], [1, 6, 6, 3]), mirror, (1,), {1: schema.TensorType.INT32})
+    for data in (svdf, padded):
+        assert arena(data).activation_bytes == planned_on_the_host(data) and not arena(data).incomplete
+
+
+def test_transposed_convolution_has_its_scratch_memory():
+    """TensorFlow Lite Micro with CMSIS-NN needs 8,384 bytes of activations and scratch memory for this one."""
+    options = flatbuffer.schema.TransposeConvOptionsT()
+    options.strideH = options.strideW = 2
+    shapes = ([4], [16, 3, 3, 16], [1, 8, 8, 16], [1, 16, 16, 16])
+    types = {0: flatbuffer.schema.TensorType.INT32}
+    assert arena(net_of("TRANSPOSE_CONV", shapes, options, (0, 1), types)).activation_bytes == 8384
+
+
+def test_memory_that_is_not_known_makes_a_lower_bound(bcnet, tmp_path):
+    options = flatbuffer.schema.BatchMatMulOptionsT()
+    data = net_of("BATCH_MATMUL", ([1, 4, 8], [1, 8, 4], [1, 4, 4]), options)
+    assert arena(data).incomplete == ("BATCH_MATMUL on int8",)
+    (tmp_path / "net.tflite").write_bytes(data)
+    status, out, _ = bcnet("profile", tmp_path / "net.tflite")
+    assert status == 0 and re.search(r"arena +at least [\d,]+ B", out)
+    export = ["export", tmp_path / "net.tflite", "--format=c", f"--output={tmp_path / 'firmware'}"]
+    status, _, err = bcnet(*export)
+    assert status == 1 and "the memory of BATCH_MATMUL on int8 is not known" in err and err.count("\n") == 1
+    assert bcnet(*export, "--arena_size=4096")[0] == 0

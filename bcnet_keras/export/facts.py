@@ -122,7 +122,13 @@ def _arena_size(data, wanted, scratch_budget):
     """Bytes of the arena, enough for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
         raise ValueError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
-    needed = max(arena(data, core, scratch_budget).bytes for core in CORES)
+    planned = [arena(data, core, scratch_budget) for core in CORES]
+    needed = max(each.bytes for each in planned)
+    if wanted is None and planned[0].incomplete:
+        raise ValueError(
+            f"the memory of {', '.join(planned[0].incomplete)} is not known, so that the arena may need more than "
+            f"{needed} bytes; give arena_size, after a trial in TensorFlow Lite Micro's interpreter"
+        )
     if wanted is not None and wanted < needed:
         raise ValueError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
     return wanted or -(-needed * (100 + _SPARE) // 1600) * 16
