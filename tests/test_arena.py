@@ -126,7 +126,7 @@ def test_scratch_memory_stays_within_the_budget(output):
 
 
 def net_of(name, shapes, options=None, constants=(), types=None, variables=()):
-    """A flatbuffer of one operator: shapes of its inputs and, last, of its output; the rest is told by their indices."""
+    """A flatbuffer of one operator: shapes of its inputs and, last, of its output; the rest names them by index."""
     schema = flatbuffer.schema
     builder = flatbuffer.Builder("test")
     graph = builder.subgraph("main")

@@ -320,10 +320,18 @@ def test_bad_input_is_refused_in_one_line(bcnet, files, monkeypatch, arguments, 
 # --- run and convert on small files ---
 
 
+def test_run_refuses_images_that_the_input_cannot_hold(bcnet, files):
+    """Bytes into a net of scale 1/128 without a record: nearly all of them saturate."""
+    status, out, err = bcnet("run", files / "net.tflite", f"--input={files / 'images.npy'}")
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert "of the images' values saturate: the net expects values from -1 to 0.9922, found 0 to 255" in err
+
+
 @pytest.mark.parametrize("runtime", ["tflite", "tflm"])
 def test_run_writes_answers_and_prints_the_accuracy(bcnet, files, tmp_path, runtime):
-    output = tmp_path / "new" / "answers.npz"
-    arguments = [files / "net.tflite", f"--input={files / 'images.npy'}", f"--labels={files / 'labels.npy'}"]
+    output, codes = tmp_path / "new" / "answers.npz", tmp_path / "codes.npy"
+    np.save(codes, (np.load(files / "images.npy").astype(int) - 128).astype(np.int8))
+    arguments = [files / "net.tflite", f"--input={codes}", f"--labels={files / 'labels.npy'}"]
     status, out, err = bcnet("run", *arguments, f"--runtime={runtime}", f"--output={output}")
     assert (status, err) == (0, "")
     answers, labels = np.load(output), np.load(files / "labels.npy")

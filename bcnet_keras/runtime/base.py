@@ -1,6 +1,7 @@
 """What every interpreter has in common: images in as the data set gives them, real logits and decisions out."""
 
 import abc
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,11 @@ from bcnet_keras.convert import flatbuffer
 from bcnet_keras.convert.cooperative import metadata
 
 _CHUNK = 256  # images between two steps of the progress bar
+# Parts of the values that saturate from which on images are warned of and refused; and the part of the input's range
+# that images must fill, or are warned of.
+_WARNED, _REFUSED, _FILLED = 0.02, 0.5, 1 / 32
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class BaseInterpreter(abc.ABC):
 
         Raises:
           TypeError: `images` is no array of numbers.
-          ValueError: wrong shape, no image, or NaN or infinite values.
+          ValueError: wrong shape, no image, NaN or infinite values, or values most of which the input cannot hold.
         """
         from tqdm import tqdm
 
@@ -105,6 +111,7 @@ class BaseInterpreter(abc.ABC):
         images = self._checked(images)
         if images.dtype == np.int8:
             return images
+        self._check_range(images)
         if images.dtype == np.uint8:
             return self._quantize(np.arange(256))[images]
         return np.concatenate([self._quantize(part) for part in np.array_split(images, -(-len(images) // _CHUNK))])
@@ -124,6 +131,26 @@ class BaseInterpreter(abc.ABC):
             bad = int(np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))[0])
             raise ValueError(f"images must be finite, but image {bad} has NaN or infinite values")
         return images
+
+    def _check_range(self, images):
+        """Refuses, or warns of, images whose values are in another range than the input's."""
+        (raw_low, raw_high), (low, high) = self._raw_range, self._input_range
+        scale, zero_point = self._quantization
+        step = abs(scale * (raw_high - raw_low) / (high - low))  # of one code, in the images' unit
+        ends = [
+            raw_low + (scale * (code - zero_point) - low) * (raw_high - raw_low) / (high - low) for code in (-128, 127)
+        ]
+        least, most = min(ends), max(ends)
+        expected = (
+            f"the net expects values from {least:.4g} to {most:.4g}, found {images.min():.4g} to {images.max():.4g}"
+        )
+        outside = np.mean((images < least - 1.5 * step) | (images > most + 1.5 * step))
+        if outside > _REFUSED:
+            raise ValueError(f"{100 * outside:.1f} % of the images' values saturate: {expected}; scale the images")
+        if outside > _WARNED:
+            log.warning("%.1f %% of the images' values saturate: %s", 100 * outside, expected)
+        elif 0 < images.max() - images.min() < _FILLED * (most - least):
+            log.warning("the images use less than 1/%d of the input's range: %s", round(1 / _FILLED), expected)
 
     def _quantize(self, values):
         (raw_low, raw_high), (low, high) = self._raw_range, self._input_range

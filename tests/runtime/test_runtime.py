@@ -65,8 +65,8 @@ def test_images_may_be_bytes_codes_or_numbers(runtime, pair):
         images.tolist(),
     ):
         np.testing.assert_array_equal(interpreter.predict(same).logits, expected.logits)
-    far = np.where(images > 127, 1e9, -1e9)
-    saturated = np.where(images > 127, 255, 0).astype(np.uint8)
+    far = np.where(images > 220, 1e9, images)
+    saturated = np.where(images > 220, 255, images).astype(np.uint8)
     np.testing.assert_array_equal(interpreter.predict(far).logits, interpreter.predict(saturated).logits)
 
 
@@ -222,3 +222,21 @@ def test_mlperf_tiny_resnet_scores_what_its_authors_say():
     assert accuracy == pytest.approx(0.8697, abs=0.001)
     micro = tflm.Interpreter(net).predict(images[:200])
     assert np.mean(micro.predicted == interpreter.predict(images[:200]).predicted) >= 0.99
+
+
+@RUNTIMES
+def test_images_in_another_range_are_refused_or_warned_of(runtime, pair, make_part, caplog):
+    interpreter, images = runtime.Interpreter(pair), pixels(20)
+    interpreter.predict(images)
+    interpreter.predict(np.zeros_like(images))  # images may be all black
+    assert not caplog.text
+    interpreter.predict(np.where(np.arange(20)[:, None, None, None] < 4, 1.3, 1) * images.astype(np.float32))
+    assert "% of the images' values saturate: the net expects values from 0 to 255, found" in caplog.text
+    caplog.clear()
+    interpreter.predict(images / 255)
+    assert "use less than 1/32 of the input's range: the net expects values from 0 to 255" in caplog.text
+    with pytest.raises(ValueError, match=r"values saturate: the net expects values from 0 to 255, found 0 to 2.5e\+05"):
+        interpreter.predict(images * 1000.0)
+    # Without a record images are in the unit of the input: here of scale 1/128.
+    with pytest.raises(ValueError, match="the net expects values from -1 to 0.9922, found 0 to 255; scale the images"):
+        runtime.Interpreter(make_part(1, shape=SHAPE)).predict(images)
