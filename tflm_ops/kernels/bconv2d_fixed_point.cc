@@ -1,4 +1,6 @@
 // int8 outputs in integers of 64 bits, for cores without floating-point unit.
+#include "tflm_ops/kernels/optimize.h"
+
 #include <cmath>
 
 #include "tflm_ops/kernels/bconv2d_sink.h"

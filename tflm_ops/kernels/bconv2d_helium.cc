@@ -9,6 +9,8 @@
 // Differences from the sliced kernel: the sum that a block leaves over is data and no table knows
 // it, so that the tables of blocks do not depend on each other, and a tap outside the input that
 // counts 0 chooses entries of zeros.
+#include "tflm_ops/kernels/optimize_for_speed.h"
+
 #include "tflm_ops/kernels/bconv2d_sink.h"
 
 #if BCNET_HELIUM

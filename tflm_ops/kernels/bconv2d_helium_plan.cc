@@ -1,4 +1,6 @@
 // The layout of the Helium kernel's scratch memory, and what the kernel costs.
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/bconv2d_sink.h"
 
 #if BCNET_HELIUM

@@ -1,4 +1,6 @@
 // The choice of a kernel, and the layout of the sliced kernel's scratch memory.
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/adder_tables.h"
 #include "tflm_ops/kernels/bconv2d_sink.h"
 

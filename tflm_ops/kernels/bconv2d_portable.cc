@@ -1,4 +1,6 @@
 // The portable kernel: plain loops, right on every core and compiler.
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/bconv2d_sink.h"
 
 namespace bcnet {

@@ -1,5 +1,7 @@
 // What is known of a binary convolution before its input is: shapes and the numbers of the output
 // transform.
+#include "tflm_ops/kernels/optimize.h"
+
 #include <cmath>
 
 #include "tflm_ops/kernels/bconv2d.h"

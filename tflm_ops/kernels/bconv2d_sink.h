@@ -4,8 +4,12 @@
 
 #include <cstdint>
 
-#if defined(__ARM_FEATURE_SAT)
+// Whether there is SSAT. Clang has __ARM_FEATURE_SAT for Cortex-M23 too, which has none.
+#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
+#define BCNET_SSAT 1
 #include <arm_acle.h>
+#else
+#define BCNET_SSAT 0
 #endif
 
 #include "tflm_ops/kernels/bconv2d.h"
@@ -75,7 +79,7 @@ inline int8_t Bconv2dInt8Output(const LinearChannel& channel, int32_t sum) {
   const int32_t y = static_cast<int32_t>(high + static_cast<uint32_t>(low) +
                                          static_cast<uint32_t>(channel.bias)) >>
                     kLinearShift;
-#if defined(__ARM_FEATURE_SAT)
+#if BCNET_SSAT
   return static_cast<int8_t>(__ssat(y, 8));
 #else
   return static_cast<int8_t>(y < -128 ? -128 : y > 127 ? 127 : y);

@@ -7,6 +7,8 @@
 // the input channels follows on the other, strip by strip of the output, and the counters of the
 // strip are kept between. For a bitpacked output the counters start at 2^kDigits less threshold and
 // 1, so that the digit of weight 2^kDigits is the output.
+#include "tflm_ops/kernels/optimize_for_speed.h"
+
 #include <cstddef>
 #include <cstring>
 

@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize_for_speed.h"
+
 #include "tflm_ops/kernels/bmaxpool2d.h"
 
 #include "tflm_ops/kernels/shape.h"

@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/budget.h"
 
 #include "tflm_ops/kernels/number.h"

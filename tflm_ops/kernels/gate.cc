@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/gate.h"
 
 #include <cmath>

@@ -116,14 +116,20 @@ BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4])
   }
 }
 
+// All ones where the bit `bit` of `choice` is set. For an exclusive or: compilers make vectors of
+// what selects by a pattern that they know, and GCC 12.2 gets those wrong for Helium.
+BCNET_INLINE uint32_t Flip(int choice, int bit) {
+  return 0u - (static_cast<uint32_t>(choice) >> bit & 1);
+}
+
 // Writes the entries of the last node, which has one input less.
 BCNET_INLINE void BuildLastNode(Tables<3>, uint8_t* table, uint32_t sum, const uint32_t inputs[3]) {
   using T = Tables<3>;
   sum ^= inputs[0] ^ inputs[1];
   uint32_t* entry = reinterpret_cast<uint32_t*>(table) + T::Slot(T::kNodes - 1);
   for (int choice = 0; choice < T::kLastZero; ++choice, entry += kRow / 4) {
-    const uint32_t s = (choice & 1) != 0 ? ~sum : sum;
-    const uint32_t last = ((choice ^ choice >> 1) & 1) != 0 ? ~inputs[2] : inputs[2];
+    const uint32_t s = sum ^ Flip(choice, 0);
+    const uint32_t last = inputs[2] ^ Flip(choice ^ choice >> 1, 0);
     entry[0] = s & last;
     entry[T::kOpen / 4] = s ^ last;
   }
@@ -145,8 +151,8 @@ BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const u
   };
 #pragma GCC unroll 16
   for (int choice = 0; choice < T::kLastZero; ++choice) {
-    const uint32_t s = (choice & 4) != 0 ? ~sum : sum;
-    const uint32_t last = ((choice >> 2 ^ choice >> 3) & 1) != 0 ? ~inputs[2] : inputs[2];
+    const uint32_t s = sum ^ Flip(choice, 2);
+    const uint32_t last = inputs[2] ^ Flip(choice ^ choice >> 1, 2);
     const uint32_t x = firsts[choice & 7];
     write(x, x ^ (s & last), s ^ last);
   }

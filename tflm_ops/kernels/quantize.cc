@@ -1,19 +1,22 @@
+#include "tflm_ops/kernels/optimize_for_speed.h"
+
 #include "tflm_ops/kernels/quantize.h"
 
 #include "tflm_ops/kernels/bitpacking.h"
+#include "tflm_ops/kernels/number.h"
 
 namespace bcnet {
 namespace {
 
-template <typename T, typename IsNegative>
+template <typename T, typename IsMinusOne>
 void Pack(int32_t rows, int32_t channels, const T* input, uint32_t* output,
-          IsNegative is_negative) {
+          IsMinusOne is_minus_one) {
   for (int32_t row = 0; row < rows; ++row) {
     for (int32_t left = channels; left > 0; left -= kWordBits) {
       const int32_t bits = left < kWordBits ? left : kWordBits;
       uint32_t word = 0;
       for (int32_t bit = 0; bit < bits; ++bit)
-        word |= static_cast<uint32_t>(is_negative(input[bit])) << bit;
+        word |= static_cast<uint32_t>(is_minus_one(input[bit])) << bit;
       *output++ = word;
       input += bits;
     }
@@ -35,7 +38,7 @@ void Unpack(int32_t rows, int32_t channels, const uint32_t* input, T plus_one, T
 }  // namespace
 
 void QuantizeFloat(int32_t rows, int32_t channels, const float* input, uint32_t* output) {
-  Pack(rows, channels, input, output, [](float x) { return x < 0.0f; });
+  Pack(rows, channels, input, output, [](float x) { return IsNegative(x); });
 }
 
 void QuantizeInt8(int32_t rows, int32_t channels, int32_t zero_point, const int8_t* input,

@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize_for_speed.h"
+
 #include "tflm_ops/kernels/thermometer.h"
 
 #include <cstring>

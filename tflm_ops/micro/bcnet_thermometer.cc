@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/micro/bcnet_ops.h"
 #include "tflm_ops/micro/tensors.h"

@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/number.h"
 #include "tflm_ops/kernels/quantize.h"

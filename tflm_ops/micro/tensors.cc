@@ -1,3 +1,5 @@
+#include "tflm_ops/kernels/optimize.h"
+
 #include "tflm_ops/micro/tensors.h"
 
 #include "tensorflow/lite/micro/micro_context.h"
