@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Guess: a fused activation in the options of ADD holds for int32 as it does for int32 SUB and MUL, or the
+# model is refused.
+# What happens: TFLite Micro computes ADD on int32 and drops the activation without a word; SUB and MUL
+# apply it, and so do all three in LiteRT's interpreter.
+# Version: tflite-micro 0.dev20260928214037, compared with ai-edge-litert 2.1.0 (reference kernels).
+# Misled: whoever counts, masks or post-processes in int32 behind an int8 network.
+set -euo pipefail
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+python3 -m venv --without-pip "$dir/venv"
+python3 -m pip --python "$dir/venv/bin/python" install -q --disable-pip-version-check \
+  tflite-micro==0.dev20260928214037 flatbuffers==25.12.19 numpy==2.2.6 ai-edge-litert==2.1.0
+
+cat > "$dir/model.py" <<'EOF'
+import flatbuffers
+import numpy as np
+from tflite_micro.python.tflite_micro import runtime
+from tflite_micro.tensorflow.lite.python import schema_py_generated as tfl
+
+OPS, OPTIONS = tfl.BuiltinOperator, tfl.BuiltinOptions
+TYPES = {"int8": 9, "int16": 7, "int32": 2, "float32": 0, "resource": 13, "int4": 17, "bool": 6}
+
+
+def make(kind, /, **fields):
+    """Returns a schema object with its fields set."""
+    obj = getattr(tfl, kind + "T")()
+    for key, value in fields.items():
+        setattr(obj, key, value)
+    return obj
+
+
+class Model:
+    """A TensorFlow Lite model, written graph by graph."""
+
+    def __init__(self):
+        self.model = make("Model", version=3, operatorCodes=[], subgraphs=[], buffers=[make("Buffer")])
+
+    def tensor(self, shape, dtype, scale=None, zero=0, data=None):
+        t = make("Tensor", shape=list(shape), type=TYPES[dtype], name="t", buffer=0)
+        if scale is not None:
+            scale = list(np.ravel(scale))
+            t.quantization = make("QuantizationParameters", scale=scale, zeroPoint=[zero] * len(scale))
+        if data is not None:
+            t.buffer = len(self.model.buffers)
+            self.model.buffers.append(make("Buffer", data=np.frombuffer(data.tobytes(), np.uint8)))
+        return t
+
+    def op(self, code_name, inputs, outputs, options=None, **fields):
+        code = getattr(OPS, code_name)
+        self.model.operatorCodes.append(
+            make("OperatorCode", builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1))
+        o = make("Operator", opcodeIndex=len(self.model.operatorCodes) - 1, inputs=inputs, outputs=outputs)
+        if options:
+            o.builtinOptionsType = getattr(OPTIONS, options)
+            o.builtinOptions = make(options, **fields)
+        return o
+
+    def graph(self, tensors, inputs, outputs, operators):
+        self.model.subgraphs.append(
+            make("SubGraph", tensors=tensors, inputs=inputs, outputs=outputs, operators=operators))
+
+    def pack(self):
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+EOF
+
+PYTHONPATH="$dir" "$dir/venv/bin/python" - "$dir" <<'EOF'
+import sys
+
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from model import *
+
+RELU = 1
+a, b = np.array([3, -3], np.int32), np.array([2, -2], np.int32)
+seen = {}
+for name, options in ("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions"):
+    m = Model()
+    tensors = [m.tensor((2,), "int32") for _ in range(3)]
+    m.graph(tensors, [0, 1], [2], [m.op(name, [0, 1], [2], options, fusedActivationFunction=RELU)])
+    y = -b if name == "MUL" else b if name == "ADD" else 2 * b
+    micro = runtime.Interpreter.from_bytes(m.pack(), arena_size=10000)
+    lite = Interpreter(
+        model_content=m.pack(), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    lite.allocate_tensors()
+    for index, value in enumerate((a, y)):
+        micro.set_input(value, index)
+        lite.set_tensor(lite.get_input_details()[index]["index"], value)
+    micro.invoke()
+    lite.invoke()
+    outputs = micro.get_output(0), lite.get_tensor(lite.get_output_details()[0]["index"])
+    seen[name] = [output.tolist() for output in outputs]
+    print(f"{name} with RELU of {a.tolist()} and {y.tolist()}: TFLite Micro {seen[name][0]}, LiteRT {seen[name][1]}")
+if seen != {"ADD": [[5, -5], [5, 0]], "SUB": [[0, 1], [0, 1]], "MUL": [[0, 0], [0, 0]]}:
+    sys.exit("changed")
+EOF
