@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "tflm_ops/kernels/sliced.h"
 
@@ -114,6 +115,41 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
     }
     table = reinterpret_cast<uint32_t*>(reinterpret_cast<uint8_t*>(table) + back);
   }
+}
+#elif defined(__clang__) && defined(__thumb2__)
+// Stores an entry and its opposite: bits 0, 2 and 4 of a choice together turn all five inputs over,
+// and with them both carries. `middle` is entry kMiddle of `table`. Offsets are parts of
+// instructions: clang computes the address of an operand in memory by an instruction of its own.
+constexpr int kMiddle = 17;
+template <int kChoice>
+BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* middle) {
+  constexpr int kBytes = Tables<5>::kEntryStep * static_cast<int>(sizeof(uint32_t));
+  constexpr int kPlace = kChoice < 3 ? kChoice : kChoice - kMiddle;
+  __asm__ volatile(
+      "strd %2, %3, [%0, %5]\n"
+      "strd %4, %3, [%1, %6]\n"
+      :
+      : "r"(kChoice < 3 ? table : middle), "r"(middle), "r"(x), "r"(p), "r"(~x),
+        "n"(kPlace * kBytes), "n"(((kChoice ^ 21) - kMiddle) * kBytes)
+      : "memory");
+}
+
+template <size_t... kNumbers>
+BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
+                               uint32_t* table, std::index_sequence<kNumbers...>) {
+  uint32_t* middle = table + kMiddle * Tables<5>::kEntryStep;
+  Hide(&middle);  // not to be computed anew for each
+  const int stored[] = {
+      (StoreEntry<kNumbers / 4 | kNumbers % 4 << 3>(
+           first[kNumbers / 4], first[kNumbers / 4] ^ second[kNumbers % 4 * 2], table, middle),
+       0)...};
+  static_cast<void>(stored);
+}
+
+// The same.
+BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
+                               uint32_t* table) {
+  StoreEntries(first, second, table, std::make_index_sequence<16>());
 }
 #else
 // The same.

@@ -278,7 +278,7 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
 template <int kSide>
 BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* const* rows,
                             int32_t columns, Pair* pair, const Pair* pairs_end) {
-#if BCNET_THUMB1
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
   sliced::ThumbBlocks blocks;
   blocks.odd = last->odd;
   blocks.twos = low->twos;

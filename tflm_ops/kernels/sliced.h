@@ -34,6 +34,17 @@ namespace sliced {
 #define BCNET_THUMB1 0
 #endif
 
+// Whether assembly may take any register. Where r9 is the base of data that moves
+// (-msingle-pic-base, -frwpi), interrupt handlers need it at any time, so that saving it is not
+// enough. Registers that -ffixed-r8 and its like reserve are unknown here: say -DBCNET_ASSEMBLY=0.
+#if !defined(BCNET_ASSEMBLY)
+#if defined(__GNUC__) && !defined(__PIC__) && !defined(__ARM_RWPI)
+#define BCNET_ASSEMBLY 1
+#else
+#define BCNET_ASSEMBLY 0
+#endif
+#endif
+
 // Hides from the compiler what it knows of a value, where it would make more of it than is good.
 template <typename T>
 BCNET_INLINE void Hide(T* value) {
@@ -52,14 +63,22 @@ struct Pair {
   uint32_t p;
 };
 
-#if defined(__thumb2__)
-// Compilers make one instruction of two neighbouring accesses only where they stand side by side,
-// which these do not stay among others.
+// Whether two neighbouring words are accessed in assembly. GCC makes one instruction of two
+// accesses only where they stand side by side, which these do not stay among others. Clang does so
+// for loads anyway, while it computes the address of an operand of assembly by an instruction of
+// its own.
+#if defined(__thumb2__) && !defined(__clang__)
+#define BCNET_DOUBLE_WORDS 1
+#else
+#define BCNET_DOUBLE_WORDS 0
+#endif
+
+#if BCNET_DOUBLE_WORDS
 using Word64 __attribute__((may_alias, aligned(4))) = uint64_t;
 #endif
 
 BCNET_INLINE Pair Load(const Pair* from) {
-#if defined(__thumb2__)
+#if BCNET_DOUBLE_WORDS
   uint32_t x, p;
   __asm__("ldrd %0, %1, %2" : "=r"(x), "=r"(p) : "m"(*reinterpret_cast<const Word64*>(from)));
   return {x, p};
@@ -69,7 +88,7 @@ BCNET_INLINE Pair Load(const Pair* from) {
 }
 
 BCNET_INLINE void Store(uint32_t x, uint32_t p, uint32_t* to) {
-#if defined(__thumb2__)
+#if BCNET_DOUBLE_WORDS
   __asm__ volatile("strd %1, %2, %0" : "=m"(*reinterpret_cast<Word64*>(to)) : "r"(x), "r"(p));
 #else
   to[0] = x;
@@ -121,7 +140,7 @@ BCNET_INLINE void SwapBits(uint32_t* x, uint32_t* y, int shift, uint32_t mask) {
 // and bit i of byte l of word j change places.
 void TransposeBytes(uint32_t* words, const uint32_t* end);
 
-#if defined(__thumb2__) && defined(__GNUC__)
+#if defined(__thumb2__) && BCNET_ASSEMBLY
 #define BCNET_TRANSPOSE_ASSEMBLY 1
 // TransposeBytes of r4 to r11, for assembly to call; it takes r3 besides.
 extern "C" void bcnet_transpose_r4_to_r11();

@@ -8,7 +8,7 @@
 
 #include "tflm_ops/kernels/adder_tables.h"
 
-#if BCNET_THUMB1
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
 
 namespace bcnet {
 namespace sliced {
@@ -140,6 +140,6 @@ BCNET_INLINE void AddThumbBlocks(ThumbBlocks* blocks) {
 }  // namespace sliced
 }  // namespace bcnet
 
-#endif  // BCNET_THUMB1
+#endif  // BCNET_THUMB1 && BCNET_ASSEMBLY
 
 #endif  // TFLM_OPS_KERNELS_THUMB_BLOCKS_H_
