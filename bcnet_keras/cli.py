@@ -36,6 +36,7 @@ class Command:
 
 
 def _define_run_flags(values, dataset, name):
+    from bcnet_keras.boards import BOARDS
     from bcnet_keras.cost import CORES
     from bcnet_keras.datasets import NAMES
 
@@ -67,11 +68,24 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
     )
     flags.DEFINE_bool("per_class", False, "One threshold a class instead of one for all.", flag_values=values)
-    flags.DEFINE_enum("core", "cortex-m4", list(CORES), "Core whose instructions are the cost.", flag_values=values)
+    flags.DEFINE_enum(
+        "core",
+        None,
+        list(CORES),
+        "Core whose instructions are the cost. By default that of the board, or cortex-m4.",
+        flag_values=values,
+    )
+    string(
+        "board",
+        None,
+        f"Board whose memories the pair must fit: {', '.join(BOARDS)}. Nets for images of your own follow it.",
+        flag_values=values,
+    )
     number(
         "max_cost",
         0.5,
-        "Budget at which thresholds are picked on validation data, as a part of the int8 net's instructions.",
+        "Budget of the pair, as a part of the int8 net's instructions. Thresholds are picked for it on validation data; "
+        "the binary net for images of your own takes at most half of it.",
         flag_values=values,
         lower_bound=0.0,
     )
@@ -97,7 +111,11 @@ def _define_run_flags(values, dataset, name):
         flag_values=values,
     )
     flags.DEFINE_bool(
-        "shared_stem", False, "Both nets begin with the float net's first block, run once.", flag_values=values
+        "shared_stem",
+        None,
+        "Both nets begin with the float net's first block, run once. By default chosen for images of your own, and not "
+        "so for named data sets.",
+        flag_values=values,
     )
     number(
         "binary_width",
@@ -112,6 +130,13 @@ def _define_run_flags(values, dataset, name):
         "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, on "
         "thermometer-coded pixels where it begins with their planes, such as '10 planes, 64/pool, 128/2, 128/1'.",
         flag_values=values,
+    )
+    number(
+        "search_minutes",
+        0.0,
+        "Time in which other binary nets are tried, once the float net is trained, on validation data.",
+        flag_values=values,
+        lower_bound=0.0,
     )
 
 
@@ -137,6 +162,7 @@ def _train(values, arguments):
                 "measure",
                 "per_class",
                 "core",
+                "board",
                 "max_cost",
                 "confidence_level",
                 "cost_weight",
@@ -145,6 +171,7 @@ def _train(values, arguments):
                 "shared_stem",
                 "binary_width",
                 "binary_blocks",
+                "search_minutes",
             )
         },
     )

@@ -23,16 +23,16 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras import datasets
-from bcnet_keras.arena import arena
+from bcnet_keras import choice, datasets
 from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.cost import cost, int8_share, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.model import BCNet, rescale
-from bcnet_keras.networks import NETWORKS
-from bcnet_keras.report import accuracy_cost_figure, write_report
+from bcnet_keras.networks import NETWORKS, Nets
+from bcnet_keras.profile import Profile, core_of
+from bcnet_keras.report import accuracy_cost_figure, text_table, write_report
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin, share_stem
@@ -61,15 +61,23 @@ class Settings:
     dataset, data_dir, seed: as `datasets.load` takes them; the seed also starts weights and order of training.
     batch_size, epochs: None for the data set's own (`RECIPES`); epochs of the float net, the binary net, the boosted
       and the cooperative stage.
-    measure, per_class: the gate, see `ConfidenceGate`. core: whose instructions are the cost, see `bcnet_keras.cost`.
+    measure, per_class: the gate, see `ConfidenceGate`.
+    core: whose instructions are the cost, see `bcnet_keras.cost`; None for that of the board, or `DEFAULT_CORE`.
+    board: whose memories the pair must fit, see `bcnet_keras.boards`; None for any.
     max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
       `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
     weight_decay: of the float net, see `train_float`.
     mixed_precision: binary layers train in bfloat16 where the hardware has it, see `layers.fastest_precision`.
-    shared_stem: both nets begin with the float net's first block, which the device computes once.
+    shared_stem: both nets begin with the float net's first block, which the device computes once; None to have it
+      chosen for images of one's own, False for named data sets.
     binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
     binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
+    search_minutes: time in which other binary nets are tried once the float net is trained, see `bcnet_keras.search`.
+    nets: the `networks.Nets`; None for those of the data set or, for images of one's own, for those that
+      `bcnet_keras.choice` finds. A run's folder has those that were taken.
+
+    Raises ValueError for an unknown core or board, and for two that do not go together.
     """
 
     dataset: str = "digits"
@@ -79,16 +87,29 @@ class Settings:
     epochs: tuple | None = None
     measure: str = "score_margin"
     per_class: bool = False
-    core: str = "cortex-m4"
+    core: str | None = None
+    board: str | None = None
     max_cost: float | None = 0.5
     min_accuracy: float | None = None
     confidence_level: float | None = None
     cost_weight: float = 0.1
     weight_decay: float = 0.0
     mixed_precision: bool = False
-    shared_stem: bool = False
+    shared_stem: bool | None = None
     binary_width: float = 1.0
     binary_blocks: str | None = None
+    search_minutes: float = 0.0
+    nets: Nets | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "core", core_of(self.core, self.board))
+        if self.shared_stem is None and not self.own_images:
+            object.__setattr__(self, "shared_stem", False)
+
+    @property
+    def own_images(self):
+        """Whether the data set is a folder of somebody's own images, for which no nets are kept."""
+        return self.dataset.startswith("folder:")
 
     @property
     def recipe(self):
@@ -113,14 +134,12 @@ def run(settings, folder, verbose="auto", ablations=False):
     """
     folder, began = pathlib.Path(folder), time.time()
     data = datasets.load(settings.dataset, settings.data_dir, settings.seed)
-    _claim(folder, settings)
+    shape, names = data.train.images.shape[1:], data.class_names
+    settings = _claimed(folder, settings, shape, len(names))
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     tf.keras.utils.set_random_seed(settings.seed)
-    shape, names = data.train.images.shape[1:], data.class_names
-    builder = NETWORKS.get(settings.dataset, NETWORKS["images"])
-    own = (settings.shared_stem, settings.binary_width, settings.binary_blocks)
-    float_net, binary_net = builder(shape, len(names), *own)
+    float_net, binary_net = settings.nets.build(shape, len(names))
     precision = fastest_precision() if settings.mixed_precision else "float32"
     binary_net = with_precision(binary_net, precision)
     log.info("binary layers train in %s", precision)
@@ -147,7 +166,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     decay = settings.weight_decay
     train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
     int8_net = int8_twin(float_net)
-    if settings.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
+    if settings.nets.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
     alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
@@ -205,6 +224,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         "curves": curves,
         **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),
         "settings": dataclasses.asdict(settings),
+        "nets": dict(zip(("float", "binary"), settings.nets.texts(), strict=True)),
         "epochs": epochs,
         "data": {
             "source": data.source,
@@ -341,17 +361,53 @@ class _Clock(tf.keras.callbacks.Callback):
         write_atomic(self.path, json.dumps(self.counted))
 
 
-def _claim(folder, settings):
-    """Makes the folder a run's, or checks that it is this run's."""
-    if not (folder / _SETTINGS).exists():
-        _write_settings(folder, settings)
-        return
-    mine, theirs = dataclasses.asdict(settings), dataclasses.asdict(read_settings(folder))
-    differing = sorted(key for key in mine if key not in TARGET and mine[key] != theirs[key])
-    if differing:
-        raise ValueError(
-            f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
+def _claimed(folder, settings, shape, classes):
+    """The settings with their nets, when the folder is this run's, made so, or new; says what the nets cost and take.
+
+    Raises ValueError where the folder holds another run, and where nets do not fit the board or the budget.
+    """
+    new = not (folder / _SETTINGS).exists()
+    if not new:
+        theirs = read_settings(folder)
+        if settings.nets is None:
+            settings = dataclasses.replace(settings, nets=theirs.nets)
+        mine = dataclasses.asdict(settings)
+        differing = sorted(
+            key for key, value in dataclasses.asdict(theirs).items() if key not in TARGET and mine[key] != value
         )
+        if differing:
+            raise ValueError(
+                f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
+            )
+    if settings.nets is None:
+        settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
+    _announce(settings, shape, classes)
+    if new:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_settings(folder, settings)
+    return settings
+
+
+def chosen_nets(settings, shape, classes):
+    """The `Nets` for images [h, w, c]: of a named data set its own, of somebody's own images those that suit them."""
+    asked = dict(binary_width=settings.binary_width, binary_blocks=settings.binary_blocks)
+    if settings.own_images:
+        target = dict(max_cost=settings.max_cost, core=settings.core, board=settings.board)
+        return choice.choose(shape, classes, shared_stem=settings.shared_stem, **target, **asked)
+    return NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem, **asked)
+
+
+def _announce(settings, shape, classes):
+    """Says what the nets cost and take; raises ValueError where that cannot be what was asked for."""
+    plan = choice.Plan.of(settings.nets, shape, classes, settings.core, settings.board)
+    for what, text in zip(("float net, for int8", "binary net"), settings.nets.texts(), strict=True):
+        log.info("%s: %s", what, text)
+    log.info("what the nets will cost and take:\n%s", text_table(plan.table()))
+    problem = plan.problem(settings.max_cost)
+    if problem:
+        raise ValueError(problem)
+    for line in plan.warnings():
+        log.warning("%s", line)
 
 
 def read_settings(folder):
@@ -361,7 +417,9 @@ def read_settings(folder):
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
     try:
         values = json.loads(place.read_text())
-        return Settings(**{**values, "epochs": values["epochs"] and tuple(values["epochs"])})
+        nets = values.get("nets")
+        values = {**values, "epochs": values["epochs"] and tuple(values["epochs"])}
+        return Settings(**{**values, "nets": nets and Nets.from_record(nets)})
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
 
@@ -376,7 +434,7 @@ def take_float_net(source, folder, settings):
     if folder.exists() or not all(file.exists() for file in files):
         return
     theirs = read_settings(source)
-    same = dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", *TARGET)}) == settings
+    same = dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)}) == settings
     if same and theirs.recipe[1] == settings.recipe[1]:
         (folder / "checkpoints").mkdir(parents=True)
         for file in files:
@@ -422,7 +480,8 @@ def _measured(flatbuffer, test, core, verbose):
     The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
     """
     prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
-    counted = cost(flatbuffer)
+    profile = Profile.of(flatbuffer, core)
+    counted = profile.cost
     gated = prediction.escalated is not None
     rate = float(np.mean(prediction.escalated)) if gated else None
     return {
@@ -431,5 +490,6 @@ def _measured(flatbuffer, test, core, verbose):
         "instructions": counted.expected(rate) if gated else counted.instructions,
         "worst_instructions": counted.instructions,
         "flash_bytes": len(flatbuffer),
-        "arena_bytes": arena(flatbuffer, core).bytes,
+        "code_bytes": profile.code_bytes,
+        "arena_bytes": profile.arena.bytes,
     }

@@ -52,6 +52,19 @@ _CODE_ALLOWANCE = 4096  # of an operator without a figure
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
 
+def core_of(core=None, board_name=None):
+    """The name of the core: `core`, by default that of the board, or `DEFAULT_CORE`.
+
+    Raises ValueError for an unknown core or board, and for a board that has another core.
+    """
+    found = None if board_name is None else board(board_name)
+    if core is not None and core not in CORES:
+        raise ValueError(f"unknown core {core!r}: expected one of {', '.join(CORES)}")
+    if found and core not in (None, found.core):
+        raise ValueError(f"the board {board_name} has a {found.core}, not a {core}; give the board or the core")
+    return core or (found.core if found else DEFAULT_CORE)
+
+
 @dataclass(frozen=True)
 class Profile:
     """A flatbuffer on a core.
@@ -86,12 +99,8 @@ class Profile:
           ValueError: no flatbuffer; an operator that TensorFlow Lite Micro lacks; an unknown core or board, or two that
             differ; a rate for a net alone.
         """
+        core = core_of(core, board_name)
         found = None if board_name is None else board(board_name)
-        if core is not None and core not in CORES:
-            raise ValueError(f"unknown core {core!r}: expected one of {', '.join(CORES)}")
-        if found and core not in (None, found.core):
-            raise ValueError(f"the board {board_name} has a {found.core}, not a {core}; give the board or the core")
-        core = core or (found.core if found else DEFAULT_CORE)
         data = flatbuffer.load(source)
         check_micro(flatbuffer.read(data))
         costs = cost(data, scratch_budget, partial=True)

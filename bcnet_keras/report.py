@@ -39,7 +39,7 @@ def table(results):
     """The run's rows as cells: a list of lists of str, headings first."""
     core = results["settings"]["core"]
     whole = results["rows"]["int8"]["instructions"][core]
-    cells = [["", "test accuracy", "escalated", f"{core} instructions", "of int8", "flash"]]
+    cells = [["", "test accuracy", "escalated", f"{core} instructions", "of int8", "arena", "flash with code"]]
     for name, row in results["rows"].items():
         instructions = row["instructions"][core]
         cells.append(
@@ -49,7 +49,8 @@ def table(results):
                 f"{100 * row['escalation_rate']:.1f} %",
                 f"{instructions / 1e6:.3f} M",
                 f"{instructions / whole:.3f}",
-                f"{row['flash_bytes'] / 1024:.1f} KiB",
+                f"{row['arena_bytes'] / 1024:.1f} KiB",
+                f"{(row['flash_bytes'] + row['code_bytes']) / 1024:.1f} KiB",
             ]
         )
     return cells
@@ -98,7 +99,7 @@ def write_report(results, answers, test, path):
       test: the test `Split`, images as the data set gives them.
     """
     settings, data, same = results["settings"], results["data"], results["agreement"]
-    core = settings["core"]
+    core, nets = settings["core"], results["nets"]
     if settings["max_cost"] is None:
         target = f"for an accuracy of at least {settings['min_accuracy']:g}"
     else:
@@ -121,7 +122,8 @@ counts under QEMU, not cycles.</p>
 surest. Below each: the pair's answer, with the right one where it differs.</p>
 {_image(_images_figure(answers, margin, test, data["classes"]))}
 <h2>How it was made</h2>
-<p>{html.escape(data["source"])}<br>Images: {counts}. Seed {settings["seed"]}. Epochs:
+<p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>Binary net: {html.escape(nets["binary"])}.<br>
+{html.escape(data["source"])}<br>Images: {counts}. Seed {settings["seed"]}. Epochs:
 {html.escape(", ".join(f"{name} {count}" for name, count in results["epochs"].items()))}.<br>
 Flatbuffer and Keras agree on {same["images"]} test images: class of the binary net {100 * same["binary"]:.1f} %,
 of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
