@@ -2,8 +2,6 @@
 
 from setuptools import find_packages, setup
 
-EXPERIMENTS = ["optuna>=4"]  # experiments/search.py
-
 setup(
     name="bcnet-keras",
     version="0.1.0",
@@ -29,6 +27,7 @@ setup(
         "tensorflow-model-optimization>=0.8",
         "tflite-micro==0.dev20260928214037",  # published as dated pre-releases only
         "numpy<2",  # larq-compute-engine is built against NumPy 1
+        "optuna>=4",  # the search for binary nets
         "absl-py",
         "flatbuffers",
         "matplotlib",
@@ -38,9 +37,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "experiments": EXPERIMENTS,
         "test": [
-            *EXPERIMENTS,
             *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3", "ruff>=0.6"),
             *("ipykernel>=6,<7", "nbclient>=0.10", "nbformat>=5"),  # for the tutorial
             *("kconfiglib>=14", "platformio>=6.1", "pyyaml>=6"),  # for exports

@@ -14,11 +14,12 @@ import dataclasses
 import functools
 import math
 
+from bcnet_keras.arena import arena
 from bcnet_keras.boards import BOARDS
 from bcnet_keras.cost import cost
 from bcnet_keras.networks import Nets, parse_blocks, widened
 from bcnet_keras.profile import DEFAULT_CORE, Profile
-from bcnet_keras.sketch import sketch, sketch_parts
+from bcnet_keras.sketch import sketch, sketch_binary, sketch_int8
 
 SMALLEST, LARGEST = 4, 256  # pixels of a side
 LIGHT = 0.5  # a binary net that takes more of the int8 net's cost is not light
@@ -71,7 +72,7 @@ def choose(
             smallest = profile, nets
     profile, nets = smallest
     advice = [f"a smaller image (--resize={side} fits)" for side in _fitting_sides(nets, input_shape, classes, profile)]
-    raise ValueError(misfit(profile, fitting_boards(sketch(nets, input_shape, classes)), advice))
+    raise ValueError(misfit(profile, fitting_boards(profile, sketch(nets, input_shape, classes)), advice))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +88,19 @@ class Plan:
     @classmethod
     def of(cls, nets, input_shape, classes, core=DEFAULT_CORE, board=None):
         """The plan of `nets` for images [h, w, c] on a core, and on a board if there is one."""
-        parts = [Profile.of(part, core, board) for part in sketch_parts(nets, input_shape, classes)]
-        fitting = fitting_boards(sketch(nets, input_shape, classes))
-        return cls(nets, *reversed(parts), profile_of(nets, input_shape, classes, core, board), fitting)
+        parts = [Profile.of(draw(nets, input_shape, classes), core, board) for draw in (sketch_int8, sketch_binary)]
+        pair = profile_of(nets, input_shape, classes, core, board)
+        return cls(nets, *parts, pair, fitting_boards(pair, sketch(nets, input_shape, classes)))
 
     @property
     def accepted(self):
         """Instructions of an image that does not escalate over those of the int8 net alone."""
         return self.pair.accepted / self.int8.expected
+
+    @property
+    def escalated(self):
+        """The same of an image that escalates."""
+        return self.pair.escalated / self.int8.expected
 
     def table(self):
         """The nets as cells: a list of lists of str, headings first."""
@@ -157,18 +163,27 @@ def _profile(nets, input_shape, classes, core, board):
     return dataclasses.replace(found, name="the pair")
 
 
-@functools.lru_cache(1024)
+@functools.lru_cache(256)
+def _part_cost(draw, nets, input_shape, classes, core):
+    """Cost of one of the nets alone; `draw` gives its flatbuffer."""
+    return cost(draw(nets, input_shape, classes)).instructions[core]
+
+
 def _ratio(nets, input_shape, classes, core):
     """Cost of the binary net over that of the int8 net, each alone."""
-    binary, int8 = (cost(part).instructions[core] for part in sketch_parts(nets, input_shape, classes))
-    return binary / int8
+    binary = _part_cost(sketch_binary, nets, input_shape, classes, core)
+    float_part = dataclasses.replace(nets, blocks=(), planes=None, shared_stem=False)
+    return binary / _part_cost(sketch_int8, float_part, input_shape, classes, core)
 
 
-def fitting_boards(data):
-    """Names of the boards whose memories hold a flatbuffer with its code."""
-    profiles = {core: Profile.of(data, core) for core in {board.core for board in BOARDS.values()}}
-    with_boards = [dataclasses.replace(profiles[board.core], board=(name, board)) for name, board in BOARDS.items()]
-    return tuple(profile.board[0] for profile in with_boards if profile.shortage() is None)
+def fitting_boards(profile, data):
+    """Names of the boards whose memories hold the flatbuffer `data` with its code; `profile` is its on any core."""
+    arenas = {core: arena(data, core) for core in {board.core for board in BOARDS.values()}}
+    profiles = [
+        dataclasses.replace(profile, core=board.core, arena=arenas[board.core], board=(name, board))
+        for name, board in BOARDS.items()
+    ]
+    return tuple(each.board[0] for each in profiles if each.shortage() is None)
 
 
 def misfit(profile, boards, advice=()):
@@ -212,7 +227,7 @@ def float_nets(input_shape, classes):
 
 
 def _stage_strides(side, begin):
-    """Strides of ResNet-8's stages on a map of this least side, `begin` that of the first: the last map has 2x2 or more."""
+    """Strides of ResNet-8's stages on a map of this least side, so that the last has 2x2; `begin`: of the first."""
     strides = []
     for stride in (begin, 2, 2):
         side = math.ceil(side)

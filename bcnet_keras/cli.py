@@ -84,8 +84,8 @@ def _define_run_flags(values, dataset, name):
     number(
         "max_cost",
         0.5,
-        "Budget of the pair, as a part of the int8 net's instructions. Thresholds are picked for it on validation data; "
-        "the binary net for images of your own takes at most half of it.",
+        "Budget of the pair, as a part of the int8 net's instructions. Thresholds are picked for it on validation data;"
+        " the binary net for images of your own takes at most half of it.",
         flag_values=values,
         lower_bound=0.0,
     )

@@ -3,8 +3,9 @@
     results = run(Settings(dataset="digits"), "runs/demo")
 
 A run's folder holds `settings.json`, `checkpoints/`, the Keras model `pair.keras`, the flatbuffers `pair.tflite`,
-`pair_builtin.tflite`, `int8.tflite` and `binary.tflite`, `results.json`, `accuracy_cost.png` and `report.html`. Called
-again on the same folder, it goes on where it was killed.
+`pair_builtin.tflite`, `int8.tflite` and `binary.tflite`, `results.json`, `accuracy_cost.png` and `report.html`; where
+nets were searched for, `search.log` and `search.json` too. Called again on the same folder, it goes on where it was
+killed.
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ from bcnet_keras.networks import NETWORKS, Nets
 from bcnet_keras.profile import Profile, core_of
 from bcnet_keras.report import accuracy_cost_figure, text_table, write_report
 from bcnet_keras.runtime.tflite import Interpreter
+from bcnet_keras.search import STEMS, search
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin, share_stem
 
@@ -49,7 +51,7 @@ RECIPES = {
     "speech_commands": (64, 80, 160, 30, 10),
     "other": (128, 20, 40, 14, 6),
 }
-_SETTINGS = "settings.json"
+_SETTINGS, _SEARCH = "settings.json", "search.json"
 TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
 PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
 
@@ -105,6 +107,8 @@ class Settings:
         object.__setattr__(self, "core", core_of(self.core, self.board))
         if self.shared_stem is None and not self.own_images:
             object.__setattr__(self, "shared_stem", False)
+        if self.search_minutes and (self.binary_blocks is not None or self.binary_width != 1):
+            raise ValueError("a search draws the binary net's convolutions; leave out binary_blocks and binary_width.")
 
     @property
     def own_images(self):
@@ -165,8 +169,12 @@ def run(settings, folder, verbose="auto", ablations=False):
 
     decay = settings.weight_decay
     train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
+    if settings.search_minutes:
+        settings = _searched(settings, folder, float_net, data, batches, epochs["binary"], precision)
+        tf.keras.utils.set_random_seed(settings.seed)
+        binary_net = with_precision(settings.nets.build(shape, len(names))[1], precision)
     int8_net = int8_twin(float_net)
-    if settings.nets.shared_stem:  # validation images come in the same order every time, so that a resumed run gets the same
+    if settings.nets.shared_stem:  # validation images come in the same order every time: a resumed run gets the same
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
     alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
@@ -225,6 +233,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),
         "settings": dataclasses.asdict(settings),
         "nets": dict(zip(("float", "binary"), settings.nets.texts(), strict=True)),
+        **({"search": json.loads((folder / _SEARCH).read_text())} if settings.search_minutes else {}),
         "epochs": epochs,
         "data": {
             "source": data.source,
@@ -410,6 +419,34 @@ def _announce(settings, shape, classes):
         log.warning("%s", line)
 
 
+def _searched(settings, folder, float_net, data, batches, epochs, precision):
+    """The settings with the nets that the search of the run in `folder` found; it runs, or goes on, where it must."""
+    place = folder / _SEARCH
+    if not place.exists():
+        stems = {None: STEMS, True: ("shared",), False: ("thermometer", "int8")}[settings.shared_stem]
+        nets, record = search(
+            settings.nets,
+            folder / "search.log",
+            settings.search_minutes,
+            float_net,
+            data,
+            batches,
+            max(3, epochs // 3),
+            settings.seed,
+            max_cost=settings.max_cost or 1.0,
+            core=settings.core,
+            board=settings.board,
+            measure="score_margin" if settings.measure == "learned" else settings.measure,
+            precision=precision,
+            stems=stems,
+        )
+        write_atomic(place, json.dumps({**record, "nets": nets.record()}, indent=1))
+    settings = dataclasses.replace(settings, nets=Nets.from_record(json.loads(place.read_text())["nets"]))
+    _announce(settings, data.train.images.shape[1:], len(data.class_names))
+    _write_settings(folder, settings)
+    return settings
+
+
 def read_settings(folder):
     """The `Settings` of the run in `folder`. Raises FileNotFoundError where there is none, ValueError where damaged."""
     place = pathlib.Path(folder) / _SETTINGS
@@ -434,7 +471,10 @@ def take_float_net(source, folder, settings):
     if folder.exists() or not all(file.exists() for file in files):
         return
     theirs = read_settings(source)
-    same = dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)}) == settings
+    same = (
+        dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)})
+        == settings
+    )
     if same and theirs.recipe[1] == settings.recipe[1]:
         (folder / "checkpoints").mkdir(parents=True)
         for file in files:

@@ -174,9 +174,9 @@ class Nets:
 
     def maps(self, input_shape):
         """Height and width of the last map of the float and of the binary net, before its mean: [(h, w), (h, w)]."""
-        begun = [self.stem[1]] if self.shared_stem else []
-        binary = begun + [1 if strides == 1 else 2 for _, strides in self.blocks]
         own = [self.stem[1], *(self.strides if self.family == "resnet8" else ())]
+        binary = [self.stem[1]] if self.shared_stem else []
+        binary += [strides for _, strides in self.blocks]
         return [tuple(_strided(side, each) for side in input_shape[:2]) for each in (own, binary)]
 
     def texts(self):
@@ -197,9 +197,9 @@ def _tuples(value):
 
 
 def _strided(side, strides):
-    """The side of a map behind padded convolutions of these strides."""
+    """The side of a map behind padded convolutions of these strides, or pooling."""
     for each in strides:
-        side = math.ceil(side / each)
+        side = side // 2 if each == POOL else math.ceil(side / each)
     return side
 
 

@@ -100,6 +100,10 @@ def write_report(results, answers, test, path):
     """
     settings, data, same = results["settings"], results["data"], results["agreement"]
     core, nets = settings["core"], results["nets"]
+    searched = ""
+    if "search" in results:
+        tried, minutes = len(results["search"]["trials"]), results["search"]["minutes"]
+        searched = f" (of {tried} tried in {minutes:g} minutes)"
     if settings["max_cost"] is None:
         target = f"for an accuracy of at least {settings['min_accuracy']:g}"
     else:
@@ -122,7 +126,8 @@ counts under QEMU, not cycles.</p>
 surest. Below each: the pair's answer, with the right one where it differs.</p>
 {_image(_images_figure(answers, margin, test, data["classes"]))}
 <h2>How it was made</h2>
-<p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>Binary net: {html.escape(nets["binary"])}.<br>
+<p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>
+Binary net: {html.escape(nets["binary"])}{searched}.<br>
 {html.escape(data["source"])}<br>Images: {counts}. Seed {settings["seed"]}. Epochs:
 {html.escape(", ".join(f"{name} {count}" for name, count in results["epochs"].items()))}.<br>
 Flatbuffer and Keras agree on {same["images"]} test images: class of the binary net {100 * same["binary"]:.1f} %,

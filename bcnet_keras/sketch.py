@@ -27,13 +27,13 @@ _SCALE = (1 / 128, 0)  # of images, and of all else
 def sketch(nets, input_shape, classes):
     """The flatbuffer of a pair, as bytes: `nets` a `networks.Nets`, `input_shape` [h, w, c]."""
     gate = Gate.create(classes, "score_margin", 0.5)
-    return merge(*sketch_parts(nets, input_shape, classes), gate, record={"class_names": ["class"] * classes})
+    parts = sketch_binary(nets, input_shape, classes), sketch_int8(nets, input_shape, classes)
+    return merge(*parts, gate, record={"class_names": ["class"] * classes})
 
 
-def sketch_parts(nets, input_shape, classes):
-    """(binary flatbuffer, int8 flatbuffer) of both nets alone; arguments as for `sketch`."""
-    int8 = {"resnet8": _resnet8, "ds_cnn": _ds_cnn}[nets.family]
-    return _binary(nets, input_shape, classes), int8(nets, input_shape, classes)
+def sketch_int8(nets, input_shape, classes):
+    """The flatbuffer of the int8 net alone; arguments as for `sketch`."""
+    return {"resnet8": _resnet8, "ds_cnn": _ds_cnn}[nets.family](nets, input_shape, classes)
 
 
 def _resnet8(nets, input_shape, classes):
@@ -57,7 +57,8 @@ def _ds_cnn(nets, input_shape, classes):
     return net.classified(tensor, classes, bias=True)
 
 
-def _binary(nets, input_shape, classes):
+def sketch_binary(nets, input_shape, classes):
+    """The flatbuffer of the binary net alone; arguments as for `sketch`."""
     net = _Net(input_shape)
     tensor, blocks, pooled = net.image, list(nets.blocks), False
     if nets.shared_stem:
@@ -71,7 +72,9 @@ def _binary(nets, input_shape, classes):
         channels = filters
     else:
         thresholds = net.constant(_INT32, [channels])
-        tensor = net.operator(THERMOMETER.encode(), [tensor, thresholds], _packed(net.shape(tensor), channels), type=_INT32)
+        tensor = net.operator(
+            THERMOMETER.encode(), [tensor, thresholds], _packed(net.shape(tensor), channels), type=_INT32
+        )
     for number, (filters, strides) in enumerate(blocks):
         if pooled:
             tensor = net.bit_pooling(tensor)

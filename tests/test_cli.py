@@ -12,8 +12,8 @@ from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
-    "name runs_dir seed epochs batch_size measure per_class core max_cost confidence_level cost_weight weight_decay "
-    "mixed_precision shared_stem binary_width binary_blocks"
+    "name runs_dir seed epochs batch_size measure per_class core board max_cost confidence_level cost_weight "
+    "weight_decay mixed_precision shared_stem binary_width binary_blocks search_minutes"
 )
 FLAGS = {
     "demo": RUN_FLAGS,

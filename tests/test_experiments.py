@@ -159,21 +159,6 @@ def test_variants_change_what_they_say():
     assert filters == {0.5: [32, 32, 64, 64], 1.0: [32, 64, 96, 96], 1.5: [64, 96, 128, 128]}
 
 
-def test_a_search_knows_the_nets_that_it_draws():
-    code = """
-from bcnet_keras.networks import binary_cnn, parse_blocks
-from experiments import search
-pooled, strided = ((32, "pool"), (32, 1), (64, 2)), ((32, 2), (64, "pool"))
-for planes, blocks, stem in ((8, pooled, None), (None, strided, None), (2, strided, (16, 3, 1))):
-    drawn = search.net_of(search.params_of(binary_cnn((16, 16, 1), 3, blocks, planes, stem)))
-    assert drawn == {"blocks": blocks, "planes": planes, "shared_stem": stem is not None}, drawn
-    assert parse_blocks(search.text_of(**drawn)) == (blocks, planes)
-"""
-    # In a process of its own, for its flags have the names of those of `run`.
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def test_every_benchmark_has_its_settings():
     for name in benchmarks.NAMES:
         benchmark = benchmarks.load(name)
