@@ -58,8 +58,8 @@ def choose(
     height, width = input_shape[:2]
     if min(height, width) < SMALLEST or max(height, width) > LARGEST:
         raise ValueError(
-            f"there are no nets for images of {width}x{height} pixels: each side must have {SMALLEST} to {LARGEST}; "
-            "bring them to another size, such as by --resize=64."
+            f"there are no nets for images of {height}x{width} pixels: each side must have {SMALLEST} to {LARGEST}; "
+            "bring them to another size, such as by --resize=64x64."
         )
     smallest = None
     for float_part in float_nets(input_shape, classes):
@@ -70,8 +70,11 @@ def choose(
             return nets
         if smallest is None or profile.ram_bytes < smallest[0].ram_bytes:
             smallest = profile, nets
+        if profile.code_bytes > profile.board[1].flash_bytes:
+            break  # no net is small enough
     profile, nets = smallest
-    advice = [f"a smaller image (--resize={side} fits)" for side in _fitting_sides(nets, input_shape, classes, profile)]
+    smaller = _fitting_size(nets, input_shape, classes, profile)
+    advice = [f"smaller images (--resize={smaller[0]}x{smaller[1]} fits)"] if smaller else []
     raise ValueError(misfit(profile, fitting_boards(profile, sketch(nets, input_shape, classes)), advice))
 
 
@@ -196,10 +199,10 @@ def misfit(profile, boards, advice=()):
     return f"{profile.shortage()}{words}."
 
 
-def _fitting_sides(nets, input_shape, classes, profile):
-    """The largest side of smaller images of the same form with which the nets fit the profile's board, in a list."""
+def _fitting_size(nets, input_shape, classes, profile):
+    """Height and width of smaller images of the same form with which nets fit the profile's board; None for none."""
     if profile.flash_bytes > profile.board[1].flash_bytes:
-        return []  # which depends little on the images
+        return None  # which depends little on the images
     longest = max(input_shape[:2])
     for side in _SMALLER:
         form = [max(1, round(pixels * side / longest)) for pixels in input_shape[:2]]
@@ -209,8 +212,8 @@ def _fitting_sides(nets, input_shape, classes, profile):
         (smallest,) = float_nets(shape, classes)[-1:]
         smaller = dataclasses.replace(smallest, blocks=nets.blocks, planes=nets.planes, shared_stem=nets.shared_stem)
         if profile_of(smaller, shape, classes, profile.core, profile.board[0]).shortage() is None:
-            return [side]
-    return []
+            return form
+    return None
 
 
 def float_nets(input_shape, classes):
