@@ -153,16 +153,18 @@ def study(path, name, epochs, seed=0):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
+    found = optuna.create_study(
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))),
         study_name=name,
-        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         # Once, after two thirds of the epochs: before, the moving averages of batch normalisation lag behind; later,
         # accuracies differ by less than they vary from epoch to epoch.
         pruner=optuna.pruners.MedianPruner(5, n_warmup_steps=2 * epochs // 3, interval_steps=epochs),
         direction="maximize",
         load_if_exists=True,
     )
+    # The file does not hold the sampler's state: with the same seed it would draw the first trials again.
+    found.sampler = optuna.samplers.TPESampler(seed=seed + 10_007 * len(found.trials), constant_liar=True)
+    return found
 
 
 def search(nets, path, minutes, float_net, data, batches, epochs, seed=0, **arguments):

@@ -10,7 +10,7 @@ import pytest
 from bcnet_keras.datasets import Dataset, Split
 from bcnet_keras.experiment import input_batches
 from bcnet_keras.networks import NETWORKS, blocks_text, parse_blocks
-from bcnet_keras.search import net_of, objective, params_of, search, study
+from bcnet_keras.search import draw, net_of, objective, params_of, search, study
 
 NETS = dataclasses.replace(
     NETWORKS["digits"].nets(), filters=4, blocks=((32, 2), (32, 2)), planes=6
@@ -74,6 +74,19 @@ def test_another_net_must_be_better_by_more_than_luck(tmp_path, accuracy, takes)
 def test_a_search_without_time_keeps_the_nets(tmp_path):
     nets, record = search_of(tmp_path / "log", minutes=0)
     assert nets == NETS and record["trials"] == []
+
+
+def test_a_study_that_goes_on_draws_other_nets(tmp_path):
+    def drawn(count):
+        found, nets = study(tmp_path / "log", "binary net", 3), []
+        for _ in range(count):
+            trial = found.ask()
+            nets.append(draw(trial, 1))
+            found.tell(trial, 0.5)
+        return nets
+
+    first = drawn(3)
+    assert not any(nets in first for nets in drawn(3))
 
 
 @pytest.mark.slow
