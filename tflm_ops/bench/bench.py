@@ -55,6 +55,10 @@ def compiler_version():
     return _run("arm-none-eabi-gcc", "--version").splitlines()[0]
 
 
+def clang_version():
+    return _run("clang++", "--version").splitlines()[0]
+
+
 @functools.cache
 def qemu_version():
     """(text, major version) of qemu-system-arm."""
@@ -103,10 +107,10 @@ def count(elf, board, arguments=(), markers=MARKERS, plugin=None):
     return said, counts
 
 
-def build(core, folder, targets=("bench",), cmsis_nn=None, tflm="none"):
-    """Builds programs or libraries for a core; returns the folder."""
+def build(core, folder, targets=("bench",), cmsis_nn=None, tflm="none", options=()):
+    """Builds programs or libraries for a core, with more `options` for CMake; returns the folder."""
     sources = native.source_root() / "tflm_ops"
-    options = [f"-DTFLM_DIR={tflm}", "-DBCNET_TESTS=OFF", f"-DCMSIS_NN_DIR={cmsis_nn or ''}"]
+    options = [f"-DTFLM_DIR={tflm}", "-DBCNET_TESTS=OFF", f"-DCMSIS_NN_DIR={cmsis_nn or ''}", *options]
     _run("cmake", "--preset", core, "-B", folder, *options, cwd=sources)
     _run("cmake", "--build", folder, "--parallel", "2", "--target", *targets, cwd=sources)
     return folder
