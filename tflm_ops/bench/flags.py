@@ -44,14 +44,14 @@ BUILDS = (
     Build(
         "Arduino, mbed cores",
         "gcc",
-        f"-Os -g3 -nostdlib {_SECTIONS} -fmessage-length=0 -fno-delete-null-pointer-checks -fomit-frame-pointer"
+        f"-Os -g3 {_SECTIONS} -fmessage-length=0 -fno-delete-null-pointer-checks -fomit-frame-pointer"
         " -funsigned-char -fpermissive",
         "ArduinoCore-mbed, variants/*/cxxflags.txt",
     ),
     Build(
         "Arduino and PlatformIO, SAMD and STM32 cores",
         "gcc",
-        f"-Os -nostdlib {_SECTIONS} -fno-threadsafe-statics --param max-inline-insns-single=500",
+        f"-Os {_SECTIONS} -fno-threadsafe-statics --param max-inline-insns-single=500",
         "ArduinoCore-samd, platform.txt; PlatformIO's ststm32, arduino framework",
     ),
     Build(

@@ -184,7 +184,7 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
   uint32_t first[8];
   Carries(sum, inputs[0], inputs[1], first);
   sum ^= inputs[0] ^ inputs[1];
-  if constexpr (kInputs == 3) {
+  if (kInputs == 3) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) table[i * Tables<3>::kEntryStep] = first[i];
   } else {

@@ -60,7 +60,9 @@ void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint
                 const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
   switch (plan.kernel) {
     case Bconv2dKernel::kHelium:
-      if constexpr (kHasHelium) Bconv2dHelium(params, plan, input, filter, sink, scratch);
+#if BCNET_HELIUM
+      Bconv2dHelium(params, plan, input, filter, sink, scratch);
+#endif
       return;
     case Bconv2dKernel::kSliced:
       return Bconv2dSliced(params, plan, input, filter, sink, scratch);

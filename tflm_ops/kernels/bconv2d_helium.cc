@@ -331,7 +331,7 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
     low->twos = start[1];
     low->fours = start[2];
     low->eights = start[3];
-    if constexpr (kSide == 0) {
+    if (kSide == 0) {
       AddTapsAnywhere<kInputs>(job, low, top, x * job.geometry.x_step);
     } else {
       AddTaps<kInputs, kSide>(job, low, rows);

@@ -181,9 +181,11 @@ bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scra
   *plan = {kernel, 0, 0, 0, 0, 0};
   switch (kernel) {
     case Bconv2dKernel::kHelium:
-      if constexpr (kHasHelium)
-        return PlanBconv2dHelium(params, output, scratch_budget, plan, &instructions);
+#if BCNET_HELIUM
+      return PlanBconv2dHelium(params, output, scratch_budget, plan, &instructions);
+#else
       return false;
+#endif
     case Bconv2dKernel::kSliced:
       return PlanSliced(params, output, scratch_budget, plan, &instructions);
     case Bconv2dKernel::kCarrySave:
@@ -202,13 +204,13 @@ Bconv2dPlan PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32
   int64_t cost;
   if (!PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kCarrySave, &other))
     PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kPortable, &other);
-  if constexpr (kHasHelium) {
-    Bconv2dPlan helium;
-    if (PlanBconv2dHelium(params, output, scratch_budget, &helium, &cost) &&
-        cost < CarrySaveInstructions(params)) {
-      return helium;
-    }
+#if BCNET_HELIUM
+  Bconv2dPlan helium;
+  if (PlanBconv2dHelium(params, output, scratch_budget, &helium, &cost) &&
+      cost < CarrySaveInstructions(params)) {
+    return helium;
   }
+#endif
   if (!PlanSliced(params, output, scratch_budget, &sliced, &cost)) return other;
   return cost < CarrySaveInstructions(params) ? sliced : other;
 }

@@ -127,7 +127,7 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 
-// The Helium kernel: functions that are there where kHasHelium is true.
+// The Helium kernel: functions that are there where BCNET_HELIUM is 1.
 constexpr bool kHasHelium = BCNET_HELIUM != 0;
 
 // The pieces that the output is cut into, one for each lane of a vector: lane i has the piece in

@@ -34,22 +34,22 @@ constexpr int kGroupDigits = 8;
 // Adds 2^kLevel pairs of digit kBlockDigits; returns one pair of digit kBlockDigits + kLevel.
 template <int kLevel>
 BCNET_INLINE Pair Reduce(const Pair* pairs, uint32_t* digits) {
-  if constexpr (kLevel == 0) {
-    return sliced::Load(pairs);
-  } else {
-    // AddPairs with its first half before the second pair is there: what waits are two words and
-    // not three.
-    const Pair a = Reduce<kLevel - 1>(pairs, digits);
-    uint32_t h = a.p | (a.x ^ digits[kLevel - 1]);
-    uint32_t s = digits[kLevel - 1] ^ a.p;
-    sliced::Hide(&h);
+  // AddPairs with its first half before the second pair is there: what waits are two words and not
+  // three.
+  const Pair a = Reduce<kLevel - 1>(pairs, digits);
+  uint32_t h = a.p | (a.x ^ digits[kLevel - 1]);
+  uint32_t s = digits[kLevel - 1] ^ a.p;
+  sliced::Hide(&h);
 #if BCNET_THUMB1
-    sliced::Hide(&s);
+  sliced::Hide(&s);
 #endif
-    const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
-    digits[kLevel - 1] = s ^ b.p;
-    return {h ^ s, h ^ ((b.x ^ s) & ~b.p)};
-  }
+  const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
+  digits[kLevel - 1] = s ^ b.p;
+  return {h ^ s, h ^ ((b.x ^ s) & ~b.p)};
+}
+template <>
+BCNET_INLINE Pair Reduce<0>(const Pair* pairs, uint32_t*) {
+  return sliced::Load(pairs);
 }
 
 // Adds 2^kLevel pairs to the digits from kBlockDigits on, the first at `digits`; returns the carry
@@ -247,8 +247,7 @@ BCNET_INLINE Pair AddQuarter(Low* low, Last* last, const Tables<5>::Index& index
   const uint32_t* first = index.entry[2 * kQuarter];
   const uint32_t* second = index.entry[2 * kQuarter + 1];
   const Pair a = {first[offset], first[offset + 1]};
-  if constexpr (kQuarter == 3)
-    return sliced::AddPairs(&low->twos, a, last->LookUp(index, second, offset));
+  if (kQuarter == 3) return sliced::AddPairs(&low->twos, a, last->LookUp(index, second, offset));
   return sliced::AddPairs(&low->twos, a, {second[offset], second[offset + 1]});
 }
 template <int kQuarter, typename Last>
@@ -257,8 +256,7 @@ BCNET_INLINE Pair AddQuarter(Low* low, Last* last, const Tables<3>::Index& index
   const uint32_t* const* entry = index.entry + 4 * kQuarter;
   const uint32_t x = entry[0][offset], y = entry[2][offset];
   const Pair a = {x, x ^ entry[1][offset]};
-  if constexpr (kQuarter == 3)
-    return sliced::AddPairs(&low->twos, a, last->LookUp(y, entry[3], offset));
+  if (kQuarter == 3) return sliced::AddPairs(&low->twos, a, last->LookUp(y, entry[3], offset));
   return sliced::AddPairs(&low->twos, a, {y, y ^ entry[3][offset]});
 }
 

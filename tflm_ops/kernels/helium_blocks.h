@@ -135,15 +135,15 @@ BCNET_INLINE const uint8_t* AddBlocks(Low* low, const uint8_t* index, const uint
   using T = Tables<kInputs>;
   static_assert(helium::kIndexBytes == 64 && sizeof(Pair) == 32, "the places above");
   const uint8_t* open = table + T::kOpen;
-  if constexpr (kInputs == 5) {
+  if (kInputs == 5) {
     const uint8_t* half = table + kHalfRow;
-    if constexpr (kBlocks == 3) {
+    if (kBlocks == 3) {
       ADD_BLOCKS_5(THREE_BLOCKS);
     } else {
       ADD_BLOCKS_5(ONE_BLOCK);
     }
   } else {
-    if constexpr (kBlocks == 3) {
+    if (kBlocks == 3) {
       ADD_BLOCKS_3(THREE_BLOCKS);
     } else {
       ADD_BLOCKS_3(ONE_BLOCK);

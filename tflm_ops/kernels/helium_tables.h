@@ -71,7 +71,7 @@ struct Carries {
 template <int kInputs>
 BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
   using T = Tables<kInputs>;
-  if constexpr (kInputs == 3) {
+  if (kInputs == 3) {
     const auto write = [&](Vector a, Vector b, Vector c) {
       const auto entries = [&](int choice, Vector carry) {
         vst1q_u32(reinterpret_cast<uint32_t*>(table + choice * kRow), carry);
@@ -222,44 +222,65 @@ BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_s
   }
 }
 
+// Writes the offsets of the entries that words of parities choose.
+BCNET_INLINE void WriteIndex(Tables<3>, Vector p, uint8_t* index) {
+  using T = Tables<3>;
+  // Byte k of vector j is for node j + 4 * k.
+  static_assert(kRow == 16 * 4, "the shifts below");
+  const Vector choices = vdupq_n_u32(0x70707070u);
+  const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j, index += kLanes) {
+    constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
+    Vector entries = vaddq_n_u32(all[j] & choices, 0x01010101u * T::Slot(j) + kSteps);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      vstrbq_u32(index + 4 * k * kLanes, entries);
+      entries = vshrq_n_u32(entries, 8);
+    }
+  }
+}
+
+BCNET_INLINE void WriteIndex(Tables<5>, Vector p, uint8_t* index) {
+  using T = Tables<5>;
+  static_assert(kRow == 1 << 6, "the shifts below");
+  uint16_t* to = reinterpret_cast<uint16_t*>(index);
+  const Vector choices = vdupq_n_u32(31 * kRow);
+  vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
+  vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & choices, 4));
+  vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & choices, 8));
+  vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & choices, 12));
+  vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & choices, 16));
+  vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & choices, 20));
+  vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & choices, 24));
+  vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
+}
+
 // Writes the offsets of the entries that the input words `x` choose.
 template <int kInputs>
 BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
-  using T = Tables<kInputs>;
   // Bit k of p is the parity of the bits up to k: see adder_tables.h.
   Vector p = x ^ vshlq_n_u32(x, 1);
   p = p ^ vshlq_n_u32(p, 2);
   p = p ^ vshlq_n_u32(p, 4);
   p = p ^ vshlq_n_u32(p, 8);
   p = p ^ vshlq_n_u32(p, 16);
-  if constexpr (kInputs == 3) {
-    // Byte k of vector j is for node j + 4 * k.
-    static_assert(kRow == 16 * 4, "the shifts below");
-    const Vector choices = vdupq_n_u32(0x70707070u);
-    const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j, index += kLanes) {
-      constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
-      Vector entries = vaddq_n_u32(all[j] & choices, 0x01010101u * T::Slot(j) + kSteps);
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        vstrbq_u32(index + 4 * k * kLanes, entries);
-        entries = vshrq_n_u32(entries, 8);
-      }
-    }
-  } else {
-    static_assert(kRow == 1 << 6, "the shifts below");
-    uint16_t* to = reinterpret_cast<uint16_t*>(index);
-    const Vector choices = vdupq_n_u32(31 * kRow);
-    vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
-    vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & choices, 4));
-    vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & choices, 8));
-    vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & choices, 12));
-    vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & choices, 16));
-    vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & choices, 20));
-    vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & choices, 24));
-    vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
-  }
+  WriteIndex(Tables<kInputs>{}, p, index);
+}
+
+// Makes the lanes that are `outside` choose zeros for a node.
+BCNET_INLINE void LeaveOut(Tables<3>, int node, bool last, mve_pred16_t outside, uint8_t* index) {
+  using T = Tables<3>;
+  const int place = (last ? T::kLastZero : T::kZeroRow) * kRow / 4 + T::Slot(node);
+  vstrbq_p_u32(index + node * kLanes, vdupq_n_u32(static_cast<uint32_t>(place)), outside);
+}
+
+BCNET_INLINE void LeaveOut(Tables<5>, int node, bool last, mve_pred16_t outside, uint8_t* index) {
+  using T = Tables<5>;
+  const int place =
+      last ? T::kLastZero * T::kLastEntry + T::kLastPlace : T::kZeroRow * kRow + 4 * node;
+  vstrhq_p_u32(reinterpret_cast<uint16_t*>(index) + node * kLanes,
+               vdupq_n_u32(static_cast<uint32_t>(place)), outside);
 }
 
 // Makes the lanes that are not `inside` choose entries of zeros.
@@ -267,18 +288,8 @@ template <int kInputs>
 static BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint8_t* index) {
   using T = Tables<kInputs>;
   const mve_pred16_t outside = vpnot(inside);
-  for (int node = 0; node < T::kNodes; ++node) {
-    const bool last = node == T::kNodes - 1;
-    if constexpr (kInputs == 3) {
-      const int place = (last ? T::kLastZero : T::kZeroRow) * kRow / 4 + T::Slot(node);
-      vstrbq_p_u32(index + node * kLanes, vdupq_n_u32(static_cast<uint32_t>(place)), outside);
-    } else {
-      const int place =
-          last ? T::kLastZero * T::kLastEntry + T::kLastPlace : T::kZeroRow * kRow + 4 * node;
-      vstrhq_p_u32(reinterpret_cast<uint16_t*>(index) + node * kLanes,
-                   vdupq_n_u32(static_cast<uint32_t>(place)), outside);
-    }
-  }
+  for (int node = 0; node < T::kNodes; ++node)
+    LeaveOut(T{}, node, node == T::kNodes - 1, outside, index);
 }
 
 }  // namespace helium

@@ -110,12 +110,12 @@ struct ThumbBlocks {
 // the digits of `blocks`. Its rows are changed.
 template <int kSide>
 BCNET_INLINE void AddThumbBlocks(ThumbBlocks* blocks) {
-  static_assert(Tables<5>::Place(1) == 2);
+  static_assert(Tables<5>::Place(1) == 2, "the distance of taps above");
   static_assert(offsetof(ThumbBlocks, pairs_end) == 20 && offsetof(ThumbBlocks, rows) == 28);
   // r7 is saved by hand, since compilers may not let go of it.
   register ThumbBlocks* r0 __asm__("r0") = blocks;
 #define CLOBBERS "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory"
-  if constexpr (kSide == 1) {
+  if (kSide == 1) {
     __asm__ volatile(BEGIN BEGIN_ROW(0) BLOCK(0) END_ROW(0) END : "+r"(r0) : : CLOBBERS);
   } else {
     __asm__ volatile(BEGIN BEGIN_ROW(0) BLOCK(0) BLOCK(1) BLOCK(2) END_ROW(0)  //

@@ -7,6 +7,8 @@
 #ifndef TFLM_OPS_MICRO_BCNET_OPS_H_
 #define TFLM_OPS_MICRO_BCNET_OPS_H_
 
+#include "tflm_ops/kernels/requirements.h"
+
 #include <cstdint>
 
 #include "tensorflow/lite/c/common.h"
@@ -46,13 +48,13 @@ TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
   const auto add = [&](const char* name, const TFLMRegistration& registration) {
     if (status == kTfLiteOk) status = resolver.AddCustom(name, &registration);
   };
-  if constexpr ((kOps & kLceQuantize) != 0) add("LceQuantize", Register_LCE_QUANTIZE());
-  if constexpr ((kOps & kLceDequantize) != 0) add("LceDequantize", Register_LCE_DEQUANTIZE());
-  if constexpr ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D());
-  if constexpr ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
-  if constexpr ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
-  if constexpr ((kOps & kBcnetThermometer) != 0)
-    add("BcnetThermometer", Register_BCNET_THERMOMETER());
+  // Conditions are constants: what is not asked for leaves nothing to link.
+  if ((kOps & kLceQuantize) != 0) add("LceQuantize", Register_LCE_QUANTIZE());
+  if ((kOps & kLceDequantize) != 0) add("LceDequantize", Register_LCE_DEQUANTIZE());
+  if ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D());
+  if ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
+  if ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
+  if ((kOps & kBcnetThermometer) != 0) add("BcnetThermometer", Register_BCNET_THERMOMETER());
   return status;
 }
 

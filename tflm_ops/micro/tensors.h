@@ -19,7 +19,7 @@ class TempTensor {
   static TempTensor Input(TfLiteContext* context, const TfLiteNode* node, int index);
   static TempTensor Output(TfLiteContext* context, const TfLiteNode* node, int index);
   ~TempTensor();
-  TempTensor(const TempTensor&) = delete;
+  TempTensor(TempTensor&& other) noexcept : TempTensor(other) { other.tensor_ = nullptr; }
   TempTensor& operator=(const TempTensor&) = delete;
 
   // False for an optional input that is absent.
@@ -45,6 +45,7 @@ class TempTensor {
 
  private:
   TempTensor(TfLiteContext* context, TfLiteTensor* tensor, bool compressed);
+  TempTensor(const TempTensor&) = default;
 
   TfLiteContext* context_;
   TfLiteTensor* tensor_;

@@ -1,0 +1,97 @@
+"""What the sources of the operators see to by themselves, whatever builds them."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from test_cores import SOURCES
+
+GCC = "arm-none-eabi-g++"
+M0, M4, M55 = "-mcpu=cortex-m0plus", "-mcpu=cortex-m4", "-mcpu=cortex-m55 -mfloat-abi=hard"
+KERNELS = sorted(SOURCES.glob("kernels/*.cc"))
+# Their loops run over tensors.
+HOT = {
+    *("bconv2d_carry_save", "bconv2d_helium", "bconv2d_sliced", "bconv2d_transpose"),
+    *("bmaxpool2d", "quantize", "thermometer"),
+}
+needs_gcc = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"needs {GCC}")
+
+
+def compile_with(flags, source, *more, compiler=GCC):
+    command = [compiler, "-mthumb", "-std=gnu++17", *flags.split(), "-fno-exceptions", "-fno-rtti"]
+    command += [f"-I{SOURCES.parent}", str(source), *more]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("source", [*KERNELS, *sorted(SOURCES.glob("micro/*.cc"))], ids=lambda path: path.stem)
+def test_source_says_first_how_it_is_optimized(source):
+    header = "optimize_for_speed.h" if source.stem in HOT else "optimize.h"
+    assert re.search(r'^#include [<"](.*)[>"]', source.read_text(), re.MULTILINE)[1] == f"tflm_ops/kernels/{header}"
+
+
+def test_no_header_says_how_its_users_are_optimized():
+    for header in SOURCES.glob("*/*.h"):
+        if not header.stem.startswith("optimize"):
+            assert "optimize" not in re.sub(r"//.*", "", header.read_text()), header
+
+
+@needs_gcc
+@pytest.mark.parametrize("level", ("-O2", "-O3"))
+def test_gcc_vectorizes_nothing_for_helium(level):
+    """GCC 12.2 makes wrong code of loops that select by a constant pattern, at -O2 by default."""
+    for source in KERNELS:
+        run = compile_with(f"{M55} {level} -fopt-info-vec", source, "-S", "-o", "/dev/null")
+        assert run.returncode == 0 and "vectorized" not in run.stderr, run.stderr
+
+
+@needs_gcc
+@pytest.mark.parametrize("core", (M0, M4, M55))
+def test_kernels_are_cpp14_without_a_warning(core):
+    for source in KERNELS:
+        run = compile_with(f"{core} -std=gnu++14 -Wall -Wextra -Werror", source, "-fsyntax-only")
+        assert run.returncode == 0, run.stderr
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    "flags, needs",
+    [
+        (f"{M4} -std=gnu++11", "needs C++14 or later"),
+        (f"{M4} -mbig-endian", "needs a little-endian core"),
+        (f"{M4} -U__SIZEOF_INT__ -D__SIZEOF_INT__=2", "needs an int of 32 bits"),
+        (f"{M4} -U__CHAR_BIT__ -D__CHAR_BIT__=16", "needs bytes of 8 bits"),
+        (f"{M4} -U__GNUC__ -D__GNUC__=6", "needs GCC 7 or later"),
+        (f"{M55} -nostdinc", "needs <arm_mve.h>"),
+    ],
+)
+def test_compiler_that_cannot_work_is_told_in_one_sentence(flags, needs):
+    run = compile_with(flags, SOURCES / "kernels" / "bconv2d.cc", "-fsyntax-only")
+    errors = [line for line in run.stderr.splitlines() if "error:" in line]
+    assert run.returncode != 0 and needs in errors[0] and "#error" in errors[0]
+    if "-nostdinc" not in flags:  # without any header nothing else is found either
+        assert len(errors) == 1
+
+
+def written_registers(listing):
+    """The registers that a listing of objdump writes: first operands, and lists that are loaded or saved."""
+    registers = set()
+    for instruction in re.findall(r"^\s*[0-9a-f]+:\t(.*)$", listing, re.MULTILINE):
+        name, _, operands = instruction.partition("\t")
+        if name.startswith(("push", "pop", "ldm", "stm")):
+            registers |= set(re.findall(r"\w+", operands))
+        elif not name.startswith(("str", "cmp", "cmn", "tst", "teq", "b")):
+            registers |= set(re.findall(r"\w+", operands)[:1])
+    return registers
+
+
+@needs_gcc
+@pytest.mark.parametrize("core", (M0, M4))
+@pytest.mark.parametrize("flags", ("-fpic -msingle-pic-base -mpic-register=r9", "-ffixed-r9 -DBCNET_ASSEMBLY=0"))
+def test_reserved_register_is_left_alone(core, flags, tmp_path):
+    for name in ("bconv2d_sliced", "bconv2d_transpose", "bconv2d_carry_save"):
+        run = compile_with(f"{core} -Os {flags}", SOURCES / "kernels" / f"{name}.cc", "-c", "-o", tmp_path / "o")
+        assert run.returncode == 0, run.stderr
+        command = ["arm-none-eabi-objdump", "-d", "--no-show-raw-insn", tmp_path / "o"]
+        written = written_registers(subprocess.run(command, capture_output=True, text=True).stdout)
+        assert "r4" in written and not written & {"r9", "sb"}
