@@ -392,7 +392,6 @@ def _claimed(folder, settings, shape, classes):
         settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
     _announce(settings, shape, classes)
     if new:
-        folder.mkdir(parents=True, exist_ok=True)
         _write_settings(folder, settings)
     return settings
 

@@ -182,7 +182,7 @@ def search(nets, path, minutes, float_net, data, batches, epochs, seed=0, **argu
     left = 60 * minutes - spent
     found.enqueue_trial(params_of(nets), skip_if_exists=True)
     if left > 0:
-        log.info("search: %.1f minutes for other binary nets, %d epochs each", left / 60, epochs)
+        log.info("search: %.3g minutes for other binary nets, %d epochs each", left / 60, epochs)
         deadline = time.monotonic() + left
         tried = objective(nets, float_net, data, batches, epochs, seed=seed, deadline=deadline, **arguments)
         found.optimize(tried, timeout=left, callbacks=[_tell])
