@@ -61,6 +61,21 @@ def records(nodes):
     return b"".join(result)
 
 
+def signs_record(rows, channels):
+    """A case of LceQuantize of floats that compilers compare wrong, whose signs are read from their bits.
+
+    NaN and 0 of both signs, infinities, and the ends of the normal and the subnormal numbers. LCE on x86 takes
+    subnormal numbers for 0.
+    """
+    special = [0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0x7FC00000]
+    bits = np.array(special + [0x80000000 | b for b in special], "<u4")
+    bits = np.resize(np.random.default_rng(channels).permuted(np.tile(bits, 4)), (rows, channels))
+    magnitude = bits & 0x7FFFFFFF
+    negative = (bits >> 31 == 1) & (magnitude != 0) & (magnitude <= 0x7F800000)
+    expected = kernels.pack_signs(np.where(negative, -1, 1))
+    return _case("LceQuantize", [_TYPES["float32"], rows, channels, 0], bits, expected)
+
+
 def thermometer_record(x, thresholds):
     """A case of the thermometer, whose bits NumPy computes."""
     bits = np.repeat(x, len(thresholds) // x.shape[-1], axis=-1) < thresholds

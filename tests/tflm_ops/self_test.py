@@ -8,6 +8,7 @@ from test_cores import SOURCES, gates, operators, thermometers
 
 PATH = SOURCES / "tests" / "cases.bin"
 CASES = (48, 2, 8, 8)  # binary convolutions, of each other operator of LCE, gates, thermometers
+SIGNS = ((3, 37), (1, 64))  # rows and channels of cases of LceQuantize with special floats
 _LARGEST = 2048  # bytes of a case
 
 
@@ -15,7 +16,9 @@ def cases():
     """(number of cases, bytes of the file)."""
     convolutions, others, *more = CASES
     nodes = [node for node in operators(convolutions, others, seed=21) if len(golden.records([node])) <= _LARGEST]
-    return len(nodes) + sum(more), golden.records(nodes) + gates(more[0], seed=22) + thermometers(more[1], seed=23)
+    data = golden.records(nodes) + gates(more[0], seed=22) + thermometers(more[1], seed=23)
+    signs = [golden.signs_record(*size) for size in SIGNS]
+    return len(nodes) + sum(more) + len(signs), data + b"".join(signs)
 
 
 if __name__ == "__main__":
