@@ -183,9 +183,10 @@ def _finish(settings, folder):
     """Runs (or goes on with) a run and prints its table."""
     from bcnet_keras.experiment import run
     from bcnet_keras.report import table, text_table
+    from bcnet_keras.verdict import Verdict
 
     results = run(settings, folder, verbose="auto" if sys.stdout.isatty() else 2)
-    print(f"\n{text_table(table(results))}\n")
+    print(f"\n{text_table(table(results))}\n\n{Verdict.of(results['verdict']).text(folder)}\n")
     print(f"The cooperative pair: {folder / 'pair.tflite'}")
     print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
     print(f"Report: {folder / 'report.html'}")
@@ -372,10 +373,13 @@ def _export(values, arguments):
     for flag, what in (("format", "the build system"), ("output", "the folder to write")):
         if values[flag].value is None:
             raise ValueError(f"--{flag} is missing: give {what}.")
+    from bcnet_keras.convert.cooperative import verdict_of
     from bcnet_keras.export import export
 
     options = {name: values[name].value for name in ("name", "arena_size", "scratch_budget")}
     folder = export(source, values.format, values.output, **options)
+    if (verdict := verdict_of(source)) is not None:
+        print(verdict)
     print(f"{folder}: {folder / 'README.md'} says how to build it")
 
 
@@ -408,12 +412,15 @@ def _define_profile_flags(values):
 
 def _profile(values, arguments):
     (source,) = _expect(arguments, 1, "a .tflite file")
+    from bcnet_keras.convert.cooperative import verdict_of
     from bcnet_keras.files import write_atomic
     from bcnet_keras.profile import Profile
     from bcnet_keras.report import profile_page
 
     profile = Profile.of(source, values.core, values.board, values.escalation_rate, values.scratch_budget)
     print(profile.text())
+    if (verdict := verdict_of(source)) is not None:
+        print(f"\n{verdict}")
     for path, content in ((values.json, profile.json), (values.html, lambda: profile_page(profile))):
         if path is not None:
             write_atomic(path, content())

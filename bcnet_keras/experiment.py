@@ -27,6 +27,7 @@ import tensorflow as tf
 from bcnet_keras import choice, datasets
 from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
+from bcnet_keras.convert.cooperative import with_verdict
 from bcnet_keras.cost import cost, int8_share, pair_cost
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
@@ -38,6 +39,7 @@ from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.search import STEMS, search
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin, share_stem
+from bcnet_keras.verdict import Row, judge
 
 log = logging.getLogger(__name__)
 
@@ -218,15 +220,22 @@ def run(settings, folder, verbose="auto", ablations=False):
         curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]
         if name == "bcnet":
             test_answers, validation_answers, own_cost = on_test, on_validation, relative
+    predictions = {}
     for name, flatbuffer in files.items():
-        rows[name] = {**_measured(flatbuffer, data.test, settings.core, verbose), **rows.get(name, {})}
+        predictions[name], measured = _measured(flatbuffer, data.test, settings.core, verbose)
+        rows[name] = {**measured, **rows.get(name, {})}
+    order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
+    judged = {name: _judged(files[name], predictions[name], files["int8"], settings.core) for name in order}
+    verdict = judge(data.test.labels, judged, names, settings.core, rows["bcnet"]["auroc"])
+    files["bcnet"] = with_verdict(files["bcnet"], verdict.sentence)
+    rows["bcnet"]["flash_bytes"] = len(files["bcnet"])
     rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
     if ablations:
         rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"])}
 
     pair = pairs["bcnet"]
-    order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
     results = {
+        "verdict": verdict.record(),
         "rows": {name: rows[name] for name in (*order, *(name for name in rows if name not in order))},
         "agreement": agreement(pair, parts["bcnet"], files["bcnet"], data.test.images[:1000]),
         "curves": curves,
@@ -514,7 +523,7 @@ def _relative_cost(pair, parts, int8_flatbuffer, core):
 
 
 def _measured(flatbuffer, test, core, verbose):
-    """Accuracy and escalation of a flatbuffer on the test set, and what it costs on the device.
+    """A flatbuffer's `Prediction` for the test set, and its row: accuracy, escalation, and what it costs on the device.
 
     The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
     """
@@ -523,7 +532,7 @@ def _measured(flatbuffer, test, core, verbose):
     counted = profile.cost
     gated = prediction.escalated is not None
     rate = float(np.mean(prediction.escalated)) if gated else None
-    return {
+    return prediction, {
         "accuracy": float(np.mean(prediction.predicted == test.labels)),
         "escalation_rate": rate,
         "instructions": counted.expected(rate) if gated else counted.instructions,
@@ -532,3 +541,10 @@ def _measured(flatbuffer, test, core, verbose):
         "code_bytes": profile.code_bytes,
         "arena_bytes": profile.arena.bytes,
     }
+
+
+def _judged(flatbuffer, prediction, int8_flatbuffer, core):
+    """The `verdict.Row` of a flatbuffer."""
+    counted, whole = cost(flatbuffer), cost(int8_flatbuffer).instructions[core]
+    paths = [(path or counted.instructions)[core] / whole for path in (counted.accepted, counted.escalated)]
+    return Row(prediction.predicted, *paths, prediction.escalated)

@@ -7,6 +7,7 @@ import io
 import numpy as np
 
 from bcnet_keras.files import write_atomic
+from bcnet_keras.verdict import Verdict
 
 TITLES = {
     "int8": "int8 net alone",
@@ -119,6 +120,7 @@ def write_report(results, answers, test, path):
 measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
 counts under QEMU, not cycles.</p>
 {_html_table(table(results), "last-bold")}
+{_verdict(results["verdict"])}
 <h2>Accuracy and cost</h2>{_image(accuracy_cost_figure([results]))}
 <h2>When the binary net is right, and when not</h2>{_image(_confidence_figure(answers, margin, settings["measure"]))}
 <h2>Which images escalate</h2>
@@ -137,6 +139,15 @@ of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f}
 {html.escape(results["machine"])}; {results["wall_time"]["training_seconds"]:g} s for
 {results["wall_time"]["epochs_timed"]} epochs.</p>"""
     write_atomic(path, _page(f"{settings['dataset']}: cooperative pair", body))
+
+
+def _verdict(record):
+    verdict = Verdict.of(record)
+    advice = "".join(f"<li>{html.escape(each)}</li>" for each in verdict.advice)
+    return (
+        f"<h2>Verdict</h2><p><strong>{html.escape(verdict.sentence)}</strong> {html.escape(verdict.beside)}</p>"
+        f"{f'<p>What to try next:</p><ul>{advice}</ul>' if advice else ''}"
+    )
 
 
 def profile_page(profile):

@@ -151,6 +151,29 @@ def test_the_report_is_one_page_with_the_table(demo):
     assert picture.startswith(b"\x89PNG\r\n\x1a\n") and picture.endswith(b"IEND\xaeB`\x82")
 
 
+def test_the_verdict_is_said_everywhere(bcnet, demo, test_split, tmp_path):
+    folder, said = demo
+    labels, found = test_split[1], _results(folder)["verdict"]
+    pair, int8 = (tflite.Interpreter(folder / f"{name}.tflite").predict(test_split[0]) for name in ("pair", "int8"))
+    gained = np.sum((pair.predicted == labels) & (int8.predicted != labels))
+    lost = np.sum((pair.predicted != labels) & (int8.predicted == labels))
+    beside = found["figures"]["beside"]["int8"]
+    assert (beside["gained"], beside["lost"], beside["samples"]) == (gained, lost, 359)
+    rows = _results(folder)["rows"]
+    cost = rows["bcnet"]["instructions"]["cortex-m4"] / rows["int8"]["instructions"]["cortex-m4"]
+    assert found["figures"]["cost"] == pytest.approx(cost)
+    assert f"Verdict: {found['sentence']}\n" in said and html.escape(found["sentence"]) in (folder / "report.html").read_text()
+    for name in ("pair", "pair_builtin"):
+        status, out, _ = bcnet("profile", folder / f"{name}.tflite")
+        assert status == 0 and f"Verdict: {found['sentence']}\n" in out
+    status, out, _ = bcnet("export", folder / "pair.tflite", "--format=c", f"--output={tmp_path / 'firmware'}")
+    assert status == 0 and f"Verdict: {found['sentence']}\n" in out
+    assert f"| verdict | {found['sentence']} |" in (tmp_path / "firmware" / "README.md").read_text()
+    status, out, _ = bcnet("convert", folder / "pair.tflite", "--threshold=0.123", f"--output={tmp_path / 'other.tflite'}")
+    assert status == 0 and "Verdict" not in out
+    assert bcnet("profile", tmp_path / "other.tflite")[1].endswith("not been judged on test images.\n")
+
+
 def test_nothing_half_written_is_left(demo):
     assert not list(demo[0].rglob("*.partial")) + list(demo[0].rglob("*_in_progress/*"))
     names = {path.name for path in demo[0].iterdir()}

@@ -31,6 +31,7 @@ from bcnet_keras.convert.thermometer import THERMOMETER, expand_model, fuse, fus
 METADATA = "bcnet"
 FORMAT_VERSION = 1
 DESCRIPTION = "bcnet-keras"
+NO_VERDICT = "none: at this threshold the pair has not been judged on test images."
 COMBINATIONS = ("sum", "swap")
 LCE_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d"})  # on bitpacked words
 _RUNTIME = "2.3.0"  # the oldest TensorFlow that has all builtin operators of the gate and of the branches
@@ -153,13 +154,36 @@ def get_threshold(data):
 def set_threshold(data, threshold):
     """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one a class.
 
+    A verdict goes with the threshold that it was passed on: another one has none.
+
     Raises:
       ValueError: the threshold is no number in [0, 1], or `data` is not a flatbuffer that `convert` made.
     """
     model = flatbuffer.read(data)
     kind, gate = _gate(model)
     classes = flatbuffer.shape(_output(model))[-1]
-    return _with_gate(model, kind, Gate(gate.measure, check_threshold(threshold, classes), gate.weights, gate.bias))
+    changed = Gate(gate.measure, check_threshold(threshold, classes), gate.weights, gate.bias)
+    record = metadata(model)
+    if not np.array_equal(changed.threshold, gate.threshold):
+        record.pop("verdict", None)
+    return _with_gate(model, kind, changed, record)
+
+
+def with_verdict(data, sentence):
+    """Returns the merged flatbuffer `data` with the sentence of a `verdict.Verdict` in its record.
+
+    Raises ValueError where `data` is not a flatbuffer that `convert` made.
+    """
+    model = flatbuffer.read(data)
+    return _with_gate(model, *_gate(model), metadata(model) | {"verdict": sentence})
+
+
+def verdict_of(source):
+    """What the pair in a flatbuffer (bytes or path) is worth beside its int8 net, in a line; None for no pair."""
+    record = metadata(flatbuffer.read(flatbuffer.load(source))) or {}
+    if "measure" not in record:
+        return None
+    return f"Verdict: {record.get('verdict') or NO_VERDICT}"
 
 
 def replace_gate(data, gate):
@@ -172,14 +196,15 @@ def replace_gate(data, gate):
     model = flatbuffer.read(data)
     _, read = _gate(model)
     _write_thermometer(model, gate)
-    return _with_gate(model, gate, read)
+    return _with_gate(model, gate, read, metadata(model))
 
 
 def metadata(model):
     """The record that `convert` and `convert_parts` keep in a flatbuffer, as a dict; None for a file of others.
 
     Keys: `version`, `class_names`, `raw_range`, `input_range`, where there is one `front_end`; in a merged file also
-    `measure`, `threshold`, `combine` and `boost`. `model` is a `schema.ModelT`.
+    `measure`, `threshold`, `combine` and `boost`, and where the pair has been judged `verdict`, what it is worth beside
+    its int8 net in a sentence. `model` is a `schema.ModelT`.
     """
     data = flatbuffer.metadata(model, METADATA)
     if data is None:
@@ -368,8 +393,8 @@ def _gate(model):
     return read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1])
 
 
-def _with_gate(model, kind, gate):
-    """The flatbuffer of a merged model whose gate, IF and record are written anew."""
+def _with_gate(model, kind, gate, record):
+    """The flatbuffer of a merged model whose gate and IF are written anew, with the record."""
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
     indices = builder.splice(main, model, leave_out=lambda name: name.startswith(PREFIX))
@@ -380,7 +405,7 @@ def _with_gate(model, kind, gate):
         copied = builder.splice(graph, model, number)
         graph.inputs, graph.outputs = copied[source.inputs], copied[source.outputs]
     image, given = indices[model.subgraphs[0].inputs[0]], indices[branch.inputs[1:]]
-    _finish_main(builder, main, image, given, gate, kind, flatbuffer.quantization(_output(model)), metadata(model))
+    _finish_main(builder, main, image, given, gate, kind, flatbuffer.quantization(_output(model)), record)
     builder.min_runtime_version(_RUNTIME, [model])
     return builder.finish()
 

@@ -47,6 +47,7 @@ class Facts:
       raw_range, input_range: (low, high) of the data set's values and of the same as the net takes them, or None.
       arena_size: bytes of the tensor arena.
       scratch_budget: bytes that a binary convolution may use of them.
+      verdict: what the pair is worth beside its int8 net; None where it was not judged.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Facts:
     input_range: tuple[float, float] | None
     arena_size: int
     scratch_budget: int
+    verdict: str | None
 
 
 def read_facts(source, name, arena_size, scratch_budget):
@@ -93,6 +95,7 @@ def read_facts(source, name, arena_size, scratch_budget):
         input_range=record.get("input_range"),
         arena_size=_arena_size(data, arena_size, scratch_budget),
         scratch_budget=scratch_budget,
+        verdict=record.get("verdict"),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 
 import bcnet_keras
+from bcnet_keras.convert.cooperative import NO_VERDICT
 from bcnet_keras.runtime import native
 
 # The methods of MicroMutableOpResolver that are not named after their operator.
@@ -179,6 +180,8 @@ def _summary(facts):
     if facts.thresholds:
         lines.append(f"| threshold | {', '.join(f'{value:.6g}' for value in facts.thresholds)} |")
     lines.append(f"| operators | {', '.join((*facts.builtin_ops, *facts.custom_ops))} |")
+    if facts.thresholds:
+        lines.append(f"| verdict | {(facts.verdict or NO_VERDICT).replace('|', chr(92) + '|')} |")
     return "\n".join(["| | |", "|---|---|", *lines])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcnet_keras.convert import Gate, flatbuffer, get_threshold, merge, replace_gate, set_threshold
-from bcnet_keras.convert.cooperative import metadata
+from bcnet_keras.convert.cooperative import metadata, verdict_of, with_verdict
 from bcnet_keras.convert.gate import MEASURES
 from bcnet_keras.cost import cost
 from bcnet_keras.runtime import tflite, tflm
@@ -121,6 +121,11 @@ def test_gate_and_threshold_change_without_loss(make_part, pair, seed):
         np.testing.assert_array_equal(get_threshold(changed), other)
         np.testing.assert_array_equal(metadata(flatbuffer.read(changed))["threshold"], other)
         assert set_threshold(changed, pair["gate"].threshold) == data
+        judged = with_verdict(data, "It is worth it: 0.3 of “int8”.")
+        assert verdict_of(judged) == "Verdict: It is worth it: 0.3 of “int8”."
+        assert replace_gate(replace_gate(judged, "builtin"), kind) == judged
+        assert set_threshold(judged, pair["gate"].threshold) == judged and set_threshold(judged, other) == changed
+        assert "not been judged" in verdict_of(changed) and verdict_of(pair["int8"]) is None
         assert changed == replace_gate(set_threshold(replace_gate(data, "custom"), other), kind)
         kept = metadata(flatbuffer.read(changed))
         assert {key: kept[key] for key in record} == record
