@@ -138,7 +138,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     Raises FileNotFoundError for missing data; ValueError for bad data, and for a folder with other settings than these
     (the target may differ: then only thresholds and what follows from them are made anew).
     """
-    folder, began = pathlib.Path(folder), time.time()
+    folder, began, cpu_began = pathlib.Path(folder), time.time(), time.process_time()
     data = datasets.load(settings.dataset, settings.data_dir, settings.seed)
     shape, names = data.train.images.shape[1:], data.class_names
     settings = _claimed(folder, settings, shape, len(names))
@@ -255,7 +255,11 @@ def run(settings, folder, verbose="auto", ablations=False):
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "binary_precision": precision,
-        "wall_time": {**clock.counted, "seconds_since_last_start": round(time.time() - began, 1)},
+        "wall_time": {
+            **clock.counted,
+            "seconds_since_last_start": round(time.time() - began, 1),
+            "cpu_seconds_since_last_start": round(time.process_time() - cpu_began, 1),
+        },
     }
     # The record goes first and comes last: where it is, the files beside it are those that it speaks of.
     (folder / "results.json").unlink(missing_ok=True)

@@ -263,7 +263,7 @@ def judge(labels, rows, class_names, core="cortex-m4", auroc=None, margin=MARGIN
         "margin": margin,
         "level": LEVEL,
         "test_images": len(labels),
-        "cost": pair.cost,
+        "costs": {name: row.cost for name, row in rows.items()},
         "cost_interval": [low, high],
         "beside": {name: dataclasses.asdict(each) for name, each in found.items()},
         "binary_beside_int8": dataclasses.asdict(binary_found),

@@ -74,6 +74,7 @@ def tables(folder, whole=False):
         "targets": targets(summaries),
         "variants": variants(summaries, tried),
         "searches": searches(studies),
+        **{f"{name}_verdicts": verdicts(summary) for name, summary in summaries.items() if summary.get("verdicts")},
     }
 
 
@@ -283,6 +284,51 @@ def searches(studies, best=3):
             cells.append([heading, "", "none was trained to the end", "", ""])
     commands = "\n".join(f"- `{command}`" for study in studies.values() for command in study["commands"])
     return f"{text_table(cells)}\n\n{commands}"
+
+
+def verdicts(summary):
+    """What the pair of each seed is worth, as a Markdown table with a count beneath.
+
+    A pair is ahead of CoopNet or the cascade where it is more accurate for no more instructions, or as accurate for
+    fewer: as counted on the seed's test images, at the thresholds that its validation images gave.
+    """
+    from bcnet_keras.report import TITLES, text_table
+    from bcnet_keras.verdict import WORTH_IT
+
+    core, rows = summary["settings"]["core"], summary["rows"]
+    others = ("coopnet", "cascade")
+    heads = ["seed", "verdict", "BC-Net - int8, points (95 % interval)", "of int8 (95 % interval)"]
+    cells = [[*heads, *(f"BC-Net - {TITLES[name].split(' (')[0]}, points" for name in others), "CPU seconds"]]
+    ahead = dict.fromkeys(others, 0)
+    for index, (seed, each) in enumerate(zip(summary["seeds"], summary["verdicts"], strict=True)):
+        figures = each["figures"]
+        beside, costs = figures["beside"], figures["costs"]
+        low, high = figures["cost_interval"]
+        cells.append(
+            [str(seed), each["outcome"], _interval(beside["int8"]), f"{costs['bcnet']:.3f} ({low:.3f} to {high:.3f})"]
+        )
+        for name in others:
+            difference, saved = beside[name]["difference"], costs[name] - costs["bcnet"]
+            won = (difference > 0 and saved >= 0) or (difference >= 0 and saved > 0)
+            ahead[name] += won
+            cells[-1].append(
+                f"{100 * difference:+.2f} at {costs['bcnet']:.3f} against {costs[name]:.3f}" + " (ahead)" * won
+            )
+        cells[-1].append(f"{summary['wall_time'][index]['cpu_seconds_since_last_start']:.0f}")
+    count = len(summary["seeds"])
+    worth = sum(each["outcome"] in WORTH_IT for each in summary["verdicts"])
+    means = {name: rows["bcnet"]["accuracy"]["mean"] - rows[name]["accuracy"]["mean"] for name in ("int8", *others)}
+    part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+    return (
+        f"{text_table(cells)}\n\n"
+        f"Worth it in {worth} of {count} seeds, ahead of CoopNet in {ahead['coopnet']}, of the cascade in "
+        f"{ahead['cascade']}. In the mean {100 * means['int8']:+.2f} points beside the int8 net for {part:.3f} of its "
+        f"instructions, {100 * means['coopnet']:+.2f} beside CoopNet, {100 * means['cascade']:+.2f} beside the cascade."
+    )
+
+
+def _interval(found):
+    return f"{100 * found['difference']:+.2f} ({100 * found['low']:+.2f} to {100 * found['high']:+.2f})"
 
 
 def _judged(value, reached, form):

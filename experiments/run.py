@@ -62,7 +62,7 @@ def _finished(folder, settings, ablations):
     if not place.exists():
         return None
     record = json.loads(place.read_text())
-    complete = "oracle" in record["rows"] or not ablations
+    complete = "verdict" in record and ("oracle" in record["rows"] or not ablations)
     return record if complete and read_settings(folder) == settings else None
 
 
@@ -104,6 +104,7 @@ def summarise(records, note=""):
         "binary_precisions": [record["binary_precision"] for record in records],
         "commands": [command_line("python -m experiments.run"), *(each["command"] for each in records)],
         "wall_time": [record["wall_time"] for record in records],
+        "verdicts": [record["verdict"] for record in records],
     }
 
 

@@ -19,9 +19,11 @@ from bcnet_keras.networks import NETWORKS, parse_blocks
 from bcnet_keras.profile import Profile
 from bcnet_keras.report import TITLES
 from bcnet_keras.twins import int8_twin
+from bcnet_keras.verdict import Row, judge
 from experiments import benchmarks, report, run
 
 ROOT = pathlib.Path(__file__).parent.parent
+WRONG = {"int8": 40, "binary": 80, "bcnet": 20, "coopnet": 22, "cascade": 19}
 ABLATIONS = {row for row in TITLES if row.startswith("bcnet_no_")}
 
 
@@ -29,6 +31,19 @@ ABLATIONS = {row for row in TITLES if row.startswith("bcnet_no_")}
 def parsed_flags():
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
+
+
+def judged(seed):
+    """A verdict as a run records it: BC-Net has 2 images of 400 more than CoopNet, 1 less than the cascade for less."""
+    labels, escalated = np.arange(400) % 10, np.arange(400) < 120
+    answers = {name: np.where(np.arange(400) < wrong, (labels + 1) % 10, labels) for name, wrong in WRONG.items()}
+    rows = {name: Row(answers[name], 0.2, 1.2, escalated) for name in ("coopnet", "cascade")}
+    rows["bcnet"] = Row(answers["bcnet"], 0.2, 1.2, np.arange(400) < 120 - seed)
+    return judge(
+        labels,
+        rows | {name: Row(answers[name], *2 * [1.0 - 0.8 * (name == "binary")]) for name in ("int8", "binary")},
+        "abcdefghij",
+    ).record()
 
 
 def record(seed, shift, whole=True):
@@ -69,7 +84,8 @@ def record(seed, shift, whole=True):
         "binary_precision": "float32",
         "revision": "abc",
         "command": "run.py",
-        "wall_time": {},
+        "wall_time": {"cpu_seconds_since_last_start": 100.0 + seed},
+        "verdict": judged(seed),
     }
     if whole:
         values = {"accuracy": 0.9 + shift, "escalation_rate": 0.4, "cost": 0.5, "aurc": 0.1, "auroc": 0.9}
@@ -115,6 +131,23 @@ def test_comparison_with_coopnet():
     worse["rows"]["bcnet_accurate"]["accuracy"] = 0.902
     text = report.targets({"toy": run.summarise([worse])})
     assert "-5.00 (missed)" in text and "+0.20 (missed)" in text
+
+
+def test_verdicts_of_seeds_are_counted():
+    summary = run.summarise([record(seed, 0.0) for seed in range(3)])
+    text = report.verdicts(summary)
+    lines = text.splitlines()
+    assert len(lines) == 7 and all(
+        line.startswith(f"| {seed}    | more accurate and cheaper") for seed, line in enumerate(lines[2:5])
+    )
+    assert [line.count("(ahead)") for line in lines[2:5]] == [
+        1,
+        1,
+        1,
+    ]  # fewer errors than CoopNet, more than the cascade
+    assert "+5.00 (" in lines[2] and "+0.50 at 0.500 against 0.500 (ahead)" in lines[2] and "-0.25 at 0.495" in lines[4]
+    assert lines[-1].startswith("Worth it in 3 of 3 seeds, ahead of CoopNet in 3, of the cascade in 0.")
+    assert [line.rstrip(" |").rsplit(" ", 1)[1] for line in lines[2:5]] == ["100", "101", "102"]
 
 
 def test_marks_are_filled_and_others_left():
