@@ -31,6 +31,7 @@ _PUBLIC = {
     "binary_twin": "twins",
     "int8_twin": "twins",
     "share_stem": "twins",
+    "float_logits": "twins",
     "train": "training",
     "calibrate": "confidence",
     "OperatingPoint": "confidence",

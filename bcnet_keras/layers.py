@@ -485,6 +485,34 @@ class Int8Dense(lq.layers.QuantDense):
         return _without(super().get_config(), "input_quantizer", "kernel_quantizer")
 
 
+@_register
+class HardSwish(tf.keras.layers.Layer):
+    """x * relu6(x + 3) / 6 (Howard et al., arXiv 1905.02244), one operator on the device. Put `FakeQuant` around it."""
+
+    def call(self, inputs):
+        return inputs * tf.nn.relu6(inputs + 3.0) * (1 / 6)
+
+
+def front_of(net):
+    """The layers between a net's input and the `FakeQuant` of its image: Reshape and Rescaling; [] where others are.
+
+    They only say what the 8-bit codes of the image stand for, so converted nets begin behind them.
+    """
+    layers = [layer for layer in net.layers if not isinstance(layer, tf.keras.layers.InputLayer)]
+    kinds = tf.keras.layers.Reshape, tf.keras.layers.Rescaling
+    number = next((number for number, layer in enumerate(layers) if not isinstance(layer, kinds)), 0)
+    return layers[:number] if layers and isinstance(layers[number], FakeQuant) else []
+
+
+def front_affine(net):
+    """(scale, offset) of what a net's front does to the values of its input."""
+    scale, offset = 1.0, 0.0
+    for layer in front_of(net):
+        if isinstance(layer, tf.keras.layers.Rescaling):
+            scale, offset = scale * layer.scale, offset * layer.scale + layer.offset
+    return scale, offset
+
+
 def score_margin(probabilities):
     """Highest minus second highest probability; [n, classes] -> [n] in [0, 1]."""
     top = tf.math.top_k(probabilities, k=2).values

@@ -12,15 +12,21 @@ confidence rule are not public, and those here are our own.
 
 import contextlib
 import json
+import logging
 import re
 
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
-from bcnet_keras.twins import binary_twin, int8_twin
+from bcnet_keras.pair_profile import PairProfile
+from bcnet_keras.twins.binary import BinaryTwin
+from bcnet_keras.twins.choice import advice, light_binary_twin
+from bcnet_keras.twins.graph import read
+from bcnet_keras.twins.int8 import Int8Twin
 
 STAGES = ("binary", "int8", "boosted", "cooperative")
+log = logging.getLogger(__name__)
 
 
 @tf.keras.utils.register_keras_serializable(package="bcnet_keras")
@@ -95,15 +101,61 @@ class BCNet(tf.keras.Model):
         self.logits_of = tf.function(self._logits_of, input_signature=[tf.TensorSpec(binary.input_shape)])
 
     @classmethod
-    def from_keras(cls, model, width=1.0, stem="thermometer", planes=None, input_range=INPUT_RANGE, **kwargs):
+    def from_keras(
+        cls,
+        model,
+        width=None,
+        stem="thermometer",
+        planes=None,
+        input_range=None,
+        board=None,
+        core=None,
+        max_binary_cost=0.3,
+        verbose=1,
+        **kwargs,
+    ):
         """The pair made of a float Keras CNN's int8 twin (with its weights) and its binary twin (untrained).
 
-        `width`, `stem` and `planes` shape the binary twin, see `binary_twin`; `kwargs` go to `BCNet`. With
-        `stem="shared"`, call `share_stem` once the float model is trained.
+        Arguments:
+          model: as for `int8_twin`. Ending in one logit or one sigmoid, it becomes a pair of two classes, 0 and 1.
+          width: factor on the filters of the binary twin, see `binary_twin`. By default the binary net is chosen, see
+            `bcnet_keras.twins.choice`: at most twice as wide as the float model, its topology simplified or replaced
+            where it must be, so that an accepted sample costs at most `max_binary_cost` of the int8 net, and so that
+            the pair fits the `board`.
+          stem, planes: as for `binary_twin`. With `stem="shared"`, call `share_stem` once the float model is trained.
+          input_range: (lowest, highest) value of what `model` takes; by default [-1, 127/128], or `raw_range` for a
+            model that begins with Rescaling or Normalization.
+          board, core: where it shall run, see `bcnet_keras.boards` and `bcnet_keras.cost`; Cortex-M4 by default.
+          verbose: 1 prints what each net will cost and take; 0 prints nothing. `pair.profile()` has the figures.
+          kwargs: go to `BCNet`.
+
+        A binary net that is not light, or a pair that the board cannot hold, is warned of in the log.
         Raises ValueError that names each layer that cannot be turned.
         """
-        binary = binary_twin(model, width, stem, planes, input_range)
-        return cls(binary, int8_twin(model, input_range), input_range=input_range, **kwargs)
+        graph = read(model)
+        if input_range is None and graph.takes_raw:
+            input_range = kwargs.get("raw_range", (0, 255))
+        twin = Int8Twin(graph, input_range)
+        int8 = twin.build(f"{model.name}_int8")
+        if width is None:
+            binary, what = light_binary_twin(graph, int8, max_binary_cost, input_range, stem, planes, core, board)
+        else:
+            binary = BinaryTwin(graph, input_range, width, stem, planes).build(f"{model.name}_binary")
+            what = f"whole, width {width:g}"
+        profile = PairProfile.of(binary, int8, core, board)
+        if verbose:
+            print(f"{profile.text()}\nbinary net: {what}; nothing is trained yet")
+        warning = advice(profile, width)
+        if warning:
+            log.warning(warning)
+        return cls(binary, int8, input_range=twin.input_range, **kwargs)
+
+    def profile(self, core=None, board=None):
+        """`bcnet_keras.pair_profile.PairProfile`: what the pair and its nets cost and take, trained or not.
+
+        `core` and `board` are names, as in `from_keras`.
+        """
+        return PairProfile.of(self.binary, self.int8, core, board)
 
     @property
     def front_end(self):
@@ -168,8 +220,8 @@ class BCNet(tf.keras.Model):
             not ask for it. Else each net forgets the samples that the gate gives to the other, while the threshold that
             is picked in the end is seldom the one that they trained with.
             E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
-          teacher: Keras model that maps the same images to logits; in the binary and the cooperative stage the binary
-            net then also follows its answers.
+          teacher: Keras model that maps the same images to logits, or to what a softmax or sigmoid makes of them; in
+            the binary and the cooperative stage the binary net then also follows its answers.
           distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
           independence: in [0, 1]; how much the int8 net also has to be right by itself. At 0 it learns nothing from
             samples that the binary net has learned by heart.
@@ -189,6 +241,8 @@ class BCNet(tf.keras.Model):
             focus=focus,
             cost=cost_weight * int8_share,
         )
+        if isinstance(teacher, tf.keras.Model) and _gives_probabilities(teacher):
+            teacher = read(teacher).model
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._make_means()
@@ -333,6 +387,14 @@ class BCNet(tf.keras.Model):
     def get_compile_config(self):
         # A stage belongs to a training run, not to the saved pair.
         return None
+
+
+def _gives_probabilities(model):
+    """Whether a Keras model ends in a softmax or sigmoid, or in the one logit of two classes."""
+    last = model.layers[-1] if model.layers else None
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    one = isinstance(getattr(model, "output_shape", None), tuple) and model.output_shape[-1] == 1
+    return one or isinstance(last, tf.keras.layers.Softmax) or activation in ("softmax", "sigmoid")
 
 
 def rescale(raw, raw_range, input_range=INPUT_RANGE):

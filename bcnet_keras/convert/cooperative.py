@@ -27,6 +27,7 @@ from bcnet_keras.convert.gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_builtin
 from bcnet_keras.convert.int8 import convert_int8
 from bcnet_keras.convert.sharing import share_beginning
 from bcnet_keras.convert.thermometer import THERMOMETER, expand_model, fuse, fuse_model
+from bcnet_keras.layers import front_affine
 
 METADATA = "bcnet"
 FORMAT_VERSION = 1
@@ -227,9 +228,15 @@ def _record(pair):
     return {
         "class_names": None if names is None else list(names),
         "raw_range": [float(value) for value in pair.raw_range],
-        "input_range": [float(value) for value in pair.input_range],
+        "input_range": [float(value) for value in _image_range(pair)],
         **({} if pair.front_end is None else {"front_end": pair.front_end}),
     }
+
+
+def _image_range(pair):
+    """(lowest, highest) value of the converted nets' image: what the nets' front makes of the pair's input range."""
+    scale, offset = front_affine(pair.binary)
+    return [scale * value + offset for value in pair.input_range]
 
 
 def _trained_range(output_quant):

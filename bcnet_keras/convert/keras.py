@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from bcnet_keras.convert import flatbuffer
-from bcnet_keras.layers import with_precision
+from bcnet_keras.layers import front_of, with_precision
 from bcnet_keras.quiet import quiet
 
 _BEHIND_BINARY = {
@@ -31,13 +31,15 @@ def convert_quietly(convert, model, what):
         raise TypeError(f"the {what} must be a tf.keras.Model (legacy Keras), got {type(model).__name__}")
     if not model.built or len(model.inputs or []) != 1 or len(model.outputs or []) != 1:
         raise ValueError(f"the {what} must be a built model with one input and one output; build it on Input(...)")
+    model = with_precision(model, "float32")  # which the converters need
+    if front_of(model):
+        model = tf.keras.Model(front_of(model)[-1].output, model.output)
     shape, classes = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if len(shape) != 3 or None in shape or len(classes) != 1 or None in classes:
         raise ValueError(
             f"the {what} must map images [n, h, w, c] of known size to logits [n, classes], "
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
-    model = with_precision(model, "float32")  # which the converters need
     image = tf.keras.Input(batch_shape=(1, *shape), name="image")
     with quiet() as said:
         try:

@@ -123,6 +123,8 @@ class BaseInterpreter(abc.ABC):
         shape = self.input_shape
         if len(shape) == 3 and shape[-1] == 1 and images.shape[1:] == shape[:-1]:
             images = images[..., np.newaxis]
+        if len(shape) == 3 and shape[1] == 1 and images.shape[1:] == (shape[0], shape[2]):  # series [t, c]
+            images = images[:, :, np.newaxis]
         if images.shape[1:] != shape or not images.ndim:
             raise ValueError(f"images must have the shape {['n', *shape]}, got {list(images.shape)}")
         if not len(images):
