@@ -105,7 +105,9 @@ class BinaryTwin(Twin):
                 spatial, source = before, before.inputs[0]
                 padding = source
                 expansion = self.back(source, *between, _keras.ZeroPadding2D)
-                if _pointwise(expansion) and expansion is not self.first and self.alone(expansion):
+                # Wider than what is before and behind it; else it is the block before, as in MobileNet.
+                widens = expansion.shape[-1] > max(node.shape[-1], *(each.shape[-1] for each in expansion.inputs), 0)
+                if widens and _pointwise(expansion) and expansion is not self.first and self.alone(expansion):
                     source = expansion.inputs[0]
                     # Padding goes with the expansion; what is left must come to the same size.
                     fits = (
