@@ -22,6 +22,7 @@ test: packages venv
 
 bench: packages venv
 	CMSIS_NN_DIR=$(CMSIS_NN_DIR) TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/bench.py
+	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/flags.py
 
 lint: packages venv
 	.venv/bin/ruff check .

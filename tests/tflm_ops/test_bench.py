@@ -10,6 +10,7 @@ import shutil
 import subprocess
 
 import bench
+import flags
 import pytest
 import tables
 from test_cores import SOURCES
@@ -195,3 +196,44 @@ def test_kernels_are_as_fast_as_committed(core, results, tmp_path):
     layers = {layer for layer, *_ in committed if layer[0].isalpha()}  # those of the sweep are named after their shapes
     assert {"L1", "digits-1"} <= layers and compared == 2 * 3 * len(layers)
     assert not slower, "\n".join(slower)
+
+
+@pytest.fixture(scope="module")
+def flag_results():
+    return json.loads((SOURCES / "bench" / "flags.json").read_text())
+
+
+def test_flags_of_ecosystems_stay_within_their_limits(flag_results):
+    measured = [(record["core"], record["build"]) for record in flag_results["records"]]
+    assert measured == [(core, build.name) for core in flags.CORES for build in flags.BUILDS]
+    assert not flags.above_limit(flag_results["records"])
+    assert (SOURCES / "bench" / "flags.md").read_text() == flags.report(flag_results)
+
+
+def test_limit_of_flags_is_one_of_its_compiler_and_core():
+    counts = dict.fromkeys(flags.LAYERS, 1000)
+    slower = counts | {"L3": 1050, "P1": 2000}
+    records = [{"core": "cortex-m4", "build": flags.REFERENCES[1].name, "instructions": counts}]
+    records += [
+        {"core": "cortex-m4", "build": build.name, "instructions": slower}
+        for build in flags.BUILDS
+        if build != flags.REFERENCES[1]
+    ]
+    assert flags.above_limit(records) == [
+        f"{build.name} on cortex-m4, L3: 1.0500 is above 1.01"
+        for build in flags.BUILDS
+        if build.compiler == "gcc" and "-Os" in build.flags
+    ]
+
+
+@needs_emulator
+@pytest.mark.parametrize(
+    "core, names",
+    [("cortex-m4", ("Arduino, mbed cores", "clang, for size")), ("cortex-m55", ("Zephyr, for size",))],
+)
+def test_flags_of_ecosystems_cost_no_speed(core, names):
+    if any(name.startswith("clang") for name in names) and shutil.which("clang++") is None:
+        pytest.skip("clang++ is not installed")
+    chosen = [build for build in flags.BUILDS if build.name in names]
+    assert len(chosen) == len(names)
+    assert not flags.above_limit([flags.measure(core, build) for build in (*flags.REFERENCES, *chosen)])
