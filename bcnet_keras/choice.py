@@ -19,11 +19,11 @@ from bcnet_keras.arena import arena
 from bcnet_keras.boards import BOARDS
 from bcnet_keras.cost import cost
 from bcnet_keras.networks import Nets, parse_blocks, widened
+from bcnet_keras.pair_profile import LIGHT
 from bcnet_keras.profile import DEFAULT_CORE, Profile
 from bcnet_keras.sketch import sketch, sketch_binary, sketch_int8
 
 SMALLEST, LARGEST = 4, 256  # pixels of a side
-LIGHT = 0.5  # a binary net that takes more of the int8 net's cost is not light
 SHARE = 0.5  # of the budget, for the binary net
 _FULL_MAP = 40  # pixels of a side of the largest map on which the stages of the float net begin
 _SMALLEST_MAP = 8  # the same of the smallest, where a board asks for it

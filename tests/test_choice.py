@@ -14,6 +14,7 @@ from bcnet_keras import choice, experiment
 from bcnet_keras.boards import BOARDS
 from bcnet_keras.cost import CORES
 from bcnet_keras.networks import NETWORKS, Nets
+from bcnet_keras.pair_profile import LIGHT
 from bcnet_keras.profile import Profile
 from bcnet_keras.sketch import sketch
 from bcnet_keras.twins import int8_twin, share_stem
@@ -130,7 +131,7 @@ def test_a_board_that_is_too_small_is_named_with_what_helps():
 def test_nets_that_cannot_pay_are_refused_or_warned_of():
     nets = IMAGES.nets(True, binary_width=3.0)
     plan = choice.Plan.of(nets, (32, 32, 3), 10)
-    assert plan.accepted > choice.LIGHT
+    assert plan.accepted > LIGHT
     (line,) = plan.warnings()
     assert f"{plan.accepted:.3f}" in line and "--binary_width" in line and "--noshared_stem" in line
     assert plan.problem(2.0) is None and "even where no image escalates" in plan.problem(0.4)
