@@ -5,15 +5,24 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
+
+_one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
 def quiet():
     """Sends standard output, standard error, warnings and TensorFlow's log to a file for the time of the block.
 
-    Yields a function that returns what came so far as a string. Acts on the whole process.
+    Yields a function that returns what came so far as a string. It acts on the whole process, so a second thread waits
+    for the end of the block.
     """
+    with _one_at_a_time:
+        yield from _silenced()
+
+
+def _silenced():
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]
     for stream in (sys.stdout, sys.stderr):

@@ -76,7 +76,6 @@ class GateControl(ctypes.Structure):
     """The application's view of a model's gates, as ``micro/bcnet_ops.h`` declares it."""
 
     _fields_ = [
-        ("tag", ctypes.c_uint32),
         ("thresholds", ctypes.POINTER(ctypes.c_float)),
         ("threshold_count", ctypes.c_int32),
         ("model_thresholds", ctypes.POINTER(ctypes.c_float)),
@@ -87,8 +86,14 @@ class GateControl(ctypes.Structure):
         ("budget", ctypes.POINTER(kernels.Budget)),
     ]
 
-    def __init__(self):
-        super().__init__(tag=0x4763416E)
+
+class Context(ctypes.Structure):
+    """What the application tells the operators of one interpreter, as ``micro/bcnet_ops.h`` declares it."""
+
+    _fields_ = [("tag", ctypes.c_uint32), ("scratch_budget", ctypes.c_int32), ("gate", GateControl)]
+
+    def __init__(self, scratch_budget):
+        super().__init__(tag=0x42634E78, scratch_budget=scratch_budget)
 
 
 @cache
@@ -126,14 +131,14 @@ def load():
 
 
 @contextlib.contextmanager
-def gate_control():
-    """The :class:`GateControl` of an interpreter that is made meanwhile, which it must outlive."""
-    control = GateControl()
-    load().bcnet_use_gate_control(ctypes.byref(control))
+def context(scratch_budget):
+    """The :class:`Context` of an interpreter that this thread makes meanwhile, which it must outlive."""
+    made = Context(scratch_budget)
+    load().bcnet_use_context(ctypes.byref(made))
     try:
-        yield control
+        yield made
     finally:
-        load().bcnet_use_gate_control(None)
+        load().bcnet_use_context(None)
 
 
 def _self_test(tree):

@@ -31,7 +31,7 @@ class Model:
       source: the flatbuffer's bytes or its path.
       arena_size: bytes of the tensor arena that the flatbuffer may use; None for as many as it takes.
       scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions, as
-        `SetBconv2dScratchBudget` sets it on a device (where the default is 48 KB). The outputs are the same.
+        `bcnet::Context` has it on a device (where the default is 48 KB). The outputs are the same.
 
     Attributes:
       arena_bytes: bytes of the arena that the flatbuffer uses on this machine. Pointers are twice as wide as on a
@@ -50,16 +50,14 @@ class Model:
             raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
         check_micro(model)
         custom = flatbuffer.custom_ops(model)
-        self._registerers = []
-        if custom:
-            plugin.load().bcnet_set_bconv2d_scratch_budget(scratch_budget)
-            self._registerers = [plugin.REGISTERER]
+        self._registerers = [plugin.REGISTERER] if custom else []
         graph = model.subgraphs[0]
         self._inputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.inputs]
         self._outputs = [flatbuffer.shape(graph.tensors[index]) for index in graph.outputs]
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
-        with plugin.gate_control() if "BcnetGate" in custom else contextlib.nullcontext() as self._gate:
+        with plugin.context(scratch_budget) if custom else contextlib.nullcontext() as self._context:
             self._interpreter = self._allocated(data, _roomy_arena(model, scratch_budget))
+        self._gate = self._context.gate if "BcnetGate" in custom else None
         self._own_thresholds = self._budget = None
         with quiet() as said:
             self._interpreter.print_allocations()

@@ -1,5 +1,9 @@
 """The operators in TensorFlow Lite Micro against Larq Compute Engine's interpreter, and what they refuse."""
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import cases
 import numpy as np
 import pytest
@@ -36,6 +40,28 @@ def test_a_smaller_scratch_budget_takes_less_of_the_arena_and_gives_the_same_out
         assert_equal_to_lce(nodes, scratch_budget=budget)
         arenas.append(tflm.Model(model(nodes), scratch_budget=budget).arena_bytes)
     assert arenas == sorted(set(arenas)) and arenas[2] - arenas[0] < 50 << 10
+
+
+def test_interpreters_in_threads_keep_to_their_own_scratch_budgets():
+    node = cases.bconv2d(
+        np.random.default_rng(4), output="int8", channels_in=64, channels_out=64, size=12, kernel=3, batches=1, groups=1
+    )
+    data, budgets = model([node]), (0, 4 << 10, 16 << 10, 48 << 10)
+    alone = {budget: tflm.Model(data, scratch_budget=budget).arena_bytes for budget in budgets}
+    assert len(set(alone.values())) == len(budgets)
+    expected = run_lce([node])[0]
+    start = threading.Barrier(2)
+
+    def repeated(budget):
+        start.wait()
+        made = [tflm.Model(data, scratch_budget=budget) for _ in range(20)]
+        same = [np.array_equal(net.run([node.inputs[0].value])[0], expected) for net in made]
+        return {net.arena_bytes for net in made}, all(same)
+
+    for pair in itertools.combinations(budgets, 2):
+        with ThreadPoolExecutor(2) as pool:
+            for budget, (arenas, same) in zip(pair, pool.map(repeated, pair), strict=True):
+                assert arenas == {alone[budget]} and same, budget
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool"])

@@ -54,16 +54,22 @@ class WheelResolver {
   ResolverMemory* memory_;
 };
 
-// Python cannot set the interpreter's external context: the gate does, with a control that Python
-// made.
-bcnet::GateControl* next_control = nullptr;
+// Python cannot set the interpreter's external context: the operators that look at it do, with one
+// that Python made for the interpreter that its thread makes next.
+thread_local bcnet::Context* next_context = nullptr;
 
-void* InitGate(TfLiteContext* context, const char*, size_t) {
-  tflite::MicroContext* micro_context = tflite::GetMicroContext(context);
-  if (micro_context->external_context() == nullptr && next_control != nullptr) {
-    micro_context->set_external_context(next_control);
-  }
-  return nullptr;
+template <TFLMRegistration (*kRegister)()>
+TFLMRegistration WithContext() {
+  TFLMRegistration registration = kRegister();
+  registration.init = [](TfLiteContext* context, const char* buffer, size_t length) -> void* {
+    tflite::MicroContext* micro_context = tflite::GetMicroContext(context);
+    if (micro_context->external_context() == nullptr && next_context != nullptr) {
+      micro_context->set_external_context(next_context);
+    }
+    const TFLMRegistration own = kRegister();
+    return own.init == nullptr ? nullptr : own.init(context, buffer, length);
+  };
+  return registration;
 }
 
 }  // namespace
@@ -80,18 +86,16 @@ BCNET_EXPORT bool RegisterBcnetOps(tflite::PythonOpsResolver* python_resolver) {
         "with");
     return false;
   }
-  TFLMRegistration gate = bcnet::Register_BCNET_GATE();
-  gate.init = InitGate;
-  return bcnet::RegisterBcnetOps<bcnet::kAllBcnetOps & ~bcnet::kBcnetGate>(resolver) == kTfLiteOk &&
+  const TFLMRegistration convolution = WithContext<bcnet::Register_LCE_BCONV_2D>();
+  const TFLMRegistration gate = WithContext<bcnet::Register_BCNET_GATE>();
+  constexpr uint32_t kOthers = bcnet::kAllBcnetOps & ~bcnet::kLceBconv2d & ~bcnet::kBcnetGate;
+  return bcnet::RegisterBcnetOps<kOthers>(resolver) == kTfLiteOk &&
+         resolver.AddCustom("LceBconv2d", &convolution) == kTfLiteOk &&
          resolver.AddCustom("BcnetGate", &gate) == kTfLiteOk;
 }
 
-BCNET_EXPORT void bcnet_set_bconv2d_scratch_budget(int32_t bytes) {
-  bcnet::SetBconv2dScratchBudget(bytes);
-}
-
-// Gives the gates of the interpreters that are made from now on a control, which must outlive them;
+// Gives the interpreters that this thread makes from now on a context, which must outlive them;
 // null for none.
-BCNET_EXPORT void bcnet_use_gate_control(bcnet::GateControl* control) { next_control = control; }
+BCNET_EXPORT void bcnet_use_context(bcnet::Context* context) { next_context = context; }
 
 }  // extern "C"

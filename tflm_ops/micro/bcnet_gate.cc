@@ -20,10 +20,10 @@ struct OpData {
   float* numbers() { return reinterpret_cast<float*>(this + 1); }
 };
 
-// The application's GateControl, or null.
+// The application's view of the gate, or null.
 GateControl* Control(TfLiteContext* context) {
-  auto* control = static_cast<GateControl*>(ExternalContext(context));
-  return control != nullptr && control->tag == GateControl::kTag ? control : nullptr;
+  Context* given = ApplicationContext(context);
+  return given == nullptr ? nullptr : &given->gate;
 }
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {

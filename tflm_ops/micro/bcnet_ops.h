@@ -35,13 +35,29 @@ enum BcnetOps : uint32_t {
   kAllBcnetOps = 63,
 };
 
-// The working memory that each binary convolution may take in the arena, in bytes; the arena's plan
-// lets operators share it. With less memory convolutions are slower, with 0 about ten times. Counts
-// from the next AllocateTensors on; 48 KB unless set.
-void SetBconv2dScratchBudget(int32_t bytes);
+// The scratch budget is the working memory that each binary convolution may take in the arena, in
+// bytes; the arena's plan lets the convolutions share it. With less memory they are slower, with 0
+// about ten times.
+constexpr int32_t kDefaultScratchBudget = 48 * 1024;
 
-// Adds operators to a MicroMutableOpResolver. Only those that `kOps` names are linked.
-template <uint32_t kOps = kAllBcnetOps, typename Resolver>
+// Prepares a binary convolution whose interpreter's Context sets no scratch budget.
+TfLiteStatus PrepareBconv2dWithin(int32_t scratch_budget, TfLiteContext* context, TfLiteNode* node);
+
+// LceBconv2d with another scratch budget than kDefaultScratchBudget.
+template <int32_t kScratchBudget>
+TFLMRegistration Register_LCE_BCONV_2D() {
+  static_assert(kScratchBudget >= 0, "a scratch budget is a number of bytes, 0 or more");
+  TFLMRegistration registration = Register_LCE_BCONV_2D();
+  registration.prepare = [](TfLiteContext* context, TfLiteNode* node) {
+    return PrepareBconv2dWithin(kScratchBudget, context, node);
+  };
+  return registration;
+}
+
+// Adds operators to a MicroMutableOpResolver. Only those that `kOps` names are linked. The scratch
+// budget counts for the interpreters that have no other in their Context.
+template <uint32_t kOps = kAllBcnetOps, int32_t kScratchBudget = kDefaultScratchBudget,
+          typename Resolver>
 TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
   static_assert(kOps != 0 && (kOps & ~uint32_t{kAllBcnetOps}) == 0, "no such operator");
   TfLiteStatus status = kTfLiteOk;
@@ -51,29 +67,15 @@ TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
   // Conditions are constants: what is not asked for leaves nothing to link.
   if ((kOps & kLceQuantize) != 0) add("LceQuantize", Register_LCE_QUANTIZE());
   if ((kOps & kLceDequantize) != 0) add("LceDequantize", Register_LCE_DEQUANTIZE());
-  if ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D());
+  if ((kOps & kLceBconv2d) != 0) add("LceBconv2d", Register_LCE_BCONV_2D<kScratchBudget>());
   if ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
   if ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
   if ((kOps & kBcnetThermometer) != 0) add("BcnetThermometer", Register_BCNET_THERMOMETER());
   return status;
 }
 
-// An application's view of the gates of a model. It is optional: without it a gate uses the
-// thresholds of the model.
-//
-//   bcnet::GateControl gate;
-//   interpreter.SetMicroExternalContext(&gate);  // before AllocateTensors
-//   interpreter.AllocateTensors();
-//   const float mine = 0.4f;
-//   gate.thresholds = &mine;                     // from the next Invoke on
-//   gate.threshold_count = 1;
-//
-// TensorFlow Lite Micro knows one external context: an application that has its own puts the
-// GateControl first in it.
+// An application's view of the gates of a model.
 struct GateControl {
-  static constexpr uint32_t kTag = 0x4763416e;
-  uint32_t tag = kTag;  // tells the gate that the external context is a GateControl
-
   // Set by the application between two calls of Invoke: one number, or one for each class, each in
   // [0, 1]. Null stands for those of the model.
   const float* thresholds = nullptr;
@@ -90,6 +92,32 @@ struct GateControl {
 
   // Set by the application: the threshold is then that of the budget, and each Invoke moves it.
   Budget* budget = nullptr;
+};
+
+// What an application may tell the operators of one interpreter, and hear from them. It is
+// optional: without it a gate uses the thresholds of the model, and binary convolutions the scratch
+// budget that they were registered with.
+//
+//   bcnet::Context context;
+//   context.scratch_budget = 16 * 1024;
+//   interpreter.SetMicroExternalContext(&context);  // before AllocateTensors
+//   interpreter.AllocateTensors();
+//   const float mine = 0.4f;
+//   context.gate.thresholds = &mine;                // from the next Invoke on
+//   context.gate.threshold_count = 1;
+//
+// TensorFlow Lite Micro knows one external context: an application that has its own puts the
+// Context first in it. Every interpreter needs a Context of its own.
+struct Context {
+  static constexpr uint32_t kTag = 0x42634e78;
+  uint32_t tag = kTag;  // tells the operators that the external context is a Context
+
+  // Read by AllocateTensors: bytes, or kRegistered for as many as the operators were registered
+  // with.
+  static constexpr int32_t kRegistered = -1;
+  int32_t scratch_budget = kRegistered;
+
+  GateControl gate;
 };
 
 }  // namespace bcnet

@@ -18,7 +18,6 @@ namespace {
 
 constexpr char kName[] = "LceBconv2d";
 constexpr bool kHasFixedPoint = BCNET_FIXED_POINT != 0;
-int32_t scratch_budget = 48 * 1024;
 
 // The node's inputs. The transform is there for float32 and int8 outputs, the thresholds for
 // bitpacked ones.
@@ -83,7 +82,7 @@ const char* PrepareTransform(TfLiteContext* context, const TempTensor& multiplie
                                  zero_point, floats, floats + channels, &data->transform);
 }
 
-TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
+TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node, int32_t scratch_budget) {
   if (node->user_data == nullptr) return Refuse(kName, node, "the arena is too small");
   if (!HasTensors(node, kInputs, 1))
     return Refuse(kName, node, "there must be five inputs and one output");
@@ -179,10 +178,23 @@ TfLiteStatus Eval(TfLiteContext* context, TfLiteNode* node) {
   return kTfLiteOk;
 }
 
+TfLiteStatus PrepareWithinDefault(TfLiteContext* context, TfLiteNode* node) {
+  return PrepareBconv2dWithin(kDefaultScratchBudget, context, node);
+}
+
 }  // namespace
 
-void SetBconv2dScratchBudget(int32_t bytes) { scratch_budget = bytes; }
+TfLiteStatus PrepareBconv2dWithin(int32_t scratch_budget, TfLiteContext* context,
+                                  TfLiteNode* node) {
+  const Context* given = ApplicationContext(context);
+  if (given != nullptr && given->scratch_budget != Context::kRegistered) {
+    if (given->scratch_budget < 0)
+      return Refuse(kName, node, "the scratch budget in the Context must be 0 bytes or more");
+    scratch_budget = given->scratch_budget;
+  }
+  return Prepare(context, node, scratch_budget);
+}
 
-TFLMRegistration Register_LCE_BCONV_2D() { return Registration(Init, Prepare, Eval); }
+TFLMRegistration Register_LCE_BCONV_2D() { return Registration(Init, PrepareWithinDefault, Eval); }
 
 }  // namespace bcnet

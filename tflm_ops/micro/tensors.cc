@@ -4,6 +4,7 @@
 
 #include "tensorflow/lite/micro/micro_context.h"
 #include "tensorflow/lite/micro/micro_log.h"
+#include "tflm_ops/micro/bcnet_ops.h"
 
 namespace bcnet {
 
@@ -72,8 +73,9 @@ void* Scratch(TfLiteContext* context, int index) {
   return tflite::GetMicroContext(context)->GetScratchBuffer(index);
 }
 
-void* ExternalContext(TfLiteContext* context) {
-  return tflite::GetMicroContext(context)->external_context();
+Context* ApplicationContext(TfLiteContext* context) {
+  auto* given = static_cast<Context*>(tflite::GetMicroContext(context)->external_context());
+  return given != nullptr && given->tag == Context::kTag ? given : nullptr;
 }
 
 }  // namespace bcnet

@@ -70,8 +70,9 @@ void DeallocateTemporary(TfLiteContext* context, uint8_t* memory);
 TfLiteStatus RequestScratch(TfLiteContext* context, int32_t bytes, int* index);
 void* Scratch(TfLiteContext* context, int index);
 
-// The pointer that the application gave the interpreter, or null.
-void* ExternalContext(TfLiteContext* context);
+// What the application gave the interpreter as its external context, or null where that is none.
+struct Context;
+Context* ApplicationContext(TfLiteContext* context);
 
 // The dimensions and the data of a tensor in Eval.
 inline const int* InputDims(TfLiteContext* context, const TfLiteNode* node, int index) {

@@ -49,7 +49,7 @@ struct FuzzTensor {
 class Context : public tflite::MicroContext {
  public:
   std::vector<FuzzTensor> tensors;
-  bcnet::GateControl* control = nullptr;
+  bcnet::Context* application = nullptr;
   int temporaries = 0;
   bool out_of_memory = false;  // as with an arena that is full
 
@@ -94,7 +94,7 @@ class Context : public tflite::MicroContext {
     return &eval_[index];
   }
   TfLiteStatus set_external_context(void*) override { return kTfLiteError; }
-  void* external_context() override { return control; }
+  void* external_context() override { return application; }
   tflite::MicroGraph& graph() override { std::abort(); }
 
  private:
@@ -282,13 +282,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     case 4: {
       const int32_t classes = 1 + bytes.Take<uint8_t>() % 12;
-      bcnet::GateControl control;
+      bcnet::Context application;
       std::vector<float> own(bytes.Take<uint8_t>() % 3 == 0 ? static_cast<size_t>(classes) : 1,
                              0.3f);
       if (bytes.Take<uint8_t>() % 4 == 0) {
-        context.control = &control;
-        control.thresholds = own.data();
-        control.threshold_count = static_cast<int32_t>(own.size());
+        context.application = &application;
+        application.gate.thresholds = own.data();
+        application.gate.threshold_count = static_cast<int32_t>(own.size());
       }
       const TfLiteType type = bytes.Take<uint8_t>() % 2 == 0 ? kTfLiteInt8 : kTfLiteFloat32;
       const std::vector<uint8_t> options = EncodeGate(&bytes, classes);
