@@ -352,7 +352,7 @@ def test_export_writes_a_folder(bcnet, files, tmp_path):
     arguments = ["--format=arduino", f"--output={folder}", "--name=mine", "--arena_size=20000", "--scratch_budget=0"]
     status, out, err = bcnet("export", files / "net.tflite", *arguments)
     assert (status, err) == (0, "") and f"{folder}: " in out and "README.md says how to build" in out
-    header = (folder / "src" / "mine_model.h").read_text()
+    header = (folder / "libraries" / "mine" / "src" / "mine_model.h").read_text()
     assert "#define MINE_ARENA_SIZE 20000\n" in header and "#define MINE_SCRATCH_BUDGET 0\n" in header
 
 

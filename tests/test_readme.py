@@ -46,7 +46,7 @@ def test_deploy_leads_from_images_to_an_arduino_library(bcnet, make_part, tmp_pa
     write_atomic(tmp_path / values.runs_dir / values.name / "pair.tflite", merge(*parts, gate, record=record))
     status, _, err = bcnet(*export)
     assert (status, err) == (0, "")
-    library = tmp_path / "photos_library"
+    library = tmp_path / "photos_library" / "libraries" / "photos"
     assert "name=photos\n" in (library / "library.properties").read_text()
     assert '"cat",\n    "dog"' in (library / "src" / "photos_model.cpp").read_text()
     assert (library / "examples" / "Classify" / "Classify.ino").is_file()

@@ -1,16 +1,17 @@
 """A flatbuffer as the source of a firmware: `bcnet_keras.export.export("pair.tflite", "arduino", "my_library")`.
 
-The folder that it writes holds, in the structure that the ecosystem expects,
+The folder that it writes holds, in the structure that the ecosystem expects (`src` is another folder in some),
 
-* `NAME_model.h` and `NAME_model.cc`: the flatbuffer as an array aligned to 16 bytes, and what is known of it (shapes,
-  scales, zero points, labels, thresholds, size of the arena);
-* `NAME_ops.h`: a `MicroMutableOpResolver` of the right size, and a function that adds the operators the model has;
-* `NAME.h` and `NAME.cc`: the net in an interpreter with its own arena: `Begin`, `Input`, `Run`, `Output`;
-* `tflm_ops/`: the sources of the operators that TensorFlow Lite Micro lacks;
+* `src/NAME_model.h` and `NAME_model.cc`: the flatbuffer as an array aligned to 16 bytes, and what is known of it
+  (shapes, scales, zero points, labels, thresholds, size of the arena);
+* `src/NAME_ops.h`: a `MicroMutableOpResolver` of the right size, and a function that adds the operators the model has;
+* `src/NAME.h` and `src/NAME.cc`: the net in an interpreter with its own arena: `Begin`, `Input`, `Run`, `Output`;
+* `bcnet_ops/`: the sources of the operators that TensorFlow Lite Micro lacks. Any number of exported nets share one;
 * an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from bcnet_keras.export.facts import read_facts
@@ -20,13 +21,34 @@ from bcnet_keras.runtime.native import source_root
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPERATORS = ("kernels", "micro")  # folders of tflm_ops
-# Format -> (folders of templates, what goes along of tflm_ops, suffix of C++ sources).
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where an ecosystem has things.
+
+    Attributes:
+      templates: folders of templates whose content goes to the top.
+      source: folder of the net's sources; NAME stands for its name.
+      operators: folder of the operators that all nets share.
+      taken: what goes there of tflm_ops.
+      suffix: that of C++ sources.
+    """
+
+    templates: tuple[str, ...]
+    source: str = "src"
+    operators: str = "bcnet_ops"
+    taken: tuple[str, ...] = _OPERATORS
+    suffix: str = ".cc"
+
+
 _LAYOUTS = {
-    "c": (("c",), _OPERATORS, ".cc"),
-    "cmake": (("cmake",), (*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt"), ".cc"),
-    "arduino": (("arduino", "library"), _OPERATORS, ".cpp"),  # the suffix that every version of its tools compiles
-    "zephyr": (("zephyr",), _OPERATORS, ".cc"),
-    "platformio": (("platformio", "library"), _OPERATORS, ".cc"),
+    "c": Layout(("c",)),
+    "cmake": Layout(("cmake",), taken=(*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt")),
+    # The suffix is the one that every version of Arduino's tools compiles.
+    "arduino": Layout(("arduino", "library"), "libraries/NAME/src", "libraries/bcnet_ops/src", suffix=".cpp"),
+    "zephyr": Layout(("zephyr",)),
+    "platformio": Layout(("platformio", "library"), "lib/NAME/src", "lib/bcnet_ops/src"),
 }
 FORMATS = tuple(_LAYOUTS)
 _NOT_TAKEN = ("fuzz_*", "instruction_count.cc")  # tools of this project's own tests
@@ -59,13 +81,14 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
     if output.exists() or output.is_symlink():
         raise FileExistsError(f"{output} exists; give another folder, or delete it")
     facts = read_facts(source, name, arena_size, scratch_budget)
-    parts, taken, suffix = _LAYOUTS[format]
-    values = substitutions(facts)
+    layout = _LAYOUTS[format]
+    values = substitutions(facts, layout)
     with replace_when_done(output) as partial:
-        _fill(_TEMPLATES / "common", partial / "src", values, suffix)
-        for part in parts:
+        _fill(_TEMPLATES / "common", partial / layout.source.replace("NAME", facts.name), values, layout.suffix)
+        _fill(_TEMPLATES / "operators", partial / layout.operators, values)
+        for part in layout.templates:
             _fill(_TEMPLATES / part, partial, values)
-        _copy_operators(partial / "src" / "tflm_ops", taken, suffix)
+        _copy_operators(partial / layout.operators / "tflm_ops", layout)
     return output
 
 
@@ -82,13 +105,13 @@ def _fill(templates, target, values, suffix=".cc"):
         path.write_text(text)
 
 
-def _copy_operators(target, taken, suffix):
+def _copy_operators(target, layout):
     sources = source_root() / "tflm_ops"
     target.mkdir()
-    for part in taken:
+    for part in layout.taken:
         if (sources / part).is_file():
             shutil.copy(sources / part, target / part)
         else:
             shutil.copytree(sources / part, target / part, ignore=shutil.ignore_patterns(*_NOT_TAKEN, "__pycache__"))
     for path in sorted(target.rglob("*.cc")):
-        path.rename(path.with_suffix(suffix))
+        path.rename(path.with_suffix(layout.suffix))

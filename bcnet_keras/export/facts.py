@@ -125,6 +125,8 @@ def _arena_size(data, wanted, scratch_budget):
     """Bytes of the arena, enough for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
         raise ValueError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
+    if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
+        raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
     planned = [arena(data, core, scratch_budget) for core in CORES]
     needed = max(each.bytes for each in planned)
     if wanted is None and planned[0].incomplete:

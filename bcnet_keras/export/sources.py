@@ -1,5 +1,6 @@
 """The values that the templates of an export are filled with, as C++ and prose."""
 
+import hashlib
 import json
 
 import bcnet_keras
@@ -14,7 +15,25 @@ _METHODS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
 _BYTES_A_LINE = 16
-_GATE_CONTEXT = "  if (made->SetMicroExternalContext(&gate) != kTfLiteOk) return false;\n"
+_GATE_CONTEXT = "  if (made->SetMicroExternalContext(&context) != kTfLiteOk) return false;\n"
+_GATE_DECLARED = """
+// The gate: set `thresholds` to use others than the model's, read `confidence` after Run.
+extern bcnet::GateControl& gate;
+"""
+_TFLM_TREE = """git clone --depth 1 https://github.com/tensorflow/tflite-micro
+python3 -m venv tflm_python && tflm_python/bin/pip install numpy pillow
+(cd tflite-micro && PATH=$PWD/../tflm_python/bin:$PATH \\
+  python3 tensorflow/lite/micro/tools/project_generation/create_tflm_tree.py \\
+  --makefile_options="TARGET=cortex_m_generic OPTIMIZED_KERNEL_DIR=cmsis_nn TARGET_ARCH=project_generation" ../tflm)"""
+_ANOTHER = """Another net in the same firmware shares `bcnet_ops`, if the same version of bcnet-keras exported it (the
+compiler says so if not)"""
+_SPEED = """GCC optimizes the loops of the operators for speed by pragmas in their sources, whatever the build says;
+Arduino, PlatformIO and Zephyr build with `-Os`. clang has no such pragma: build `bcnet_ops` with `-Os` or `-O3` there,
+not with `-Oz`."""
+_CONTEXT_DEFINED = "bcnet::Context context;\n"
+_GATE_DEFINED = """
+bcnet::GateControl& gate = context.gate;
+"""
 _ESCALATED_DECLARED = """
 // Whether the binary net was not sure, so that the int8 net answered too.
 bool Escalated();
@@ -24,16 +43,22 @@ bool Escalated() { return Output(1)->data.b[0]; }
 """
 
 
-def substitutions(facts):
-    """Returns the values, all str, by the key that stands for them in a template: `@key@`."""
+def substitutions(facts, layout):
+    """Returns the values, all str, by the key that stands for them in a template: `@key@`.
+
+    Arguments:
+      facts: a `Facts`.
+      layout: a `Layout` of `bcnet_keras.export`.
+    """
     guard = facts.name.upper()
     operators = len(facts.builtin_ops) + len(facts.custom_ops)
-    pair = facts.thresholds is not None
+    pair, gated = facts.thresholds is not None, "BcnetGate" in facts.custom_ops
     return {
         "name": facts.name,
         "NAME": guard,
         "origin": facts.origin,
         "version": bcnet_keras.__version__,
+        "ops_id": _operators_id(),
         "model_size": str(len(facts.data)),
         "model_kib": f"{len(facts.data) / 1024:.0f}",
         "model_bytes": _bytes(facts.data),
@@ -52,11 +77,12 @@ def substitutions(facts):
         "operators": str(operators),
         "operator_list": ", ".join((*facts.builtin_ops, *facts.custom_ops)),
         "add_operators": _add_operators(facts),
-        "ops_header": '#include "tflm_ops/micro/bcnet_ops.h"\n' if facts.custom_ops else "",
-        "set_scratch_budget": _set_scratch_budget(guard, facts),
-        "gate_declared": _gate(facts, declared=True),
-        "gate_defined": _gate(facts, declared=False),
-        "gate_context": _GATE_CONTEXT if "BcnetGate" in facts.custom_ops else "",
+        "ops_header": '#include "bcnet_ops.h"\n' if facts.custom_ops else "",
+        "ops_check": _operators_check(facts) if facts.custom_ops else "",
+        "gate_declared": _GATE_DECLARED if gated else "",
+        "gate_defined": _GATE_DEFINED if gated else "",
+        "context_defined": _CONTEXT_DEFINED if gated else "",
+        "gate_context": _GATE_CONTEXT if gated else "",
         "escalated_declared": _ESCALATED_DECLARED if pair else "",
         "escalated_defined": _ESCALATED_DEFINED if pair else "",
         "print_from": f'{facts.name}::Escalated() ? "both nets" : "the binary net"' if pair else '"the net"',
@@ -65,7 +91,10 @@ def substitutions(facts):
         else "A quantised net.",
         "sentence": _sentence(facts),
         "summary": _summary(facts),
-        "interface": _interface(facts),
+        "interface": _interface(facts, layout),
+        "tflm_tree": _tflm_tree(indent=" " * 3 if "library" in layout.templates else ""),
+        "another": _ANOTHER,
+        "speed": _SPEED,
         "operator_sources": _operator_sources(),
         "json_name": json.dumps(facts.name),
         "json_sentence": json.dumps(_sentence(facts)),
@@ -146,23 +175,31 @@ def _add_operators(facts):
     lines = [f"  if (resolver.{method}() != kTfLiteOk) return kTfLiteError;" for method in methods]
     if facts.custom_ops:
         listed = " | ".join(f"bcnet::k{name}" for name in facts.custom_ops)
-        return "\n".join([*lines, f"  return bcnet::RegisterBcnetOps<{listed}>(resolver);"])
+        budget = f", {facts.name.upper()}_SCRATCH_BUDGET" if "LceBconv2d" in facts.custom_ops else ""
+        return "\n".join([*lines, f"  return bcnet::RegisterBcnetOps<{listed}{budget}>(resolver);"])
     return "\n".join([*lines, "  return kTfLiteOk;"])
 
 
-def _set_scratch_budget(guard, facts):
-    return f"  bcnet::SetBconv2dScratchBudget({guard}_SCRATCH_BUDGET);\n" if "LceBconv2d" in facts.custom_ops else ""
+def _tflm_tree(indent):
+    return "\n".join(indent + line for line in _TFLM_TREE.split("\n"))
 
 
-def _gate(facts, declared):
-    if "BcnetGate" not in facts.custom_ops:
-        return ""
-    if declared:
-        return (
-            "\n// The gate: set `thresholds` to use others than the model's, read `confidence` after Run.\n"
-            "extern bcnet::GateControl gate;\n"
-        )
-    return "\nbcnet::GateControl gate;\n"
+def _operators_id():
+    """A C number that tells the operators of this version from those of any other."""
+    digest = hashlib.sha256(bcnet_keras.__version__.encode())
+    root = native.source_root() / "tflm_ops"
+    for path in sorted(path for part in ("kernels", "micro") for path in (root / part).glob("*.[ch]*")):
+        digest.update(b"\0".join((path.relative_to(root).as_posix().encode(), path.read_bytes())))
+    return f"0x{digest.hexdigest()[:8]}"
+
+
+def _operators_check(facts):
+    return f"""
+#if BCNET_OPS_ID != {_operators_id()}
+#error "{facts.name} needs the bcnet_ops of bcnet-keras {bcnet_keras.__version__} that it was exported with: export \
+all nets of a firmware with one version, and keep the bcnet_ops of one of them"
+#endif
+"""
 
 
 def _sentence(facts):
@@ -185,14 +222,16 @@ def _summary(facts):
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def _interface(facts):
-    name, escalated = facts.name, "" if facts.thresholds is None else ", `Escalated()`"
+def _interface(facts, layout):
+    name, source = facts.name, layout.source.replace("NAME", facts.name)
+    escalated = "" if facts.thresholds is None else ", `Escalated()`"
     functions = f"`Begin()`, `Input()`, `Run()`, `Output()`, `BestClass()`{escalated}"
     return (
-        f"- `src/{name}.h`: {functions}: the net in an interpreter with an arena of its own\n"
-        f"- `src/{name}_model.h`: sizes, shapes, scales, labels; `{name}_model.*`: the flatbuffer\n"
-        f"- `src/{name}_ops.h`: the operators to register, for an interpreter of your own\n"
-        "- `src/tflm_ops/`: the operators of binary and cooperating nets (Apache License 2.0)"
+        f"- `{source}/{name}.h`: {functions}: the net in an interpreter with an arena of its own\n"
+        f"- `{source}/{name}_model.h`: sizes, shapes, scales, labels; `{name}_model.*`: the flatbuffer\n"
+        f"- `{source}/{name}_ops.h`: the operators to register, for an interpreter of your own\n"
+        f"- `{layout.operators}`: the operators of binary and cooperating nets (Apache License 2.0), one for all\n"
+        "  nets of a firmware"
     )
 
 
@@ -200,4 +239,4 @@ def _operator_sources():
     """The C++ sources of the operators, one a line, as CMake lists them."""
     root = native.source_root()
     sources = sorted(path for part in ("kernels", "micro") for path in (root / "tflm_ops" / part).glob("*.cc"))
-    return "\n".join(f"    src/{path.relative_to(root).as_posix()}" for path in sources)
+    return "\n".join(f"      bcnet_ops/{path.relative_to(root).as_posix()}" for path in sources)

@@ -235,7 +235,9 @@ def test_images_in_another_range_are_refused_or_warned_of(runtime, pair, make_pa
     caplog.clear()
     interpreter.predict(images / 255)
     assert "use less than 1/32 of the input's range: the net expects values from 0 to 255" in caplog.text
-    with pytest.raises(ValueError, match=r"values saturate: the net expects values from 0 to 255, found 0 to 2.55e\+05"):
+    with pytest.raises(
+        ValueError, match=r"values saturate: the net expects values from 0 to 255, found 0 to 2.55e\+05"
+    ):
         interpreter.predict(images * 1000.0)
     # Without a record images are in the unit of the input: here of scale 1/128.
     with pytest.raises(ValueError, match="the net expects values from -1 to 0.9922, found 0 to 255; scale the images"):

@@ -1,6 +1,7 @@
 """What tests need of TensorFlow Lite Micro."""
 
 import re
+import shutil
 
 from bcnet_keras.runtime import plugin
 
@@ -20,3 +21,34 @@ def include_flags(folder):
             (folder / name).write_text(f"#pragma once\n{stand_in if name.endswith('irfft.h') else ''}")
         includes.append(folder)
     return [f"-isystem{path}" for path in includes]
+
+
+def laid_out_tree(folder):
+    """The tree as TensorFlow Lite Micro's create_tflm_tree.py writes it for cortex_m_generic.
+
+    Where `plugin.tflm_tree()` is a clone of the repository with some of its third parties, the sources that its
+    makefile names are copied to `folder`: with reference kernels, and without the signal library, which needs KISS FFT.
+    """
+    tree = plugin.tflm_tree()
+    make = tree / "tensorflow/lite/micro/tools/make"
+    if not make.is_dir():
+        return tree
+    lists = "".join(path.read_text() for path in (make / "sources.inc", make / "Makefile") if path.is_file())
+    named = re.findall(r"\$\(TENSORFLOW_ROOT\)(tensorflow/lite/micro/kernels/\w+\.cc)", lists)
+    micro = tree / "tensorflow/lite/micro"
+    paths = {tree / name for name in named}
+    for part in (".", "arena_allocator", "memory_planner", "tflite_bridge"):
+        paths |= {path for path in (micro / part).glob("*.cc") if not path.stem.endswith("_test")}
+    shared = {path for path in (tree / "tensorflow").rglob("*") if "experimental" not in path.parts}
+    shared = {path for path in shared if micro not in path.parents and path.name not in ("array.cc", "array.h")}
+    paths |= {path for path in shared if path.suffix in (".c", ".cc", ".h")}
+    paths |= {path for part in (tree / "signal", micro) for path in part.rglob("*.h")}
+    for special in (micro / "cortex_m_generic").glob("*.cc"):
+        paths = (paths - {micro / special.name}) | {special}
+    third = {"flatbuffers/include": "*.h", "gemmlowp/fixedpoint": "*.h", "gemmlowp/internal": "*.h", "ruy/ruy": "*.h"}
+    paths |= {path for part, names in third.items() for path in (tree / "third_party" / part).rglob(names)}
+    for path in paths:
+        copy = folder / path.relative_to(tree)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return folder

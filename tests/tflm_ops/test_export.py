@@ -15,7 +15,7 @@ import pytest
 import self_test
 from bench import BOARDS
 from lce_graphs import model as graph_of
-from micro import include_flags
+from micro import include_flags, laid_out_tree
 
 import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, flatbuffer, merge
@@ -69,6 +69,17 @@ def compile_sources(sources, include, folder, *flags):
             assert run.returncode == 0, run.stderr[:3000]
 
 
+SOURCES = {"arduino": "libraries/{}/src", "platformio": "lib/{}/src"}
+
+
+def sources_of(folders, kind, format):
+    """The folder of the net's sources, and that of the operators."""
+    folder, place = folders[kind, format], SOURCES.get(format)
+    if place is None:
+        return folder / "src", folder / "bcnet_ops"
+    return folder / place.format(f"{kind}_net"), folder / place.format("bcnet_ops")
+
+
 def all_files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -79,15 +90,17 @@ def all_files(folder):
 @pytest.mark.parametrize("kind", MODELS)
 def test_sources_are_the_same_in_every_format(folders, kind):
     """Arduino's end in .cpp; CMake's have the tools to build and test them on top."""
-    first = folders[kind, "c"] / "src"
     for format in exports.FORMATS:
-        other, suffix = folders[kind, format] / "src", ".cpp" if format == "arduino" else ".cc"
-        names = {name: re.sub(r"\.cc$", suffix, name) for name in all_files(first)}
-        assert set(names.values()) <= all_files(other)
-        for name, here in names.items():
-            assert filecmp.cmp(first / name, other / here, shallow=False), here
-    for name in all_files(first / "tflm_ops"):
-        assert filecmp.cmp(first / "tflm_ops" / name, OPERATORS / name, shallow=False), name
+        suffix = ".cpp" if format == "arduino" else ".cc"
+        for first, other in zip(sources_of(folders, kind, "c"), sources_of(folders, kind, format), strict=True):
+            names = {name: re.sub(r"\.cc$", suffix, name) for name in all_files(first)}
+            assert set(names.values()) <= all_files(other)
+            for name, here in names.items():
+                assert filecmp.cmp(first / name, other / here, shallow=False), here
+    operators = sources_of(folders, kind, "c")[1]
+    assert filecmp.cmp(operators / "bcnet_ops.h", sources_of(folders, "pair", "c")[1] / "bcnet_ops.h", shallow=False)
+    for name in all_files(operators / "tflm_ops"):
+        assert filecmp.cmp(operators / "tflm_ops" / name, OPERATORS / name, shallow=False), name
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -151,8 +164,8 @@ def test_resolver_has_a_method_for_every_operator():
 @pytest.mark.needs_tflm
 @pytest.mark.parametrize("kind", ["pair", "int8"])  # with operators of ours and without
 def test_net_compiles(folders, tmp_path, kind):
-    source = folders[kind, "c"] / "src"
-    flags = ["-DTF_LITE_STATIC_MEMORY", *include_flags(tmp_path)]
+    source, operators = sources_of(folders, kind, "c")
+    flags = ["-DTF_LITE_STATIC_MEMORY", f"-I{operators}", *include_flags(tmp_path)]
     compile_sources([source / f"{kind}_net.cc", source / f"{kind}_net_model.cc"], source, tmp_path, *flags)
     sections = subprocess.run(
         ["arm-none-eabi-readelf", "-SW", tmp_path / f"{kind}_net_model.o"], capture_output=True, text=True, check=True
@@ -187,9 +200,9 @@ STAND_INS = {  # what the examples use of their ecosystem, beside TensorFlow Lit
 }
 EXAMPLES = {
     "cmake": "examples/main.cc",
-    "arduino": "examples/Classify/Classify.ino",
+    "arduino": "libraries/{}/examples/Classify/Classify.ino",
     "zephyr": "samples/classify/src/main.cpp",
-    "platformio": "examples/classify/src/main.cpp",
+    "platformio": "src/main.cpp",
 }
 
 
@@ -201,11 +214,12 @@ def test_examples_compile(folders, tmp_path, format):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#pragma once\n{text}\n")
     for kind in MODELS:
-        folder = folders[kind, format]
-        flags = [f"-I{tmp_path}", *include_flags(tmp_path / "tree")]
+        source, operators = sources_of(folders, kind, format)
+        flags = [f"-I{operators}", f"-I{tmp_path}", *include_flags(tmp_path / "tree")]
         if format == "arduino":
             flags += ["-include", "Arduino.h"]  # as the Arduino tools do with a sketch
-        compile_sources([folder / EXAMPLES[format]], folder / "src", tmp_path, *flags)
+        example = folders[kind, format] / EXAMPLES[format].format(f"{kind}_net")
+        compile_sources([example], source, tmp_path, *flags)
 
 
 @needs_compiler
@@ -213,34 +227,49 @@ def test_examples_compile(folders, tmp_path, format):
 @pytest.mark.slow
 def test_operators_compile_without_macros(folders, tmp_path):
     """Arduino and Zephyr define no TF_LITE_STATIC_MEMORY."""
-    source = folders["pair", "arduino"] / "src"
-    sources = [source / "pair_net.cpp", *sorted((source / "tflm_ops" / "micro").glob("*.cpp"))]
-    compile_sources(sources, source, tmp_path, *include_flags(tmp_path))
+    source, operators = sources_of(folders, "pair", "arduino")
+    sources = [source / "pair_net.cpp", *sorted((operators / "tflm_ops" / "micro").glob("*.cpp"))]
+    compile_sources(sources, source, tmp_path, f"-I{operators}", *include_flags(tmp_path))
 
 
-@needs_compiler
 @pytest.mark.needs_tflm
-@pytest.mark.slow
 def test_library_for_arduino_is_made_of_a_tree(folders, tmp_path):
-    """Headers and sources of the library that extras/tflm_library.py makes, with one include folder."""
+    """What extras/tflm_library.py writes; test_firmware.py compiles it."""
     library = tmp_path / "TensorFlowLite"
     script = folders["pair", "arduino"] / "extras" / "tflm_library.py"
-    command = [sys.executable, str(script), str(plugin.tflm_tree()), str(library)]
-    assert subprocess.run(command).returncode == 0
+    tree = laid_out_tree(tmp_path / "tree")
+
+    def run(tree):
+        return subprocess.run([sys.executable, script, tree, library], capture_output=True, text=True)
+
+    assert run(tree).returncode == 0
     check_properties(library / "library.properties")
-    again = subprocess.run(command, capture_output=True, text=True)
+    assert json.loads((library / "library.json").read_text())["name"] == "TensorFlowLite"
+    folders = {path.name for path in (library / "src").iterdir()}
+    assert {"tensorflow", "flatbuffers", "tflm_config.h", "TensorFlowLite.h"} <= folders
+    assert not list(library.rglob("*.cc"))
+    again = run(tree)
     assert again.returncode == 1 and "exists; give another folder" in again.stderr
-    stand_ins = [flag for flag in include_flags(tmp_path) if flag == f"-isystem{tmp_path}"]
-    flags = ["-DARDUINO=10607", f"-isystem{library / 'src'}", *stand_ins]
-    source = folders["pair", "arduino"] / "src"
-    compile_sources([source / "pair_net.cpp", source / "tflm_ops/micro/bcnet_gate.cpp"], source, tmp_path, *flags)
-    micro = library / "src/tensorflow/lite/micro"
-    sources = [micro / "micro_interpreter.cpp", micro / "kernels/if.cpp", micro / "kernels/cmsis_nn/conv.cpp"]
-    compile_sources(sources, tmp_path, tmp_path, *flags, "-w")
-    kernel = library / "src/third_party/cmsis_nn/Source/ConvolutionFunctions/arm_convolve_s8.c"
-    command = ["arm-none-eabi-gcc", *FLAGS[:4], "-c", "-w", *flags, "-o", str(tmp_path / "kernel.o"), str(kernel)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[:3000]
+    shutil.rmtree(library)
+    clone, other, empty = (tmp_path / name for name in ("clone", "other", "empty"))
+    for folder, files in (
+        (clone, ["micro_common.h", "tools/make/Makefile"]),
+        (other, ["micro_common.h"]),
+        (empty, []),
+    ):
+        folder.mkdir()
+        for name in files:
+            path = folder / "tensorflow/lite/micro" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for folder, message in (
+        (clone, "is TensorFlow Lite Micro's repository; give the tree that its create_tflm_tree.py writes"),
+        (other, "is a tree for another target: make it with TARGET=cortex_m_generic"),
+        (empty, "is no tree of TensorFlow Lite Micro: tensorflow/lite/micro/micro_common.h is missing"),
+    ):
+        refused = run(folder)
+        assert refused.returncode == 1 and message in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert not library.exists()
 
 
 # --- CMake, under QEMU ---
@@ -270,8 +299,8 @@ def run_qemu(elf, arguments=""):
 def test_cmake_runs_the_self_test_without_a_tree(folders, tmp_path):
     folder = folders["int8", "cmake"]
     run_cmake(folder, tmp_path, "-DTFLM_DIR=none")
-    arguments = f",arg=kernel_test,arg={folder / 'src/tflm_ops/tests/cases.bin'}"
-    said = run_qemu(tmp_path / "src/tflm_ops/kernel_test", arguments)
+    arguments = f",arg=kernel_test,arg={folder / 'bcnet_ops/tflm_ops/tests/cases.bin'}"
+    said = run_qemu(tmp_path / "bcnet_ops/tflm_ops/kernel_test", arguments)
     assert f"{self_test.cases()[0]} cases, 0 failed" in said
 
 
@@ -310,11 +339,13 @@ def test_cmake_runs_the_net_with_a_tree(folders, flatbuffers, tmp_path):
 # --- PlatformIO, Zephyr, Arduino ---
 
 
-def test_platformio_packs_the_library(folders, tmp_path):
+@pytest.mark.parametrize("name", ["pair_net", "bcnet_ops"])
+def test_platformio_packs_the_libraries(folders, tmp_path, name):
     pytest.importorskip("platformio")
     folder = tmp_path / "library"
-    shutil.copytree(folders["pair", "platformio"], folder)
+    shutil.copytree(folders["pair", "platformio"] / "lib" / name, folder)
     manifest = json.loads((folder / "library.json").read_text())
+    assert manifest["name"] == name
     assert manifest.pop("license") == "Apache-2.0"  # of the SPDX list, which PlatformIO would fetch from the network
     (folder / "library.json").write_text(json.dumps(manifest))
     package = tmp_path / "package.tar.gz"
@@ -322,33 +353,81 @@ def test_platformio_packs_the_library(folders, tmp_path):
     environment = {**os.environ, "PLATFORMIO_CORE_DIR": str(tmp_path), "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0 and package.exists(), run.stdout + run.stderr
-    for example in manifest["examples"]:
-        assert all((folder / example["base"] / name).is_file() for name in example["files"])
     assert (folder / "src" / manifest["headers"]).is_file()
 
 
-def test_zephyr_reads_the_module(folders, tmp_path, monkeypatch):
+def test_platformio_library_needs_the_operators_of_its_version(folders):
+    libraries = folders["pair", "platformio"] / "lib"
+    net, operators = (json.loads((libraries / name / "library.json").read_text()) for name in ("pair_net", "bcnet_ops"))
+    assert net["dependencies"] == [{"name": operators["name"], "version": operators["version"]}]
+
+
+# The keys of zephyr/module.yml and their types, as Zephyr documents them (doc/develop/modules.rst).
+MODULE_KEYS = {"name": str, "tests": list, "samples": list, "boards": list, "blobs": list}
+MODULE_BUILD_KEYS = {
+    **dict.fromkeys(("cmake", "kconfig", "sysbuild-cmake", "sysbuild-kconfig"), str),
+    **dict.fromkeys(("cmake-ext", "kconfig-ext", "sysbuild-cmake-ext", "sysbuild-kconfig-ext"), bool),
+    "depends": list,
+    "settings": dict,
+}
+# Zephyr's options and commands of CMake that an export uses, and the file of Zephyr's repository that declares them.
+# Read at its commits 0202bd860cbf (version 4.0.99; lib/cpp), 79cdeb6ecd67 and 58df80d17c8c (the oldest and the newest of
+# modules/tflite-micro/Kconfig with the option of CMSIS-NN) and 0080ad1e4b2d (2026; cmake).
+ZEPHYR_OPTIONS = {
+    "CPP": "lib/cpp/Kconfig",
+    "STD_CPP17": "lib/cpp/Kconfig",
+    "REQUIRES_FULL_LIBCPP": "lib/cpp/Kconfig",
+    "TENSORFLOW_LITE_MICRO": "modules/tflite-micro/Kconfig",
+    "TENSORFLOW_LITE_MICRO_CMSIS_NN_KERNELS": "modules/tflite-micro/Kconfig",
+    "MAIN_STACK_SIZE": "kernel/Kconfig",
+}
+ZEPHYR_COMMANDS = {
+    "zephyr_library_named": "cmake/modules/extensions.cmake",
+    "zephyr_library_sources": "cmake/modules/extensions.cmake",
+    "zephyr_include_directories": "cmake/modules/extensions.cmake",
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_zephyr_knows_the_names_that_an_export_uses(folders, kind):
+    yaml = pytest.importorskip("yaml")
+    folder = folders[kind, "zephyr"]
+    module = yaml.safe_load((folder / "zephyr" / "module.yml").read_text())
+    build = module.pop("build")
+    for found, known in ((module, MODULE_KEYS), (build, MODULE_BUILD_KEYS)):
+        assert all(isinstance(value, known[key]) for key, value in found.items())
+    assert all(isinstance(path, str) for path in module["samples"])
+    texts = {path: path.read_text() for path in folder.rglob("*") if path.name in ("README.md", "prj.conf", "Kconfig")}
+    texts |= {path: path.read_text() for path in folder.rglob("CMakeLists.txt")}
+    options = set(re.findall(r"CONFIG_(\w+)", "".join(texts.values())))
+    options |= set(re.findall(r"depends on (\w+)", texts[folder / "Kconfig"]))
+    assert options == {*ZEPHYR_OPTIONS, f"{kind.upper()}_NET"}
+    assert set(re.findall(r"\bzephyr_\w+(?=\()", "".join(texts.values()))) == set(ZEPHYR_COMMANDS)
+
+
+def test_zephyr_reads_the_module(folders, tmp_path):
     kconfiglib, yaml = pytest.importorskip("kconfiglib"), pytest.importorskip("yaml")
     folder = folders["pair", "zephyr"]
     module = yaml.safe_load((folder / "zephyr" / "module.yml").read_text())
-    # The keys and types that Zephyr's documentation of modules gives (doc/develop/modules.rst).
-    assert set(module) == {"name", "build", "samples"} and set(module["build"]) == {"cmake", "kconfig"}
     assert (folder / module["build"]["cmake"] / "CMakeLists.txt").is_file()
     assert all((folder / path).is_dir() for path in module["samples"])
     sample = folder / "samples" / "classify"
     described = yaml.safe_load((sample / "sample.yaml").read_text())
     assert described["sample"]["name"] == "pair_net" and described["tests"]
 
-    # The symbols that the module and the sample use, as Zephyr declares them.
-    zephyr = ["CPP", "STD_CPP17", "REQUIRES_FULL_LIBCPP", "TENSORFLOW_LITE_MICRO"]
-    text = "".join(f'config {name}\n\tbool "{name}"\n' for name in zephyr)
+    # Two modules in one application, with the options of Zephyr that they and the sample use.
+    other = folders["binary", "zephyr"]
+    options = [name for name in ZEPHYR_OPTIONS if name != "MAIN_STACK_SIZE"]
+    text = "".join(f'config {name}\n\tbool "{name}"\n' for name in options)
     text += 'config MAIN_STACK_SIZE\n\tint "stack"\n\tdefault 1024\n'
-    (tmp_path / "Kconfig").write_text(f'{text}source "{folder / module["build"]["kconfig"]}"\n')
+    text += "".join(f'source "{each / module["build"]["kconfig"]}"\n' for each in (folder, other))
+    (tmp_path / "Kconfig").write_text(text)
     settings = kconfiglib.Kconfig(str(tmp_path / "Kconfig"), warn_to_stderr=False)
     assert settings.syms["PAIR_NET"].visibility == 0  # not without TensorFlow Lite Micro
     settings.load_config(str(sample / "prj.conf"))
     assert settings.warnings == [] and settings.syms["PAIR_NET"].str_value == "y"
-    listed = re.findall(r"^\s+(src/\S+?\.cc)\b", (folder / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert settings.syms["BINARY_NET"].str_value == "n" and settings.syms["BINARY_NET"].visibility == 2
+    listed = re.findall(r"^\s+(\S+?\.cc)\b", (folder / "CMakeLists.txt").read_text(), re.MULTILINE)
     assert set(listed) == {name for name in all_files(folder) if name.endswith(".cc")}
     assert "CONFIG_PAIR_NET" in (folder / "CMakeLists.txt").read_text()
 
@@ -370,10 +449,11 @@ def check_properties(path):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_arduino_library_follows_its_specification(folders, kind):
-    folder = folders[kind, "arduino"]
-    assert check_properties(folder / "library.properties")["name"] == f"{kind}_net"
-    suffixes = {path.suffix for path in (folder / "src").rglob("*") if path.is_file()}
-    assert suffixes == {".cpp", ".h"}
+    folder = folders[kind, "arduino"] / "libraries" / f"{kind}_net"
+    for library in (folder, folder.with_name("bcnet_ops")):
+        assert check_properties(library / "library.properties")["name"] == library.name
+        suffixes = {path.suffix for path in (library / "src").rglob("*") if path.is_file()}
+        assert suffixes == {".cpp", ".h"}
     sketches = [path.parent for path in folder.glob("examples/*/*.ino")]
     assert [path.name for path in sketches] == ["Classify"] and (sketches[0] / "Classify.ino").is_file()
 

@@ -13,7 +13,7 @@ namespace {
 
 alignas(16) uint8_t arena[@NAME@_ARENA_SIZE];
 tflite::MicroInterpreter* interpreter = nullptr;
-
+@context_defined@
 template <typename T>
 int ArgMax(const T* values, size_t count) {
   size_t best = 0;
@@ -31,7 +31,7 @@ bool Begin() {
   alignas(OpResolver) static uint8_t resolver_memory[sizeof(OpResolver)];
   OpResolver& resolver = *new (resolver_memory) OpResolver;
   if (RegisterOps(resolver) != kTfLiteOk) return false;
-@set_scratch_budget@  alignas(tflite::MicroInterpreter) static uint8_t memory[sizeof(tflite::MicroInterpreter)];
+  alignas(tflite::MicroInterpreter) static uint8_t memory[sizeof(tflite::MicroInterpreter)];
   auto* made = new (memory)
       tflite::MicroInterpreter(tflite::GetModel(@name@_model), resolver, arena, sizeof(arena));
 @gate_context@  if (made->AllocateTensors() != kTfLiteOk) return false;

@@ -11,9 +11,9 @@
 
 #include <cstddef>
 
-#include "@name@_model.h"
+@ops_header@#include "@name@_model.h"
 #include "tensorflow/lite/c/common.h"
-@ops_header@
+
 namespace @name@ {
 
 // Prepares the net. False when TensorFlow Lite Micro refuses, after saying why through MicroPrintf.

@@ -6,7 +6,7 @@
    kernels of CMSIS-NN or the reference ones. */
 #define @NAME@_ARENA_SIZE @arena_size@
 
-/* Bytes of them that a binary convolution may use to be faster. */
+/* Bytes of them that a binary convolution may use to be faster; @name@_ops.h registers it with them. */
 #define @NAME@_SCRATCH_BUDGET @scratch_budget@
 
 @tensors@

@@ -3,8 +3,9 @@
 #ifndef @NAME@_OPS_H_
 #define @NAME@_OPS_H_
 
+@ops_header@#include "@name@_model.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-@ops_header@
+@ops_check@
 namespace @name@ {
 
 using OpResolver = tflite::MicroMutableOpResolver<@operators@>;

@@ -1,6 +1,7 @@
 // Runs the net on a pattern, again and again, and prints what it answers.
 #include <TensorFlowLite.h>  // the library of TensorFlow Lite Micro, see README.md
 #include <@name@.h>
+#include <tensorflow/lite/micro/cortex_m_generic/debug_log_callback.h>
 
 bool ready = false;
 
@@ -8,6 +9,8 @@ void setup() {
   Serial.begin(115200);
   while (!Serial) {
   }
+  // TensorFlow Lite Micro says here what is wrong.
+  RegisterDebugLogCallback([](const char* text) { Serial.print(text); });
   ready = @name@::Begin();
   Serial.println(ready ? "ready" : "the net cannot run");
 }
