@@ -371,8 +371,8 @@ MODULE_BUILD_KEYS = {
     "settings": dict,
 }
 # Zephyr's options and commands of CMake that an export uses, and the file of Zephyr's repository that declares them.
-# Read at its commits 0202bd860cbf (version 4.0.99; lib/cpp), 79cdeb6ecd67 and 58df80d17c8c (the oldest and the newest of
-# modules/tflite-micro/Kconfig with the option of CMSIS-NN) and 0080ad1e4b2d (2026; cmake).
+# Read at its commits 0202bd860cbf (version 4.0.99; lib/cpp), 79cdeb6ecd67 and 58df80d17c8c (modules/tflite-micro, first
+# and newest with the option of CMSIS-NN) and 0080ad1e4b2d (2026; cmake).
 ZEPHYR_OPTIONS = {
     "CPP": "lib/cpp/Kconfig",
     "STD_CPP17": "lib/cpp/Kconfig",
