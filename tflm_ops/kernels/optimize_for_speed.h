@@ -6,6 +6,8 @@
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #pragma GCC optimize("O3")
+// What -Os sets for the whole file: registers are allocated without regard to loops.
+#pragma GCC optimize("ira-region=mixed")
 // GCC would double some of the code for cases that need none.
 #pragma GCC optimize("no-unswitch-loops")
 #if __GNUC__ >= 9
