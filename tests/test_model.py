@@ -259,10 +259,11 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_net_with_one_class_is_refused():
+def test_a_net_with_one_logit_is_refused_but_its_twins_have_two():
     model = float_net(classes=1)
     with pytest.raises(ValueError, match="at least 2 logits"):
-        bc.BCNet(bc.binary_twin(model), bc.int8_twin(model))
+        bc.BCNet(model, model)
+    assert bc.BCNet(bc.binary_twin(model), bc.int8_twin(model)).classes == 2
 
 
 def test_preprocessing_maps_pixels_to_int8_codes(pair):
