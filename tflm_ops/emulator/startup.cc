@@ -7,7 +7,8 @@ extern "C" {
 
 extern uint32_t stack_top[], data_start[], data_end[], data_load[], bss_start[], bss_end[];
 
-int main();
+// C++ lets no program name main; this is its symbol.
+int Main() __asm__("main");
 
 [[noreturn]] void Reset() {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
@@ -15,9 +16,14 @@ int main();
   *reinterpret_cast<volatile uint32_t*>(0xE000ED88) |= 0xFu << 20;
   __asm__ volatile("dsb\n isb" ::: "memory");
 #endif
+#ifndef __ARM_FEATURE_UNALIGNED
+  // The board's core may bear unaligned accesses where the one that is built for does not: CCR,
+  // UNALIGN_TRP makes them faults.
+  *reinterpret_cast<volatile uint32_t*>(0xE000ED14) |= 1u << 3;
+#endif
   for (uint32_t *to = data_start, *from = data_load; to < data_end;) *to++ = *from++;
   for (uint32_t* to = bss_start; to < bss_end;) *to++ = 0;
-  emulator::Exit(main());
+  emulator::Exit(Main());
 }
 
 [[noreturn]] void Fault() {

@@ -142,8 +142,9 @@ void TransposeBytes(uint32_t* words, const uint32_t* end);
 
 #if defined(__thumb2__) && BCNET_ASSEMBLY
 #define BCNET_TRANSPOSE_ASSEMBLY 1
-// TransposeBytes of r4 to r11, for assembly to call; it takes r3 besides.
-extern "C" void bcnet_transpose_r4_to_r11();
+// TransposeBytes of r4 to r11, for assembly to call; it takes r3 besides. Link-time optimisation
+// does not see such calls and would leave it out.
+extern "C" __attribute__((used)) void bcnet_transpose_r4_to_r11();
 #else
 #define BCNET_TRANSPOSE_ASSEMBLY 0
 #endif
