@@ -139,8 +139,7 @@ def compiler(name):
     if found is None:
         pytest.skip("the Python package ziglang is not installed")
     folder = Path(found.origin).parent
-    # The package has all of clang, which compiles C++ by the language's name alone.
-    command = (folder / "zig", "clang", f"-resource-dir={folder}/lib", "-x", "c++")
+    command = (folder / "zig", "clang", f"-resource-dir={folder}/lib")
     return Compiler(name, command, (folder / "zig", "ld.lld"))
 
 

@@ -72,9 +72,11 @@ if(NOT BCNET_CLANG)
   set(CMAKE_CXX_COMPILER arm-none-eabi-g++)
   set(compile ${gnu_architecture})
   if(BCNET_LIBC STREQUAL "picolibc")
-    list(APPEND compile ${specs})
+    list(APPEND compile ${specs}) # for headers too; the linker gets these flags, and GCC refuses it twice
+    set(link)
+  else()
+    set(link ${specs})
   endif()
-  set(link ${specs})
 else()
   # GCC says where its headers and libraries for this core are. clang has its own <arm_acle.h> and the like.
   find_program(BCNET_GNU_CXX arm-none-eabi-g++ REQUIRED)

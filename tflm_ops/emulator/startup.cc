@@ -10,6 +10,14 @@ extern uint32_t stack_top[], data_start[], data_end[], data_load[], bss_start[],
 // C++ lets no program name main; this is its symbol.
 int Main() __asm__("main");
 
+// Apart from Reset: link-time optimisation may put all of main here, which then saves
+// floating-point registers before anything else.
+[[noreturn]] __attribute__((noinline)) static void Start() {
+  for (uint32_t *to = data_start, *from = data_load; to < data_end;) *to++ = *from++;
+  for (uint32_t* to = bss_start; to < bss_end;) *to++ = 0;
+  emulator::Exit(Main());
+}
+
 [[noreturn]] void Reset() {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
   // Floating-point and vector instructions are off after reset: CPACR, coprocessors 10 and 11.
@@ -21,9 +29,7 @@ int Main() __asm__("main");
   // UNALIGN_TRP makes them faults.
   *reinterpret_cast<volatile uint32_t*>(0xE000ED14) |= 1u << 3;
 #endif
-  for (uint32_t *to = data_start, *from = data_load; to < data_end;) *to++ = *from++;
-  for (uint32_t* to = bss_start; to < bss_end;) *to++ = 0;
-  emulator::Exit(Main());
+  Start();
 }
 
 [[noreturn]] void Fault() {
