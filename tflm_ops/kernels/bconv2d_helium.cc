@@ -11,6 +11,11 @@
 // counts 0 chooses entries of zeros.
 #include "tflm_ops/kernels/optimize_for_speed.h"
 
+// The scheduler lengthens the lives of values, for which there are only eight vector registers.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #include "tflm_ops/kernels/bconv2d_sink.h"
 
 #if BCNET_HELIUM

@@ -13,10 +13,6 @@
 #if __GNUC__ >= 9
 #pragma GCC optimize("no-version-loops-for-strides")
 #endif
-// The scheduler lengthens the lives of values, for which there are only eight vector registers.
-#if defined(__ARM_FEATURE_MVE)
-#pragma GCC optimize("no-schedule-insns")
-#endif
 #endif
 
 #include "tflm_ops/kernels/optimize.h"
