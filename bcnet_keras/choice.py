@@ -19,7 +19,7 @@ from bcnet_keras.arena import arena
 from bcnet_keras.boards import BOARDS
 from bcnet_keras.cost import cost
 from bcnet_keras.networks import Nets, parse_blocks, widened
-from bcnet_keras.pair_profile import LIGHT
+from bcnet_keras.pair_profile import LIGHT, PairProfile
 from bcnet_keras.profile import DEFAULT_CORE, Profile
 from bcnet_keras.sketch import sketch, sketch_binary, sketch_int8
 
@@ -80,68 +80,45 @@ def choose(
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a pair will cost and take, before it is trained: the `Profile`s of both nets alone and of the pair."""
+class Plan(PairProfile):
+    """What the pair of `nets` will cost and take, before its Keras nets are there; `fitting`: boards that hold it."""
 
     nets: Nets
-    int8: Profile
-    binary: Profile
-    pair: Profile
     fitting: tuple
 
     @classmethod
     def of(cls, nets, input_shape, classes, core=DEFAULT_CORE, board=None):
         """The plan of `nets` for images [h, w, c] on a core, and on a board if there is one."""
-        parts = [Profile.of(draw(nets, input_shape, classes), core, board) for draw in (sketch_int8, sketch_binary)]
+        draws = sketch_int8, sketch_binary
+        int8, binary = (Profile.of(draw(nets, input_shape, classes), core, board) for draw in draws)
         pair = profile_of(nets, input_shape, classes, core, board)
-        return cls(nets, *parts, pair, fitting_boards(pair, sketch(nets, input_shape, classes)))
-
-    @property
-    def accepted(self):
-        """Instructions of an image that does not escalate over those of the int8 net alone."""
-        return self.pair.accepted / self.int8.expected
-
-    @property
-    def escalated(self):
-        """The same of an image that escalates."""
-        return self.pair.escalated / self.int8.expected
+        return cls(int8, binary, pair, {}, nets, fitting_boards(pair, sketch(nets, input_shape, classes)))
 
     def table(self):
-        """The nets as cells: a list of lists of str, headings first."""
-        board = self.pair.board
-        cells = [["", f"{self.pair.core} instructions", "of int8", "arena", "flash with code"]]
-        cells[0].append("fits" if board is None else f"fits {board[0]}")
-        for name, profile, instructions in (
-            ("int8 net alone", self.int8, self.int8.expected),
-            ("binary net alone", self.binary, self.binary.expected),
-            ("pair, accepted", self.pair, self.pair.accepted),
-            ("pair, escalated", self.pair, self.pair.escalated),
-        ):
-            fits = "yes" if profile.shortage() is None else "no"
-            if board is None:
-                fits = f"{len(self.fitting)} of {len(BOARDS)} boards" if profile is self.pair else ""
-            share = f"{instructions / self.int8.expected:.3f}"
-            sizes = [f"{size / 1024:.1f} KiB" for size in (profile.arena.bytes, profile.flash_bytes)]
-            cells.append([name, f"{instructions / 1e6:.3f} M", share, *sizes, fits])
+        """Nets and pair as cells: a list of lists of str, headings first."""
+        cells = super().table()
+        if self.pair.board is None:
+            fits = f"{len(self.fitting)} of {len(BOARDS)} boards"
+            cells = [[*row, end] for row, end in zip(cells, ("fits", "", "", fits, fits), strict=True)]
         return cells
 
     def problem(self, max_cost=None):
         """Why training would be in vain, in one line with what would help; None where it would not."""
         if self.pair.shortage():
             return misfit(self.pair, self.fitting)
-        if max_cost is not None and self.accepted > max_cost:
+        if max_cost is not None and self.cost[0] > max_cost:
             return (
-                f"the pair takes {self.accepted:.3f} of the int8 net's instructions even where no image escalates, and "
+                f"the pair takes {self.cost[0]:.3f} of the int8 net's instructions even where no image escalates, and "
                 f"the budget is {max_cost:g}; raise max_cost, or lighten the binary net: {self._lighter()}."
             )
         return None
 
     def warnings(self):
         """Lines that say what will hardly pay, with what would help."""
-        if self.accepted <= LIGHT:
+        if self.is_light:
             return []
         return [
-            f"the binary net is not light: an image that does not escalate takes {self.accepted:.3f} of the int8 net's "
+            f"the binary net is not light: an image that does not escalate takes {self.cost[0]:.3f} of the int8 net's "
             f"instructions, more than {LIGHT:g}; what helps: {self._lighter()}."
         ]
 

@@ -34,7 +34,7 @@ from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS, Nets
 from bcnet_keras.profile import Profile, core_of
-from bcnet_keras.report import accuracy_cost_figure, text_table, write_report
+from bcnet_keras.report import accuracy_cost_figure, write_report
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.search import STEMS, search
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
@@ -423,7 +423,7 @@ def _announce(settings, shape, classes):
     plan = choice.Plan.of(settings.nets, shape, classes, settings.core, settings.board)
     for what, text in zip(("float net, for int8", "binary net"), settings.nets.texts(), strict=True):
         log.info("%s: %s", what, text)
-    log.info("what the nets will cost and take:\n%s", text_table(plan.table()))
+    log.info("what the nets will cost and take:\n%s", plan.text())
     problem = plan.problem(settings.max_cost)
     if problem:
         raise ValueError(problem)

@@ -25,7 +25,7 @@ class PairProfile:
     Attributes:
       int8, binary, pair: `bcnet_keras.profile.Profile` of each net alone and of the pair; that of the pair has
         instructions of an accepted and of an escalated sample.
-      parameters: dict of "int8", "binary" and "pair" to the number of weights of the Keras nets.
+      parameters: dict of "int8", "binary" and "pair" to the number of weights of the Keras nets; empty without them.
     """
 
     int8: Profile
@@ -66,11 +66,12 @@ class PairProfile:
         reason = self.pair.shortage()
         return reason and reason.replace(self.pair.name, "the pair", 1)
 
-    def text(self):
-        """A table as plain text."""
+    def table(self):
+        """Nets and pair as cells: a list of lists of str, headings first."""
         board = self.pair.board
-        heads = ["", "parameters", f"{self.pair.core} instructions", "of int8", "flash", "arena"]
-        rows = [heads + ([f"fits {board[0]}"] if board else [])]
+        counted = ["parameters"] if self.parameters else []
+        rows = [["", *counted, f"{self.pair.core} instructions", "of int8", "arena", "flash with code"]]
+        rows[0] += [f"fits {board[0]}"] if board else []
         lines = [
             ("int8 net alone", self.int8, self.int8.expected, "int8"),
             ("binary net alone", self.binary, self.binary.expected, "binary"),
@@ -78,11 +79,16 @@ class PairProfile:
             ("pair, escalated sample", self.pair, self.pair.escalated, "pair"),
         ]
         for title, profile, instructions, name in lines:
-            numbers = [f"{self.parameters[name]:,}", f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
-            memory = [f"{size / 1024:.0f} KiB" for size in (profile.flash_bytes, profile.arena.bytes)]
+            counted = [f"{self.parameters[name]:,}"] if self.parameters else []
+            numbers = [*counted, f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
+            memory = [f"{size / 1024:.1f} KiB" for size in (profile.arena.bytes, profile.flash_bytes)]
             fits = [] if board is None else ["no" if profile.shortage() else "yes"]
             rows.append([title, *numbers, *memory, *fits])
-        return text_table(rows)
+        return rows
+
+    def text(self):
+        """The table as plain text."""
+        return text_table(self.table())
 
 
 def flatbuffer_of(name, net):

@@ -129,9 +129,9 @@ def objective(
         if min(shape[:2]) < math.prod(strides):
             return -1.0  # strides for a larger map
         plan = Plan.of(drawn, shape, classes, core, board)
-        trial.set_user_attr("cost", plan.accepted)
-        if plan.accepted > max_cost:
-            return max_cost - plan.accepted  # below every accuracy, and less so the nearer it is
+        trial.set_user_attr("cost", plan.cost[0])
+        if plan.cost[0] > max_cost:
+            return max_cost - plan.cost[0]  # below every accuracy, and less so the nearer it is
         if plan.pair.shortage():
             return -1.0
         tf.keras.backend.clear_session()
@@ -139,7 +139,7 @@ def objective(
         _, net = drawn.build(shape, classes)
         if drawn.shared_stem:
             share_stem(net, int8_twin(float_net), batches["validation"].map(lambda images, labels: images))
-        reported = Report(trial, (plan.accepted, plan.escalated))
+        reported = Report(trial, plan.cost)
         fit = dict(callbacks=[reported], verbose=0)
         train_float(with_precision(net, precision), batches["train"], None, epochs, LEARNING_RATES["binary"], **fit)
         # The mean of the last epochs: a single one depends on signs that are still changing.
