@@ -29,29 +29,31 @@ from bcnet_keras.confidence import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.convert.cooperative import with_verdict
 from bcnet_keras.cost import cost, int8_share, pair_cost
+from bcnet_keras.datasets import Variation
 from bcnet_keras.files import replace_when_done, write_atomic
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.model import BCNet, rescale
 from bcnet_keras.networks import NETWORKS, Nets
 from bcnet_keras.profile import Profile, core_of
+from bcnet_keras.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
 from bcnet_keras.report import accuracy_cost_figure, write_report
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.search import STEMS, search
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.twins import int8_twin, share_stem
 from bcnet_keras.verdict import Row, judge
+from bcnet_keras.watch import class_findings
 
 log = logging.getLogger(__name__)
 
-# Data set -> (batch size, epochs of the float net, of the binary net, and of the boosted and the cooperative stage).
-# Nets alone get the same number of epochs as those in the pair: the int8 net the sum of the last two, the binary net
-# the cooperative ones on top of its own.
+# Data set with a recipe made by hand -> (batch size, epochs of the float net, of the binary net, and of the boosted and
+# the cooperative stage). Nets alone get the same number of epochs as those in the pair: the int8 net the sum of the
+# last two, the binary net the cooperative ones on top of its own. All other sets get `bcnet_keras.recipe.recipe_for`.
 RECIPES = {
     "digits": (32, 20, 40, 12, 4),
     "fashion_mnist": (128, 8, 16, 3, 1),
     "cifar10": (128, 60, 30, 8, 2),
     "speech_commands": (64, 80, 160, 30, 10),
-    "other": (128, 20, 40, 14, 6),
 }
 _SETTINGS, _SEARCH = "settings.json", "search.json"
 TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
@@ -63,15 +65,17 @@ class Settings:
     """What a run depends on.
 
     dataset, data_dir, seed: as `datasets.load` takes them; the seed also starts weights and order of training.
-    batch_size, epochs: None for the data set's own (`RECIPES`); epochs of the float net, the binary net, the boosted
-      and the cooperative stage.
+    resize: (height, width) to which images of a folder are brought, see `datasets.load`.
+    effort: "quick", "default" or "best", see `bcnet_keras.recipe`. minutes: a time to fit the training to, or None.
+    batch_size, epochs: None for the recipe's own; epochs of the float net, the binary net, the boosted and the
+      cooperative stage.
     measure, per_class: the gate, see `ConfidenceGate`.
     core: whose instructions are the cost, see `bcnet_keras.cost`; None for that of the board, or `DEFAULT_CORE`.
     board: whose memories the pair must fit, see `bcnet_keras.boards`; None for any.
     max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
       `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
-    weight_decay: of the float net, see `train_float`.
+    weight_decay: of the float net, see `train_float`; None for the recipe's own.
     mixed_precision: binary layers train in bfloat16 where the hardware has it, see `layers.fastest_precision`.
     shared_stem: both nets begin with the float net's first block, which the device computes once; None to have it
       chosen for images of one's own, False for named data sets.
@@ -87,6 +91,9 @@ class Settings:
     dataset: str = "digits"
     data_dir: str | None = None
     seed: int = 0
+    resize: tuple | None = None
+    effort: str = "default"
+    minutes: float | None = None
     batch_size: int | None = None
     epochs: tuple | None = None
     measure: str = "score_margin"
@@ -97,7 +104,7 @@ class Settings:
     min_accuracy: float | None = None
     confidence_level: float | None = None
     cost_weight: float = 0.1
-    weight_decay: float = 0.0
+    weight_decay: float | None = None
     mixed_precision: bool = False
     shared_stem: bool | None = None
     binary_width: float = 1.0
@@ -114,14 +121,31 @@ class Settings:
 
     @property
     def own_images(self):
-        """Whether the data set is a folder of somebody's own images, for which no nets are kept."""
-        return self.dataset.startswith("folder:")
+        """Whether nets are chosen for the images: those of somebody's own folder, and sign digits as one of them."""
+        return self.dataset.startswith("folder:") or self.dataset == "sign_digits"
 
     @property
-    def recipe(self):
-        """As in `RECIPES`: batch size, and epochs of the float net, the binary net, both stages of the pair."""
-        batch_size, *epochs = RECIPES.get(self.dataset, RECIPES["other"])
+    def named_recipe(self):
+        """As in `RECIPES`, with the settings' own epochs and batch size; None where it takes the data to know it."""
+        if self.dataset not in RECIPES and not (self.batch_size and self.epochs):
+            return None
+        batch_size, *epochs = RECIPES.get(self.dataset, [None])
         return (self.batch_size or batch_size, *(self.epochs or epochs))
+
+    def recipe(self, images, classes):
+        """The `Recipe` for as many training images and classes, without regard to `minutes`."""
+        if self.named_recipe is None:
+            found = recipe_for(images, classes, self.effort, self.batch_size)
+            if self.epochs:
+                epochs = dict(zip(STAGES, self.epochs, strict=True))
+                found = dataclasses.replace(found, epochs=epochs, patience=None, passes=1)
+        else:
+            batch_size, *epochs = self.named_recipe
+            found = Recipe(batch_size, dict(zip(STAGES, epochs, strict=True)))
+            if self.epochs is None:
+                found = found.scaled(EFFORT_FACTORS[self.effort])
+        decay = self.weight_decay
+        return found if decay is None else dataclasses.replace(found, weight_decay=decay)
 
     @property
     def target(self):
@@ -139,7 +163,7 @@ def run(settings, folder, verbose="auto", ablations=False):
     (the target may differ: then only thresholds and what follows from them are made anew).
     """
     folder, began, cpu_began = pathlib.Path(folder), time.time(), time.process_time()
-    data = datasets.load(settings.dataset, settings.data_dir, settings.seed)
+    data = datasets.load(settings.dataset, settings.data_dir, settings.seed, resize=settings.resize)
     shape, names = data.train.images.shape[1:], data.class_names
     settings = _claimed(folder, settings, shape, len(names))
     checkpoints = folder / "checkpoints"
@@ -157,20 +181,27 @@ def run(settings, folder, verbose="auto", ablations=False):
         raw_range=data.raw_range,
         front_end=data.front_end,
     )
-    batch_size, *epochs = settings.recipe
-    epochs = dict(zip(("float", "binary", "boosted", "cooperative"), epochs, strict=True))
-    epochs["int8"] = epochs["boosted"] + epochs["cooperative"]
-    batches = input_batches(data, batch_size, settings.seed)
+    for line in class_findings(names, np.bincount(data.train.labels, minlength=len(names))).values():
+        log.warning("%s.", line)
+    recipe, augmentation, probed = _recipe(settings, data, checkpoints, float_net, binary_net, pair_of)
+    data = dataclasses.replace(data, augmentation=augmentation)
+    epochs = {**recipe.epochs, "int8": recipe.epochs["boosted"] + recipe.epochs["cooperative"]}
+    batches = input_batches(data, recipe.batch_size, settings.seed, recipe.passes)
     clock = _Clock(checkpoints / "seconds.json")
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
+    fit["patience"] = recipe.patience
 
     def trained(pair, name, *stages, **arguments):
         settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, teacher=float_net, **fit)
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
         return pair
 
-    decay = settings.weight_decay
+    decay = recipe.weight_decay
     train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
+    answered = np.bincount(float_net.predict(batches["validation"], verbose=0).argmax(-1), minlength=len(names))
+    counts = np.bincount(data.train.labels, minlength=len(names))
+    if line := class_findings(names, counts, answered).get("unanswered"):
+        log.warning("stage float: %s.", line)
     if settings.search_minutes:
         settings = _searched(settings, folder, float_net, data, batches, epochs["binary"], precision)
         tf.keras.utils.set_random_seed(settings.seed)
@@ -244,6 +275,7 @@ def run(settings, folder, verbose="auto", ablations=False):
         "nets": dict(zip(("float", "binary"), settings.nets.texts(), strict=True)),
         **({"search": json.loads((folder / _SEARCH).read_text())} if settings.search_minutes else {}),
         "epochs": epochs,
+        "recipe": _recorded(recipe, augmentation, probed),
         "data": {
             "source": data.source,
             "classes": list(names),
@@ -275,6 +307,35 @@ def run(settings, folder, verbose="auto", ablations=False):
     _write_settings(folder, settings)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results
+
+
+def _recipe(settings, data, checkpoints, float_net, binary_net, pair_of):
+    """(`Recipe`, augmentation, what was probed) of a run; kept in `checkpoints`, where one that goes on finds them."""
+    place = checkpoints / "recipe.json"
+    if place.exists():
+        kept = json.loads(place.read_text())
+        augmentation, probed = kept.pop("augmentation"), kept.pop("probe")
+        if isinstance(augmentation, dict):
+            augmentation = Variation(**augmentation)
+        return Recipe(**kept), augmentation, probed
+    images, classes = len(data.train.labels), len(data.class_names)
+    recipe, augmentation, probed = settings.recipe(images, classes), data.augmentation, {}
+    if augmentation == "probe":
+        augmentation, probed = probe(data, _copy(float_net), settings.seed)
+    if settings.minutes is not None:
+        varied = dataclasses.replace(data, augmentation=augmentation)
+        pair = pair_of(_copy(binary_net), int8_twin(float_net))
+        seconds = step_seconds(pair, _copy(float_net), input_batches(varied, recipe.batch_size, settings.seed)["train"])
+        recipe = fitted(recipe, images, seconds, settings.minutes)
+    log.info("batch size %d, epochs: %s", recipe.batch_size, recipe.epochs)
+    write_atomic(place, json.dumps(_recorded(recipe, augmentation, probed), indent=1))
+    return recipe, augmentation, probed
+
+
+def _recorded(recipe, augmentation, probed):
+    if isinstance(augmentation, Variation):
+        augmentation = dataclasses.asdict(augmentation)
+    return {**dataclasses.asdict(recipe), "augmentation": augmentation, "probe": probed}
 
 
 def _ablations(pair_of, trained, alone, untrained):
@@ -466,9 +527,9 @@ def read_settings(folder):
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
     try:
         values = json.loads(place.read_text())
+        tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
         nets = values.get("nets")
-        values = {**values, "epochs": values["epochs"] and tuple(values["epochs"])}
-        return Settings(**{**values, "nets": nets and Nets.from_record(nets)})
+        return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
 
@@ -487,7 +548,8 @@ def take_float_net(source, folder, settings):
         dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)})
         == settings
     )
-    if same and theirs.recipe[1] == settings.recipe[1]:
+    float_epochs = [each.named_recipe and each.named_recipe[1] for each in (theirs, settings)]
+    if same and float_epochs[0] == float_epochs[1]:
         (folder / "checkpoints").mkdir(parents=True)
         for file in files:
             with replace_when_done(folder / "checkpoints" / file.name) as path:
@@ -498,8 +560,11 @@ def _write_settings(folder, settings):
     write_atomic(folder / _SETTINGS, json.dumps(dataclasses.asdict(settings), indent=1))
 
 
-def input_batches(data, batch_size, seed):
-    """{"train", "validation", "test": batches of (images in the input range, labels)} of a `Dataset`."""
+def input_batches(data, batch_size, seed, passes=1):
+    """{"train", "validation", "test": batches of (images in the input range, labels)} of a `Dataset`.
+
+    `passes`: how often the training batches show each image.
+    """
     scale = functools.partial(rescale, raw_range=data.raw_range)
 
     def batches(split, size=256, **arguments):
@@ -507,7 +572,9 @@ def input_batches(data, batch_size, seed):
         return raw.map(lambda images, labels: (scale(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
 
     return {
-        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augmentation=data.augmentation),
+        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augmentation=data.augmentation).repeat(
+            passes
+        ),
         "validation": batches(data.validation),
         "test": batches(data.test),
     }

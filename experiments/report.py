@@ -4,7 +4,8 @@
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md the short one of a benchmark, in
 experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME
-`variants` what became of changes that were tried, NAME `searches` the best binary nets that were found.
+`variants` what became of changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data`
+the default recipe beside those tuned by hand.
 """
 
 import json
@@ -70,6 +71,8 @@ def tables(folder, whole=False):
     made = {name: table(summary, whole) for name, summary in summaries.items()}
     studies = {name: folder / f"search_{name}.json" for name in NAMES}
     studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
+    if (folder / "own_data.json").exists():
+        made["own_data"] = own_data(json.loads((folder / "own_data.json").read_text()))
     return made | {
         "targets": targets(summaries),
         "variants": variants(summaries, tried),
@@ -329,6 +332,43 @@ def verdicts(summary):
 
 def _interval(found):
     return f"{100 * found['difference']:+.2f} ({100 * found['low']:+.2f} to {100 * found['high']:+.2f})"
+
+
+def own_data(record):
+    """The int8 net by the default recipe beside the best that was tuned by hand, for each set, as a Markdown table.
+
+    `record`: that of `experiments.own_data`. The best is that of the most accurate int8 net on validation images.
+    """
+    from bcnet_keras.report import text_table
+
+    heads = [
+        "",
+        "training images",
+        "default recipe, test",
+        "best by hand (tried), test",
+        "difference, points (asked: -2)",
+    ]
+    cells = [[*heads, "default: float steps", "training, minutes", "mirrored"]]
+    for name, found in record["cells"].items():
+        by_hand = {recipe: cell for recipe, cell in found.items() if recipe != "default"}
+        default = found.get("default")
+        if default is None:
+            continue
+        best, difference = "not trained", ""
+        if by_hand:
+            title, cell = max(by_hand.items(), key=lambda item: item[1]["validation"])
+            best = f"{100 * cell['test']:.2f} % ({title}, of {len(by_hand)})"
+            points = 100 * (default["test"] - cell["test"])
+            difference = _judged(points, points >= -2, "+.2f")
+        mirrored = "yes" if default["augmentation"]["mirror"] else "no"
+        cells.append([name, f"{default['images']['train']:,}", f"{100 * default['test']:.2f} %", best, difference])
+        cells[-1] += [f"{default['steps']:,}", f"{default['seconds'] / 60:.0f}", mirrored]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    commands = ", ".join(f"`{command}`" for command in record["commands"])
+    return (
+        f"{text_table(cells)}\n\nAccuracy of the int8 flatbuffer, one seed ({record['seed']}); recipes picked on "
+        f"validation images. {commands} ({versions})."
+    )
 
 
 def _judged(value, reached, form):

@@ -75,9 +75,10 @@ def benchmark_objective(settings, folder):
     shape, classes = data.train.images.shape[1:], len(data.class_names)
     nets = chosen_nets(settings, shape, classes)
     float_net, _ = nets.build(shape, classes)
-    batch_size, float_epochs, *_ = settings.recipe
+    recipe = settings.recipe(len(data.train.labels), classes)
+    batch_size, float_epochs = recipe.batch_size, recipe.epochs["float"]
     batches = input_batches(data, batch_size, settings.seed)
-    decay, checkpoints = settings.weight_decay, folder / "checkpoints"
+    decay, checkpoints = recipe.weight_decay, folder / "checkpoints"
     fit = dict(weight_decay=decay, checkpoint_dir=checkpoints, verbose=2)
     train_float(float_net, batches["train"], batches["validation"], float_epochs, **fit)
     if _IMAGES.value:

@@ -12,12 +12,12 @@ from bcnet_keras.convert import Gate, flatbuffer, merge
 
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
-    "name runs_dir seed epochs batch_size measure per_class core board max_cost confidence_level cost_weight "
-    "weight_decay mixed_precision shared_stem binary_width binary_blocks search_minutes"
+    "name runs_dir seed effort minutes epochs batch_size measure per_class core board max_cost confidence_level "
+    "cost_weight weight_decay mixed_precision shared_stem binary_width binary_blocks search_minutes"
 )
 FLAGS = {
     "demo": RUN_FLAGS,
-    "train": f"dataset data_dir {RUN_FLAGS}",
+    "train": f"dataset data_dir resize {RUN_FLAGS}",
     "calibrate": "max_cost min_accuracy confidence_level",
     "convert": "output gate threshold",
     "run": "input labels runtime output",
@@ -153,6 +153,7 @@ def test_help_of_the_command_lists_the_commands(bcnet):
         ("train --measure=luck", "value should be one of <score_margin|max_probability|entropy|learned>"),
         ("train --seed=-1", "flag --seed=-1"),
         ("train --batch_size=0", "flag --batch_size=0"),
+        ("train --effort=much", "value should be one of <quick|default|best>"),
         ("train --core=z80", "cortex-m4"),
         ("profile pair.tflite --core=z80", "value should be one of <cortex-m0plus|cortex-m3|"),
         ("profile pair.tflite --escalation_rate=often", "flag --escalation_rate=often"),
@@ -290,6 +291,12 @@ REFUSED = [
     ("train --epochs=1,2,3", "--epochs takes four numbers above 0, such as 20,40,14,6; got '1,2,3'"),
     ("train --epochs=1,2,3,0", "--epochs takes four numbers above 0"),
     ("train --epochs=1,2,3,x", "--epochs takes four numbers above 0"),
+    ("train --minutes=0", "--minutes takes a number above 0, and no --epochs beside it"),
+    ("train --minutes=5 --epochs=1,1,1,1", "--minutes takes a number above 0, and no --epochs beside it"),
+    ("train --resize=32", "--resize takes height and width, such as 32x32; got '32'"),
+    ("train --resize=0x32", "--resize takes height and width, such as 32x32; got '0x32'"),
+    ("train --resize=8x8", "resize is for images in folders; those of digits have the size that their nets are for"),
+    ("train --dataset=folder:sizes --resize=9999x8", "resize must be (height, width), each from 1 to 1024"),
     ("train --name=other", "runs/other holds a run with other settings (seed); use another name or delete it"),
     ("train --name=damaged", "settings.json is damaged or of another version; delete runs/damaged and train again"),
     ("calibrate", "expected the folder of a run, got nothing"),

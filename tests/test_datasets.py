@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from bcnet_keras.datasets import NAMES, Split, as_tf_dataset, check_arrays, load
+from bcnet_keras.datasets import NAMES, Split, Variation, as_tf_dataset, check_arrays, load
 from bcnet_keras.datasets.arrays import stratified
 from bcnet_keras.datasets.speech import KEYWORDS, _by_speaker, front_end, log_mel, mfcc
 
@@ -453,6 +453,32 @@ def test_folders_that_cannot_be_trained_on_are_refused(folder):
     fails(FileNotFoundError, "there is no directory", f"folder:{folder / 'fish'}")
 
 
+def test_images_of_any_size_are_scaled(folder):
+    odd = np.random.default_rng(3).integers(0, 256, (12, 20, 3), np.uint8)
+    PIL.Image.fromarray(odd).save(folder / "dog" / "odd.png")
+    dataset = load(f"folder:{folder}", resize=(6, 5))
+    images = np.concatenate([split.images for split in (dataset.train, dataset.validation, dataset.test)])
+    assert images.shape == (21, 6, 5, 3) and dataset.front_end["resize"]["height"] == 6
+    means = odd.reshape(6, 2, 5, 4, 3).mean(axis=(1, 3))
+    assert min(np.abs(image - means).max() for image in images.astype(float)) <= 1
+    originals = [np.asarray(PIL.Image.open(path)) for path in (folder / "cat").glob("*.png")]
+    assert all(any(np.array_equal(image[..., 0], original) for image in images) for original in originals)
+    larger = load(f"folder:{folder}", resize=(8, 9))
+    assert larger.train.images.shape[1:] == (8, 9, 3)
+    fails(ValueError, "resize must be", f"folder:{folder}", resize=(0, 5))
+    fails(ValueError, "resize is for images in folders", "digits", resize=(8, 8))
+
+
+def test_sign_digits(tmp_path):
+    random = np.random.default_rng(9)
+    for digit in range(10):
+        save_images(tmp_path / "sign-digits" / str(digit), random.integers(0, 256, (5, 40, 40, 3), np.uint8))
+    dataset = load("sign_digits", tmp_path)
+    assert dataset.train.images.shape[1:] == (32, 32, 3) and dataset.class_names == tuple("0123456789")
+    assert load("sign_digits", tmp_path, resize=(20, 20)).train.images.shape[1:] == (20, 20, 3)
+    fails(FileNotFoundError, "sign_digits", "sign_digits", tmp_path / "elsewhere")
+
+
 # --- Speech Commands ---
 
 
@@ -703,6 +729,35 @@ def test_augmentation_mirrors_and_shifts_by_up_to_one_pixel():
     np.testing.assert_array_equal(once, again)
     first, second = (np.concatenate([images for images, _ in batches]) for _ in range(2))
     assert not np.array_equal(first, second)  # another epoch, other variants
+
+
+def test_variations_move_and_turn_and_repeat_the_border():
+    split = numbered(600)
+    variation = Variation(mirror=True, flip=True, shift=0.34)  # two of six rows, one of five columns
+    seen = set()
+    for images, labels in as_tf_dataset(split, 50, seed=3, augmentation=variation):
+        for image, label in zip(images.numpy(), labels.numpy(), strict=True):
+            padded = np.pad(split.images[label], ((2, 2), (1, 1), (0, 0)), "edge")
+            found = [
+                (down, right, flipped, mirrored)
+                for down in range(5)
+                for right in range(3)
+                for flipped in (1, -1)
+                for mirrored in (1, -1)
+                if np.array_equal(image, padded[down : down + 6, right : right + 5][::flipped, ::mirrored])
+            ]
+            assert found
+            seen.add(found[0])
+    assert {len({each[index] for each in seen}) for index in (2, 3)} == {2}
+    assert {each[0] for each in seen} == set(range(5)) and {each[1] for each in seen} == set(range(3))
+    plain = next(iter(as_tf_dataset(split, 600, augmentation=Variation())))[0].numpy()
+    np.testing.assert_array_equal(plain, split.images)
+
+
+def test_passes_over_augmented_images_differ():
+    batches = as_tf_dataset(numbered(100), 100, seed=3, augmentation=Variation(shift=0.3)).repeat(2)
+    first, second = (images.numpy() for images, _ in batches)
+    assert not np.array_equal(first, second)
 
 
 def test_augmented_sounds_are_shifted_in_time():

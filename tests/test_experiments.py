@@ -181,9 +181,9 @@ def test_variants_change_what_they_say():
     with pytest.raises(ValueError, match="own_stems .* changes nothing"):
         benchmarks.varied(settings, "own_stems")
     assert benchmarks.varied(changed["shared_stem"], "own_stems") == settings
-    batch_size, first, *others = settings.recipe
-    assert changed["long"].recipe == (batch_size, first, *(2 * count for count in others))
-    assert changed["long_binary"].recipe == (batch_size, first, 2 * others[0], *others[1:])
+    batch_size, first, *others = settings.named_recipe
+    assert changed["long"].named_recipe == (batch_size, first, *(2 * count for count in others))
+    assert changed["long_binary"].named_recipe == (batch_size, first, 2 * others[0], *others[1:])
     assert changed["shared_stem"].shared_stem and parse_blocks(changed["pooled"].binary_blocks)
     nets = {width: NETWORKS["digits"]((8, 8, 1), 10, False, width)[1] for width in (0.5, 1.0, 1.5)}
     filters = {
@@ -196,7 +196,7 @@ def test_every_benchmark_has_its_settings():
     for name in benchmarks.NAMES:
         benchmark = benchmarks.load(name)
         assert benchmark.SETTINGS.target == {"min_accuracy": None, **benchmark.TARGET} and benchmark.SEEDS >= 2
-        assert benchmark.TARGET["max_cost"] == benchmarks.BUDGET and benchmark.TARGET["confidence_level"] >= 0.8
+        assert benchmark.TARGET["max_cost"] <= benchmarks.BUDGET and benchmark.TARGET["confidence_level"] >= 0.8
         assert benchmark.SETTINGS.dataset == name
 
 
@@ -206,6 +206,7 @@ SHAPES = {
     "digits": ((8, 8, 1), 10),
     "fashion_mnist": ((28, 28, 1), 10),
     "fer2013": ((48, 48, 1), 7),
+    "sign_digits": ((32, 32, 3), 10),
     "speech_commands": ((49, 10, 1), 12),
 }
 
@@ -250,7 +251,7 @@ def test_a_benchmark_from_data_to_report(tmp_path):
     margin = gates["score_margin"]
     assert margin["cost"]["mean"] <= 1.5 and abs(margin["accuracy"]["mean"] - rows["bcnet"]["accuracy"]["mean"]) < 0.02
     (wall,) = summary["wall_time"]
-    _, float_epochs, binary, boosted, cooperative = benchmarks.load("digits").SETTINGS.recipe
+    _, float_epochs, binary, boosted, cooperative = benchmarks.load("digits").SETTINGS.named_recipe
     together = float_epochs + binary + boosted + cooperative
     apart, left_out = boosted + cooperative, 3 * cooperative + binary + boosted + cooperative
     assert wall["epochs_timed"] == together + apart + left_out + cooperative and wall["training_seconds"] > 0

@@ -10,11 +10,11 @@ import functools
 import os
 from pathlib import Path
 
-from bcnet_keras.datasets.arrays import Dataset, Split, as_tf_dataset, check_arrays
-from bcnet_keras.datasets.images import cifar10, cifar100, digits, fashion_mnist, fer2013, image_folder
+from bcnet_keras.datasets.arrays import Dataset, Split, Variation, as_tf_dataset, check_arrays
+from bcnet_keras.datasets.images import cifar10, cifar100, digits, fashion_mnist, fer2013, image_folder, sign_digits
 from bcnet_keras.datasets.speech import speech_commands
 
-__all__ = ["NAMES", "Dataset", "Split", "as_tf_dataset", "check_arrays", "load"]
+__all__ = ["NAMES", "Dataset", "Split", "Variation", "as_tf_dataset", "check_arrays", "load"]
 
 _LOADERS = {
     "digits": digits,
@@ -25,11 +25,12 @@ _LOADERS = {
     "speech_commands_log_mel": functools.partial(speech_commands, features="log_mel"),
     "speech_commands_35": functools.partial(speech_commands, keywords=False),
     "fer2013": fer2013,
+    "sign_digits": sign_digits,
 }
 NAMES = (*_LOADERS, "folder:PATH")
 
 
-def load(name, data_dir=None, seed=0, validation_fraction=None):
+def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
     """Loads a data set.
 
     Arguments:
@@ -38,6 +39,7 @@ def load(name, data_dir=None, seed=0, validation_fraction=None):
       seed: decides the splits that the data set itself leaves open; the same seed gives the same splits.
       validation_fraction: share of the training images that goes to validation, between 0 and 1, where the data set
         has no validation split of its own. By default a tenth; of the digits, which are few, a quarter.
+      resize: (height, width) to which the images of a folder are scaled; None where they have one size.
 
     Returns:
       Dataset.
@@ -53,8 +55,15 @@ def load(name, data_dir=None, seed=0, validation_fraction=None):
     if data_dir is None:
         data_dir = os.environ.get("BCNET_DATA_DIR", "~/datasets")
     kind, _, path = name.partition(":")
+    if resize is not None:
+        if kind not in ("folder", "sign_digits"):
+            raise ValueError(f"resize is for images in folders; those of {name} have the size that their nets are for")
+        if len(resize) != 2 or not all(isinstance(side, int) and 1 <= side <= 1024 for side in resize):
+            raise ValueError(f"resize must be (height, width), each from 1 to 1024, got {resize}")
     if kind == "folder" and path:
-        dataset = image_folder(Path(path).expanduser(), seed, validation_fraction)
+        dataset = image_folder(Path(path).expanduser(), seed, validation_fraction, resize)
+    elif name == "sign_digits":
+        dataset = sign_digits(Path(data_dir).expanduser(), seed, validation_fraction, resize)
     elif name in _LOADERS:
         dataset = _LOADERS[name](Path(data_dir).expanduser(), seed, validation_fraction)
     else:

@@ -1,5 +1,6 @@
 """What a data set is, checks of its arrays, splits, and batches for training."""
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,22 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Variation:
+    """How training may vary an image that then still shows its class.
+
+    Attributes:
+      mirror, flip: whether half of the images are mirrored left to right, and turned upside down.
+      shift: most that an image moves, as a part of its height and width, both ways; a pixel at least, unless it is 0.
+      zeros: whether zeros move in, instead of the image's border repeated.
+    """
+
+    mirror: bool = False
+    flip: bool = False
+    shift: float = 0.0
+    zeros: bool = False
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set in memory.
 
@@ -25,8 +42,8 @@ class Dataset:
       class_names: tuple of str; label i means class_names[i].
       raw_range: (lowest, highest) value of the images, to be mapped linearly to the input range of a net.
       source: what the splits are, for tables of results.
-      augmentation: "photo", "sound" or None: how training may vary a sample that then still shows its class, see
-        `as_tf_dataset`.
+      augmentation: "photo", "sound", a `Variation` or None: how training may vary a sample that then still shows its
+        class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.recipe.probe` finds it out.
       front_end: dict of what turns the recorded signal into `images`, for a device to do the same; None where `images`
         are the recording itself.
     """
@@ -140,15 +157,20 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
       seed: of the order and the augmentation; the same seed gives the same batches.
       augmentation: "photo": every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size
         both ways, with zeros moving in. "sound": every map of [time, frequency] is shifted in time by up to a tenth,
-        its first or last row moving in. None: nothing.
+        its first or last row moving in. A `Variation`: what it says. None: nothing.
 
     Returns:
       tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
     """
     import tensorflow as tf
 
-    if augmentation not in (*_AUGMENTATIONS, None):
-        raise ValueError(f"augmentation must be one of {(*_AUGMENTATIONS, None)}, got {augmentation!r}")
+    if not isinstance(augmentation, Variation) and augmentation not in (*_AUGMENTATIONS, None):
+        known = (*_AUGMENTATIONS, None)
+        raise ValueError(f"augmentation must be one of {known} or a Variation, got {augmentation!r}")
+    if isinstance(augmentation, Variation):
+        varied = functools.partial(vary, variation=augmentation)
+    else:
+        varied = _AUGMENTATIONS.get(augmentation)
     shape = split[0].shape[1:]
     with tf.device("CPU:0"):  # the whole set stays in main memory
         images, labels = tf.constant(split[0]), tf.constant(split[1], tf.int64)
@@ -156,10 +178,10 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
     def take(indices):
         return tf.cast(tf.gather(images, indices), tf.float32), tf.gather(labels, indices)
 
-    def vary(batch, random_seed):
+    def varied_batch(batch, random_seed):
         pixels, classes = batch
-        seeds = tf.random.experimental.stateless_split(random_seed, 3)
-        return tf.ensure_shape(_AUGMENTATIONS[augmentation](pixels, seeds), [None, *shape]), classes
+        seeds = tf.random.experimental.stateless_split(random_seed, 4)
+        return tf.ensure_shape(varied(pixels, seeds), [None, *shape]), classes
 
     batches = tf.data.Dataset.range(len(split[1]))
     if shuffle:
@@ -167,7 +189,7 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
     batches = batches.batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     if augmentation:
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-        batches = tf.data.Dataset.zip(batches, seeds).map(vary, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = tf.data.Dataset.zip(batches, seeds).map(varied_batch, num_parallel_calls=tf.data.AUTOTUNE)
     # The thread that tunes a pipeline sleeps 10 ms, then 20, 40 and so on, and the end of an epoch may wait for it: an
     # epoch of 13 s took 20.
     options = tf.data.Options()
@@ -182,17 +204,28 @@ def _whole_numbers(count, seed, limit):
     return tf.random.stateless_uniform([count], seed, 0, limit, tf.int32)
 
 
-def _vary_photos(pixels, seeds):
+def vary(pixels, seeds, variation):
+    """A batch of images [n, h, w, c], each moved by amounts of its own as the `Variation` has it.
+
+    `seeds`: int32 tensor [4, 2]; the same seeds give the same images.
+    """
     import tensorflow as tf
 
-    count, (height, width) = tf.shape(pixels)[0], pixels.shape[1:3]
-    most = max(1, height // 14)
-    down, right = (_whole_numbers(count, seeds[i], 2 * most + 1) for i in (0, 1))
-    mirrored = tf.random.stateless_uniform([count], seeds[2]) < 0.5
-    rows = down[:, None] + tf.range(height)
-    columns = tf.where(mirrored[:, None], tf.range(width)[::-1], tf.range(width)) + right[:, None]
-    pixels = tf.pad(pixels, [[0, 0], [most, most], [most, most], [0, 0]])
-    return tf.gather(tf.gather(pixels, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+    count, sizes = tf.shape(pixels)[0], pixels.shape[1:3]
+    most = [max(1, int(variation.shift * size + 1e-6)) if variation.shift else 0 for size in sizes]
+    if variation.zeros:
+        pixels = tf.pad(pixels, [[0, 0], *([most_here] * 2 for most_here in most), [0, 0]])
+    turned = variation.flip, variation.mirror
+    for axis, (size, limit) in enumerate(zip(sizes, most, strict=True)):
+        moved = _whole_numbers(count, seeds[axis], 2 * limit + 1) - limit
+        places = tf.range(size)[tf.newaxis]
+        if turned[axis]:
+            half = tf.random.stateless_uniform([count], seeds[3 - axis]) < 0.5
+            places = tf.where(half[:, None], places[:, ::-1], places)
+        places += moved[:, None]
+        places = places + limit if variation.zeros else tf.clip_by_value(places, 0, size - 1)
+        pixels = tf.gather(pixels, places, axis=axis + 1, batch_dims=1)
+    return pixels
 
 
 def _vary_sounds(features, seeds):
@@ -205,4 +238,7 @@ def _vary_sounds(features, seeds):
     return tf.gather(features, times, axis=1, batch_dims=1)
 
 
-_AUGMENTATIONS = {"photo": _vary_photos, "sound": _vary_sounds}
+_AUGMENTATIONS = {
+    "photo": functools.partial(vary, variation=Variation(mirror=True, shift=1 / 14, zeros=True)),
+    "sound": _vary_sounds,
+}

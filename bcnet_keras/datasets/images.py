@@ -9,6 +9,7 @@ import io
 import pickle
 import tarfile
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -96,17 +97,33 @@ def fer2013(data_dir, seed, validation_fraction):
     )
 
 
-def image_folder(path, seed, validation_fraction):
-    """A user's own images: `path` has one folder a class with images of one size, grey or in colour."""
+def sign_digits(data_dir, seed, validation_fraction, resize=None):
+    """Sign Language Digits (Mavi, Apache-2.0): 2,062 colour photos of hands, 100x100, here 32x32 by default."""
+    folder = data_dir / "sign-digits"
+    if not folder.is_dir():
+        origin = "https://github.com/ardamavi/Sign-Language-Digits-Dataset"
+        raise missing("sign_digits", [f"{folder} with a folder for each of the digits 0 to 9"], origin)
+    dataset = image_folder(folder, seed, validation_fraction, resize or (32, 32))
+    source = dataset.source.replace(f"images in {folder}", "Sign Language Digits")
+    return replace(dataset, name="sign_digits", source=source)
+
+
+def image_folder(path, seed, validation_fraction, resize=None):
+    """A user's own images: `path` has one folder a class with images, grey or in colour.
+
+    They must be of one size, or are scaled to `resize` (height, width), nothing being cut off: each pixel is the mean
+    of those that it covers, and interpolated bilinearly where an image is smaller.
+    """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images a class")
     names = _class_folders(path)
-    images, labels = _read_folders(path, names)
+    images, labels = _read_folders(path, names, resize)
     for name, count in zip(names, np.bincount(labels), strict=True):
         if count < 3:
             raise ValueError(f"{path / name} has {count} images; training, validation and test need one each")
     rest, test = split_off(images, labels, TEST_FRACTION, seed)
     train, validation = split_off(*rest, validation_fraction, seed)
+    scaled = f" scaled to {resize[0]}x{resize[1]}" if resize else ""
     return Dataset(
         name=f"folder:{path}",
         train=train,
@@ -114,7 +131,9 @@ def image_folder(path, seed, validation_fraction):
         test=test,
         class_names=names,
         raw_range=_PIXELS,
-        source=f"images in {path}; {_own_splits(train, validation, test, seed)}",
+        source=f"images in {path}{scaled}; {_own_splits(train, validation, test, seed)}",
+        augmentation="probe",
+        front_end=resize and {"resize": {"height": resize[0], "width": resize[1], "by": "mean over the area"}},
     )
 
 
@@ -277,8 +296,11 @@ def _class_folders(path):
     return names
 
 
-def _read_folders(path, class_names):
-    """(images uint8 [n, h, w, 1 or 3], labels) of path/<class name>/<image>; in colour when any image is."""
+def _read_folders(path, class_names, resize=None):
+    """(images uint8 [n, h, w, 1 or 3], labels) of path/<class name>/<image>; in colour when any image is.
+
+    `resize`: (height, width) to scale them to, or None where all have one size.
+    """
     import PIL.Image
 
     images, labels, first, colour = [], [], None, False
@@ -294,13 +316,18 @@ def _read_folders(path, class_names):
             except (OSError, SyntaxError, ValueError) as error:
                 raise ValueError(f"{file} is truncated or not an image: {error}") from error
             first = first or (file, image.size)
-            if image.size != first[1]:
+            if image.size != first[1] and resize is None:
                 sizes = [f"{place} is {width} x {height}" for place, (width, height) in (first, (file, image.size))]
-                raise ValueError(f"images differ in size: {', '.join(sizes)}; bring them to one size")
+                raise ValueError(f"images differ in size: {', '.join(sizes)}; --resize=32x32 scales them to one")
             if image.mode not in _GREY_MODES | _COLOUR_MODES:
                 raise ValueError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
             colour = colour or image.mode in _COLOUR_MODES
-            images.append(image.convert("L" if image.mode in _GREY_MODES else "RGB"))
+            image = image.convert("L" if image.mode in _GREY_MODES else "RGB")
+            if resize is not None:
+                smaller = image.width >= resize[1] and image.height >= resize[0]
+                filtering = PIL.Image.Resampling.BOX if smaller else PIL.Image.Resampling.BILINEAR
+                image = image.resize((resize[1], resize[0]), filtering)
+            images.append(image)
             labels.append(label)
     mode = "RGB" if colour else "L"
     pixels = np.stack([np.asarray(image.convert(mode)) for image in images])

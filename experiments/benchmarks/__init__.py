@@ -49,5 +49,7 @@ def varied(settings, variant):
 
 
 def _longer(settings, *factors):
-    _, float_epochs, *others = settings.recipe
+    if settings.named_recipe is None:
+        raise ValueError(f"{settings.dataset} has no epochs of its own to be multiplied: they follow from its images.")
+    _, float_epochs, *others = settings.named_recipe
     return (float_epochs, *(count * factor for count, factor in zip(others, factors, strict=True)))
