@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import cases
@@ -16,6 +17,7 @@ import self_test
 from bench import BOARDS
 from lce_graphs import model as graph_of
 from micro import include_flags, laid_out_tree
+from packaging import licenses
 
 import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, flatbuffer, merge
@@ -339,21 +341,35 @@ def test_cmake_runs_the_net_with_a_tree(folders, flatbuffers, tmp_path):
 # --- PlatformIO, Zephyr, Arduino ---
 
 
+# PlatformIO with the licences of its first argument in the place of SPDX's list, which it fetches from the network.
+PLATFORMIO = """
+import sys
+from platformio.__main__ import main
+from platformio.package.manifest.schema import ManifestSchema
+licences = {"licenses": [{"licenseId": name} for name in sys.argv.pop(1).split()]}
+ManifestSchema.load_spdx_licenses = staticmethod(lambda: licences)
+sys.exit(main())
+"""
+
+
+def pack(folder, licences, package):
+    command = [sys.executable, "-c", PLATFORMIO, licences, "pkg", "pack", str(folder), "-o", str(package)]
+    settings = {"PLATFORMIO_CORE_DIR": str(package.parent), "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
+    return subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.parametrize("name", ["pair_net", "bcnet_ops"])
 def test_platformio_packs_the_libraries(folders, tmp_path, name):
-    pytest.importorskip("platformio")
-    folder = tmp_path / "library"
-    shutil.copytree(folders["pair", "platformio"] / "lib" / name, folder)
+    folder, package = folders["pair", "platformio"] / "lib" / name, tmp_path / "package.tar.gz"
     manifest = json.loads((folder / "library.json").read_text())
-    assert manifest["name"] == name
-    assert manifest.pop("license") == "Apache-2.0"  # of the SPDX list, which PlatformIO would fetch from the network
-    (folder / "library.json").write_text(json.dumps(manifest))
-    package = tmp_path / "package.tar.gz"
-    command = [sys.executable, "-m", "platformio", "pkg", "pack", str(folder), "-o", str(package)]
-    environment = {**os.environ, "PLATFORMIO_CORE_DIR": str(tmp_path), "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0 and package.exists(), run.stdout + run.stderr
-    assert (folder / "src" / manifest["headers"]).is_file()
+    assert manifest["name"] == name and (folder / "src" / manifest["headers"]).is_file()
+    assert licenses.canonicalize_license_expression(manifest["license"]) == manifest["license"]  # one of SPDX's
+    run = pack(folder, manifest["license"], package)
+    assert run.returncode == 0, run.stdout + run.stderr
+    with tarfile.open(package) as archive:
+        assert all_files(folder) <= set(archive.getnames())
+    refused = pack(folder, "MIT", tmp_path / "refused.tar.gz")
+    assert refused.returncode != 0 and "Invalid SPDX license" in refused.stdout + refused.stderr
 
 
 def test_platformio_library_needs_the_operators_of_its_version(folders):
