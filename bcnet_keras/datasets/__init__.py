@@ -11,7 +11,16 @@ import os
 from pathlib import Path
 
 from bcnet_keras.datasets.arrays import Dataset, Split, Variation, as_tf_dataset, check_arrays
-from bcnet_keras.datasets.images import cifar10, cifar100, digits, fashion_mnist, fer2013, image_folder, sign_digits
+from bcnet_keras.datasets.images import (
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    fer2013,
+    image_folder,
+    mnist_5k,
+    sign_digits,
+)
 from bcnet_keras.datasets.speech import speech_commands
 
 __all__ = ["NAMES", "Dataset", "Split", "Variation", "as_tf_dataset", "check_arrays", "load"]
@@ -26,6 +35,7 @@ _LOADERS = {
     "speech_commands_35": functools.partial(speech_commands, keywords=False),
     "fer2013": fer2013,
     "sign_digits": sign_digits,
+    "mnist_5k": mnist_5k,
 }
 NAMES = (*_LOADERS, "folder:PATH")
 
@@ -38,7 +48,7 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
       data_dir: the directory that holds the data sets; by default $BCNET_DATA_DIR, or ~/datasets when that is not set.
       seed: decides the splits that the data set itself leaves open; the same seed gives the same splits.
       validation_fraction: share of the training images that goes to validation, between 0 and 1, where the data set
-        has no validation split of its own. By default a tenth; of the digits, which are few, a quarter.
+        has no validation split of its own. By default a tenth; of the few of digits and mnist_5k more.
       resize: (height, width) to which the images of a folder are scaled; None where they have one size.
 
     Returns:
@@ -49,7 +59,7 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
       ValueError: the name is unknown, or a file is broken or holds what cannot be trained on; it is named.
     """
     if validation_fraction is None:
-        validation_fraction = 0.25 if name == "digits" else 0.1
+        validation_fraction = {"digits": 0.25, "mnist_5k": 0.375}.get(name, 0.1)
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction must be between 0 and 1, got {validation_fraction}")
     if data_dir is None:
