@@ -39,7 +39,7 @@ def main(_):
     gc.freeze()
     benchmark, variant = benchmarks.load(_BENCHMARK.value), _VARIANT.value
     name = f"{_BENCHMARK.value}_{variant}" if variant else _BENCHMARK.value
-    ablations = _ABLATIONS.value and not variant
+    ablations = _ABLATIONS.value and not variant and getattr(benchmark, "ABLATIONS", True)
     records = []
     for seed in range(_SEEDS.value or benchmark.SEEDS):
         folder = pathlib.Path(_RUNS_DIR.value) / f"{name}_{seed}"

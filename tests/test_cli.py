@@ -1,5 +1,6 @@
 """The `bcnet` command: what it shows, what it refuses, and small files through `run` and `convert`."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import bcnet_keras as bc
 from bcnet_keras.convert import Gate, flatbuffer, merge
+from experiments import benchmarks
 
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
@@ -133,6 +135,19 @@ def test_help_lists_every_flag(bcnet, command):
     shown = {flag.removeprefix("--").removeprefix("[no]") for flag in shown}
     assert set(FLAGS[command].split()) <= shown
     assert bcnet(command, "-h") == (status, out, err)
+
+
+def test_the_demo_is_the_benchmark_with_ten_seeds(bcnet, monkeypatch):
+    asked = []
+
+    def run(settings, folder, **_):
+        asked.append(settings)
+        raise ValueError(f"stopped before {folder}")
+
+    monkeypatch.setattr("bcnet_keras.experiment.run", run)
+    status, _, err = bcnet("demo", "--seed=3")
+    assert status == 1 and err == "bcnet demo: stopped before runs/demo\n"
+    assert asked == [dataclasses.replace(benchmarks.load("mnist_5k").SETTINGS, seed=3)]
 
 
 def test_help_of_the_command_lists_the_commands(bcnet):

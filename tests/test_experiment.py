@@ -68,7 +68,8 @@ def _results(folder):
 def demo(tmp_path_factory):
     """(folder of a finished run, what the command said)."""
     place = tmp_path_factory.mktemp("demo")
-    said = _bcnet("demo", "--epochs=1,1,1,1", f"--runs_dir={place}", "--max_cost=0.9", log=place / "log")
+    arguments = ("--dataset=digits", "--name=demo", "--epochs=1,1,1,1", f"--runs_dir={place}", "--max_cost=0.9")
+    said = _bcnet("train", *arguments, log=place / "log")
     return place / "demo", said
 
 

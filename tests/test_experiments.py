@@ -14,6 +14,7 @@ from absl import flags
 
 import bcnet_keras as bc
 from bcnet_keras.cost import CORES
+from bcnet_keras.experiment import Settings
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.networks import NETWORKS, parse_blocks
 from bcnet_keras.profile import Profile
@@ -195,9 +196,12 @@ def test_variants_change_what_they_say():
 def test_every_benchmark_has_its_settings():
     for name in benchmarks.NAMES:
         benchmark = benchmarks.load(name)
+        assert benchmark.SETTINGS.dataset == name
+        if name == "mnist_5k":  # the demo as it stands
+            assert Settings(dataset=name) == benchmark.SETTINGS and benchmark.SEEDS == 10
+            continue
         assert benchmark.SETTINGS.target == {"min_accuracy": None, **benchmark.TARGET} and benchmark.SEEDS >= 2
         assert benchmark.TARGET["max_cost"] <= benchmarks.BUDGET and benchmark.TARGET["confidence_level"] >= 0.8
-        assert benchmark.SETTINGS.dataset == name
 
 
 SHAPES = {
@@ -206,6 +210,7 @@ SHAPES = {
     "digits": ((8, 8, 1), 10),
     "fashion_mnist": ((28, 28, 1), 10),
     "fer2013": ((48, 48, 1), 7),
+    "mnist_5k": ((10, 10, 1), 10),
     "sign_digits": ((32, 32, 3), 10),
     "speech_commands": ((49, 10, 1), 12),
 }
