@@ -82,7 +82,7 @@ def test_what_is_no_classifier_makes_no_pair(pair):
             bc.BCNet(pair.binary, net)
         _one_line(caught, message)
     with pytest.raises(ValueError) as caught:
-        _pair(SHAPE, 1)
+        bc.BCNet(_float_net(SHAPE, 1), _float_net(SHAPE, 1))
     _one_line(caught, "must end in at least 2 logits")
 
 
