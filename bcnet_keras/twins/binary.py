@@ -283,14 +283,12 @@ class BinaryTwin(Twin):
     def max_pooling(self, node, signal):
         layer = node.layer
         pool = _keras.MaxPooling2D(layer.pool_size, layer.strides, layer.padding)
-        pooled = dataclasses.replace(signal, tensor=pool(signal.tensor))
-        return self.restated(pooled, pooled.tensor) if signal.quantiser else pooled
+        return dataclasses.replace(signal, tensor=pool(signal.tensor))
 
     def average_pooling(self, node, signal):
         if self.main_path and self.read_as_bits(node):
             return self.max_pooling(node, signal)
-        # Larq Compute Engine 0.16 loses the range behind the pool where several layers read it.
-        return self.restated(signal, self.same_range(node, signal).tensor)
+        return dataclasses.replace(self.same_range(node, signal), normalised=signal.normalised)
 
     def zero_padding(self, node, signal):
         # Rounded again to the same levels, because Larq Compute Engine 0.16 takes zero padding before an int8

@@ -30,8 +30,9 @@ class Int8Twin(Twin):
         """Rounds, but within convolution -> batch normalisation -> ReLU, which the device computes as one operation."""
         reader = self.following(node)
         if reader is not None:
-            arithmetic = node.is_a(*WEIGHTED, _keras.BatchNormalization, _keras.Rescaling, _keras.Add)
-            fused = arithmetic and reader.is_a(_keras.ReLU)
+            fusing = (*WEIGHTED, _keras.BatchNormalization, _keras.Rescaling)
+            fusing += (_keras.Add, _keras.Subtract, _keras.Multiply)
+            fused = node.is_a(*fusing) and reader.is_a(_keras.ReLU)
             fused = fused or (node.is_a(*WEIGHTED) and reader.is_a(_keras.BatchNormalization))
             if fused or (reader.is_a(_keras.Concatenate) and reader.inputs.count(node) == 1):
                 return Signal(tensor)

@@ -45,6 +45,7 @@ class Twin:
         scale, offset = graph.affine
         ends = [scale * value + offset for value in self.input_range]
         self.image_range = min(0.0, *ends), max(0.0, *ends)  # codes must have one for 0
+        self.identities = {}  # how many a tensor has
         pending, needed = [graph.output], {}
         while pending:
             node = pending.pop()
@@ -88,8 +89,11 @@ class Twin:
 
     def identity(self, tensor):
         """An int8 operation that leaves `tensor` as it is, but whose output can have a scale of its own."""
-        layer = Int8DepthwiseConv2D(1, depthwise_initializer="ones", use_bias=False, trainable=False)
-        return layer(self.as_map(tensor))
+        # TensorFlow merges operations on one tensor that are alike, which would then have one scale: the padding of a
+        # 1x1 kernel changes nothing but that.
+        number = self.identities[id(tensor)] = self.identities.get(id(tensor), 0) + 1
+        settings = dict(depthwise_initializer="ones", use_bias=False, trainable=False)
+        return Int8DepthwiseConv2D(1, padding=("same", "valid")[number % 2], **settings)(self.as_map(tensor))
 
     def as_map(self, tensor):
         return tensor if tensor.shape.rank == 4 else _keras.Reshape((1, 1, tensor.shape[-1]))(tensor)
