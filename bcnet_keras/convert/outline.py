@@ -123,14 +123,17 @@ class _Outline:
         self.node = node
         self.values[id(outputs[0])] = self.RULES[kinds[0]](self, layer, outputs[0], *given)
 
-    def read_as_bits(self, tensor):
-        """Whether nothing but signs of a binary layer's output is read."""
+    def read_as_bits(self, tensor, rounded=False):
+        """Whether nothing but signs of a tensor is read; with `rounded` they may be those of its 8-bit codes."""
         readers = self.readers.get(id(tensor), [])
         return bool(readers) and all(
             isinstance(node.layer, BinaryConv2D | BinaryDense)
             or (
-                isinstance(node.layer, _keras.BatchNormalization | _keras.MaxPooling2D)
-                and self.read_as_bits(tf.nest.flatten(node.outputs)[0])
+                (
+                    isinstance(node.layer, _keras.BatchNormalization | _keras.MaxPooling2D)
+                    or (rounded and isinstance(node.layer, FakeQuant))
+                )
+                and self.read_as_bits(tf.nest.flatten(node.outputs)[0], rounded)
             )
             for node in readers
         )
@@ -142,6 +145,8 @@ class _Outline:
         channels, (height, width) = int(output.shape[-1]), layer.kernel_size
         depth = flatbuffer.shape(self.graph.tensors[value.index])[-1]
         if isinstance(layer, Int8DepthwiseConv2D):
+            if layer.kernel_size == (1, 1) and self.read_as_bits(output, rounded=True):
+                return self.thermometer(layer, output, value)  # batch normalisation and sign: one threshold a channel
             options, op, shape, axis = (
                 schema.DepthwiseConv2DOptionsT(),
                 "DEPTHWISE_CONV_2D",
@@ -167,17 +172,21 @@ class _Outline:
         op = "FULLY_CONNECTED"
         return _Value(self.operator(op, [value.index, kernel, bias], layer, output.shape, options), op)
 
+    def bits(self, layer, value):
+        """The signs of an int8 tensor."""
+        if value.index not in self.packed:
+            shape = flatbuffer.shape(self.graph.tensors[value.index])
+            shape = (*shape[:-1], -(-shape[-1] // 32))
+            self.packed[value.index] = self.operator("LceQuantize", [value.index], layer, shape, type=_INT32)
+        return _Value(self.packed[value.index], "LceQuantize")
+
     def binary(self, layer, output, value):
         tensor = self.graph.tensors[value.index]
         if tensor.type == _INT8:
             shape = flatbuffer.shape(tensor)
             if len(shape) == 2:
                 value = self.reshaped(layer, (1, 1, 1, shape[-1]), value)
-            if value.index not in self.packed:
-                shape = flatbuffer.shape(self.graph.tensors[value.index])
-                shape = (*shape[:-1], -(-shape[-1] // 32))
-                self.packed[value.index] = self.operator("LceQuantize", [value.index], layer, shape, type=_INT32)
-            value = _Value(self.packed[value.index], "LceQuantize")
+            value = self.bits(layer, value)
         *_, words = flatbuffer.shape(self.graph.tensors[value.index])
         filters, (height, width) = layer.filters, layer.kernel_size
         size = (1, 1) if isinstance(layer, BinaryDense) else output.shape[1:3]
@@ -211,6 +220,9 @@ class _Outline:
         return _Value(self.operator(op, [value.index], layer, output.shape), op)
 
     def pooling(self, layer, output, value):
+        as_bits = isinstance(layer, _keras.MaxPooling2D) and self.read_as_bits(output)
+        if as_bits and self.graph.tensors[value.index].type == _INT8:
+            value = self.bits(layer, value)  # signs are taken first
         if self.graph.tensors[value.index].type == _INT32:
             names = ("filter_height", "filter_width", "stride_height", "stride_width")
             custom = dict(zip(names, (*layer.pool_size, *layer.strides), strict=True))

@@ -43,6 +43,13 @@ class Twin:
         self.graph = graph
         self.input_range = tuple(default_input_range(graph) if input_range is None else input_range)
         scale, offset = graph.affine
+        lowest = min(scale * value + offset for value in self.input_range)
+        step = abs(scale) * (self.input_range[1] - self.input_range[0]) / 255
+        if graph.takes_raw and lowest <= 0 <= lowest + 255 * step:
+            # Half a code at most, so that pixels lie on codes, of which one is 0: with Rescaling(1 / 127.5, -1) each
+            # would lie between two, and be rounded by chance.
+            offset += round(lowest / step) * step - lowest
+        self.offset = offset
         ends = [scale * value + offset for value in self.input_range]
         self.image_range = min(0.0, *ends), max(0.0, *ends)  # codes must have one for 0
         self.identities = {}  # how many a tensor has
@@ -66,7 +73,8 @@ class Twin:
         """The twin, a Keras model."""
         inputs = tensor = tf.keras.Input(self.graph.input_shape, name="image")
         for layer in self.graph.front:
-            tensor = type(layer).from_config(layer.get_config())(tensor)
+            shifted = {"offset": self.offset} if isinstance(layer, _keras.Rescaling) else {}
+            tensor = type(layer).from_config(layer.get_config() | shifted)(tensor)
         image_quant = FakeQuant(*self.image_range, fixed=True, name="image_quant")
         self.signals = {id(self.nodes[0]): Signal(image_quant(tensor), image_quant, is_image=True)}
         for node in self.nodes[1:]:

@@ -116,6 +116,18 @@ def test_a_board_that_is_too_small_is_said(caplog):
         bc.BCNet.from_keras(depthwise_separable(), board="none", verbose=0)
 
 
+def test_pixels_lie_on_codes_whatever_scales_them():
+    model = (
+        zoo.fire()
+    )  # Rescaling(1 / 127.5, offset=-1): in [-1, 1] no pixel would be one of 256 codes with 0 among them
+    images = tf.reshape(tf.range(256.0), (1, 16, 16, 1))
+    front = bc.int8_twin(model)
+    scaled, low = front.layers[1](images), front.get_layer("image_quant").initial_range[0]
+    codes = (scaled.numpy() - low) * 127.5
+    assert abs(codes - codes.round()).max() < 1e-3
+    assert abs(low + 1) <= 1 / 255 + 1e-6
+
+
 def test_scaled_input_is_that_of_the_model_for_both_nets():
     model = zoo.tutorial()
     assert read(model).takes_raw
