@@ -64,10 +64,10 @@ def net():
     return tf.keras.Model(inputs, tf.keras.layers.Dense(2)(tf.keras.layers.Flatten()(inputs)))
 
 
-def test_a_training_on_noise_says_so_once_while_it_happens(caplog):
-    random = np.random.default_rng(0)
-    images = random.uniform(-1, 1, (400, 4, 4, 1)).astype(np.float32)
-    labels = random.integers(0, 2, 400)
+def test_a_training_that_finds_nothing_says_so_once_while_it_happens(caplog):
+    tf.keras.utils.set_random_seed(0)
+    images = np.zeros((400, 4, 4, 1), np.float32)  # all alike, so that nothing tells the classes apart
+    labels = np.arange(400) % 5 // 3
     epochs_then = []
     tell = tf.keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: epochs_then.append(sum("stage float" in m for m in caplog.messages))
