@@ -372,8 +372,11 @@ class ThermometerEncoding(tf.keras.layers.Layer):
             kernel, [-1.0] * (channels * self.planes), [1.0] * (channels * self.planes), narrow_range=True
         )
         planes = tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, 1, "VALID"), -np.tile(self.levels, channels))
-        # Saturating at the input's own range keeps the step, so no difference is rounded to another sign.
-        return tf.quantization.fake_quant_with_min_max_args(planes, *self.input_range)
+        # In the input's step, so no difference is rounded to another sign; and from below 0 to above it, wherever the
+        # input's own range lies, so that none saturates to another sign either.
+        low, high = self.input_range
+        step = (high - low) / 255
+        return tf.quantization.fake_quant_with_min_max_args(planes, -128 * step, 127 * step)
 
     def compute_output_shape(self, input_shape):
         shape = tf.TensorShape(input_shape).as_list()

@@ -273,7 +273,8 @@ class _Outline:
     def reshape(self, layer, output, value):
         shape = flatbuffer.shape(self.graph.tensors[value.index])
         if shape[-1] == output.shape[-1] and (self.read_by_dense(output) or value.operator == "REDUCE_MAX"):
-            self.graph.tensors[value.index].shape = np.array([size or 1 for size in output.shape], np.int32)
+            if value.operator == "REDUCE_MAX":  # others keep the rank that their operator gives
+                self.graph.tensors[value.index].shape = np.array([size or 1 for size in output.shape], np.int32)
             return value
         return self.reshaped(layer, output.shape, value)
 
