@@ -7,8 +7,9 @@ Candidates are sketched (`bcnet_keras.sketch`), so that cost, arena and flash of
 training. The float net is a ResNet-8 whose first convolution is strided so that its stages work on maps of 20 to 40
 pixels a side, as in MLPerf Tiny; with fewer filters or larger strides where the board is too small for that. The binary
 net is the costliest of a family of binary convolutions that takes at most half of the budget: the rest is for samples
-that escalate. It begins with the float net's first convolution where one of the family does so within that half: pairs
-on CIFAR-10 and Fashion-MNIST are the most accurate that way (`experiments/README.md`).
+that escalate. It begins with the float net's first convolution where one of the family does so within that half: after
+long training, pairs on CIFAR-10 and Fashion-MNIST are more accurate that way than with stems of their own
+(`experiments/README.md`); on other sets this has not been tried.
 """
 
 import dataclasses
