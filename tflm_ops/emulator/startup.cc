@@ -21,13 +21,15 @@ int Main() __asm__("main");
 [[noreturn]] void Reset() {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
   // Floating-point and vector instructions are off after reset: CPACR, coprocessors 10 and 11.
-  *reinterpret_cast<volatile uint32_t*>(0xE000ED88) |= 0xFu << 20;
+  auto* access = reinterpret_cast<volatile uint32_t*>(0xE000ED88);
+  *access = *access | 0xFu << 20;
   __asm__ volatile("dsb\n isb" ::: "memory");
 #endif
 #ifndef __ARM_FEATURE_UNALIGNED
   // The board's core may bear unaligned accesses where the one that is built for does not: CCR,
   // UNALIGN_TRP makes them faults.
-  *reinterpret_cast<volatile uint32_t*>(0xE000ED14) |= 1u << 3;
+  auto* control = reinterpret_cast<volatile uint32_t*>(0xE000ED14);
+  *control = *control | 1u << 3;
 #endif
   Start();
 }
