@@ -234,7 +234,7 @@ def test_wrong_inputs_are_refused():
 
 
 def test_a_foreign_custom_operator_is_named():
-    with pytest.raises(ValueError, match="custom operators Foreign"):
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the operator Foreign"):
         tflm.Model(model([Node("Foreign", [Tensor.of(LOGITS)], Tensor((3,), "float32"))]))
 
 
