@@ -27,9 +27,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the stream.")
 
 def main(_):
     from bcnet_keras import datasets
-    from bcnet_keras.cost import cost
-    from bcnet_keras.experiment import PACKAGES, command_line, read_settings
-    from bcnet_keras.files import replace_when_done, write_atomic
+    from bcnet_keras.device.cost import cost
+    from bcnet_keras.experiment.training_run import PACKAGES, command_line, read_settings
+    from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
     folder = pathlib.Path(_RUN.value)
     settings = read_settings(folder)
@@ -73,10 +73,10 @@ def main(_):
 def answers(folder, images):
     """(confidence, answer when accepted, answer when escalated) of the run's pair to images: arrays [n]."""
     from bcnet_keras import set_threshold
-    from bcnet_keras.convert import flatbuffer
-    from bcnet_keras.convert.gate import CUSTOM_OP
+    from bcnet_keras.convert.passes.add_gate import CUSTOM_OP
     from bcnet_keras.runtime import kernels
     from bcnet_keras.runtime.tflite import Interpreter
+    from bcnet_keras.tflite import flatbuffer
 
     pair = (folder / "pair.tflite").read_bytes()
     model = flatbuffer.read(pair)

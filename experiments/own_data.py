@@ -58,8 +58,8 @@ HAND_TUNED = {
 
 
 def main(_):
-    from bcnet_keras.experiment import PACKAGES, command_line, revision
-    from bcnet_keras.files import write_atomic
+    from bcnet_keras.experiment.training_run import PACKAGES, command_line, revision
+    from bcnet_keras.utils.atomic_files import write_atomic
 
     names = _RECIPES.value or [DEFAULT, *HAND_TUNED]
     unknown = sorted({*_SETS.value} - {*SETS}) + sorted({*names} - {DEFAULT, *HAND_TUNED})
@@ -112,7 +112,7 @@ def lay_out(whole, count, folder):
     """Writes `count` training images of a `Dataset`, drawn by the seed, as PNG files in a folder for each class."""
     import PIL.Image
 
-    from bcnet_keras.files import replace_when_done
+    from bcnet_keras.utils.atomic_files import replace_when_done
 
     images, labels = whole.train
     with replace_when_done(folder) as place:
@@ -129,13 +129,13 @@ def trained(data, name):
 
     from bcnet_keras.convert.int8 import convert_int8
     from bcnet_keras.datasets import Variation
-    from bcnet_keras.experiment import Settings, chosen_nets, input_batches
+    from bcnet_keras.experiment.training_run import Settings, chosen_nets, input_batches
     from bcnet_keras.layers import INPUT_RANGE
-    from bcnet_keras.model import BCNet, rescale
-    from bcnet_keras.recipe import Recipe, probe
+    from bcnet_keras.models.pair import BCNet, rescale
+    from bcnet_keras.models.twins import int8_twin
     from bcnet_keras.runtime.tflite import Interpreter
-    from bcnet_keras.training import train, train_float
-    from bcnet_keras.twins import int8_twin
+    from bcnet_keras.training.recipe import Recipe, probe
+    from bcnet_keras.training.stages import train, train_float
 
     tf.keras.utils.set_random_seed(_SEED.value)
     images, classes = len(data.train.labels), len(data.class_names)

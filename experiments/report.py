@@ -40,7 +40,7 @@ def results_folder():
 
 def write_all():
     """Writes all figures, and all marked tables anew."""
-    from bcnet_keras.files import replace_when_done, write_atomic
+    from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
     folder = results_folder()
     summaries = read(folder)
@@ -93,7 +93,8 @@ def marked(text, tables):
 
 def table(summary, whole=False):
     """A summary as a Markdown table with what it rests on beneath."""
-    from bcnet_keras.report import TITLES, text_table
+    from bcnet_keras.experiment.report import TITLES
+    from bcnet_keras.utils.pages import text_table
 
     core = summary["settings"]["core"]
     int8 = summary["rows"]["int8"]
@@ -199,7 +200,7 @@ def _first_cost(curve, accuracy):
 
 def targets(summaries):
     """What was asked of every benchmark, and what was reached, as a Markdown table."""
-    from bcnet_keras.report import text_table
+    from bcnet_keras.utils.pages import text_table
 
     cells = [
         [
@@ -237,7 +238,7 @@ def variants(summaries, tried):
 
     `tried`: {benchmark: {variant: summary}}.
     """
-    from bcnet_keras.report import text_table
+    from bcnet_keras.utils.pages import text_table
 
     stages = ("float", "binary", "boosted", "cooperative")
     heads = ["", "seeds", f"epochs: {', '.join(stages)}"]
@@ -265,7 +266,7 @@ def searches(studies, best=3):
 
     `studies`: {benchmark: record of `experiments.search`}.
     """
-    from bcnet_keras.report import text_table
+    from bcnet_keras.utils.pages import text_table
 
     cells = [["", "first layer", "convolutions (filters/stride)", "of int8", "pair's validation accuracy"]]
     for name, study in studies.items():
@@ -295,8 +296,9 @@ def verdicts(summary):
     A pair is ahead of CoopNet or the cascade where it is more accurate for no more instructions, or as accurate for
     fewer: as counted on the seed's test images, at the thresholds that its validation images gave.
     """
-    from bcnet_keras.report import TITLES, text_table
-    from bcnet_keras.verdict import WORTH_IT
+    from bcnet_keras.experiment.report import TITLES
+    from bcnet_keras.experiment.verdict import WORTH_IT
+    from bcnet_keras.utils.pages import text_table
 
     core, rows = summary["settings"]["core"], summary["rows"]
     others = ("coopnet", "cascade")
@@ -339,7 +341,7 @@ def own_data(record):
 
     `record`: that of `experiments.own_data`. The best is that of the most accurate int8 net on validation images.
     """
-    from bcnet_keras.report import text_table
+    from bcnet_keras.utils.pages import text_table
 
     heads = [
         "",
@@ -377,7 +379,8 @@ def _judged(value, reached, form):
 
 def figure(name, summary):
     """Mean accuracy-cost curves on the test set with their spread, and the points that were picked."""
-    from bcnet_keras.report import COLOURS, TITLES, new_figure
+    from bcnet_keras.experiment.report import COLOURS, TITLES
+    from bcnet_keras.utils.pages import new_figure
 
     picture, ((axes,),) = new_figure(8, 4.5)
     core = summary["settings"]["core"]

@@ -2,7 +2,7 @@
 
     python -m experiments.run --benchmark=fashion_mnist --data_dir=~/datasets
 
-Each seed is a run of `bcnet_keras.experiment` in `runs/<benchmark>_<seed>`, where a killed one goes on and a finished
+Each seed is a run of `experiment.training_run` in `runs/<benchmark>_<seed>`, where a killed one goes on and a finished
 one is not repeated. `experiments/results/<benchmark>.json` holds the outcome, of which `experiments.report` makes
 tables and figures.
 
@@ -32,7 +32,7 @@ _CURVE = np.linspace(0, 1, 51)  # escalation rates at which curves are kept
 
 
 def main(_):
-    from bcnet_keras.experiment import run, take_float_net
+    from bcnet_keras.experiment.training_run import run, take_float_net
 
     # TensorFlow's 270,000 objects stay: the collector need not look at them each time that a step is traced (7 % of
     # the time that the digits take).
@@ -56,7 +56,7 @@ def main(_):
 
 def _finished(folder, settings, ablations):
     """The record of a run that is finished with these settings, or None."""
-    from bcnet_keras.experiment import read_settings
+    from bcnet_keras.experiment.training_run import read_settings
 
     place = folder / "results.json"
     if not place.exists():
@@ -68,7 +68,7 @@ def _finished(folder, settings, ablations):
 
 def write(records, benchmark, note, folder):
     """Writes the outcome of the seeds' records as JSON into `folder`."""
-    from bcnet_keras.files import write_atomic
+    from bcnet_keras.utils.atomic_files import write_atomic
 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / f"{benchmark}.json", json.dumps(summarise(records, note), indent=1) + "\n")
@@ -79,7 +79,7 @@ def summarise(records, note=""):
 
     A row that some seeds lack has those of the others.
     """
-    from bcnet_keras.experiment import command_line
+    from bcnet_keras.experiment.training_run import command_line
 
     names = list(dict.fromkeys(name for record in records for name in record["rows"]))
     first = records[0]

@@ -2,7 +2,7 @@
 
     python -m experiments.search --benchmark=speech_commands --data_dir=~/datasets --trials=40
 
-How a trial is drawn and judged says `bcnet_keras.search`. The first trial is the benchmark's own net. The float net is
+How a trial is drawn and judged says `planning.search`. The first trial is the benchmark's own net. The float net is
 that of the benchmark's run, or trained first.
 
 The study is kept in `runs/search_<benchmark>`: run again, it goes on; and once the float net is trained, the same
@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from bcnet_keras import datasets
-from bcnet_keras.experiment import (
+from bcnet_keras.experiment.training_run import (
     PACKAGES,
     chosen_nets,
     command_line,
@@ -27,10 +27,10 @@ from bcnet_keras.experiment import (
     revision,
     take_float_net,
 )
-from bcnet_keras.files import write_atomic
 from bcnet_keras.layers import fastest_precision
-from bcnet_keras.search import objective, params_of, study, trial_record
-from bcnet_keras.training import train_float
+from bcnet_keras.planning.search import objective, params_of, study, trial_record
+from bcnet_keras.training.stages import train_float
+from bcnet_keras.utils.atomic_files import write_atomic
 from experiments import benchmarks, report
 
 _BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "Whose data and int8 net.")

@@ -8,8 +8,8 @@ import pytest
 
 import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
 from bcnet_keras import cli
-from bcnet_keras.convert import flatbuffer
 from bcnet_keras.runtime import plugin
+from bcnet_keras.tflite import flatbuffer
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")

@@ -9,8 +9,9 @@ import pytest
 from absl import flags
 
 from bcnet_keras.cli import COMMANDS
+from bcnet_keras.cli.train import define
 from bcnet_keras.convert import Gate, merge
-from bcnet_keras.files import write_atomic
+from bcnet_keras.utils.atomic_files import write_atomic
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,7 +39,7 @@ def test_deploy_leads_from_images_to_an_arduino_library(bcnet, make_part, tmp_pa
     train, export = [line.split()[1:] for line in re.findall(r"^bcnet .*", section, re.MULTILINE)]
     assert (train[0], export[0]) == ("train", "export")
     values = flags.FlagValues()
-    COMMANDS["train"].define(values)
+    define(values)
     assert values(train) == ["train"] and values.dataset == "folder:my_photos"
     record = {"class_names": ["cat", "dog"], "raw_range": [0, 255], "input_range": [-1.0, 127 / 128]}
     gate = Gate.create(2, "score_margin", 0.5)

@@ -7,7 +7,7 @@ words, and every other layer that stands between two fake quantisations into an 
 import tempfile
 
 from bcnet_keras.convert.keras import convert_quietly, require_integer
-from bcnet_keras.convert.pooling import pool_means
+from bcnet_keras.convert.passes.mean_to_average_pool import pool_means
 
 
 def convert_binary(model):

@@ -9,7 +9,8 @@ import contextlib
 import tensorflow as tf
 
 from bcnet_keras.convert.keras import convert_quietly, require_integer
-from bcnet_keras.convert.pooling import pool_means
+from bcnet_keras.convert.passes.mean_to_average_pool import pool_means
+from bcnet_keras.errors import ModelError
 
 
 def convert_int8(model, input_range):
@@ -34,7 +35,7 @@ def convert_int8(model, input_range):
         return converter.convert()
 
     if isinstance(model, tf.keras.Model) and not any(_quantises(layer) for layer in model.submodules):
-        raise ValueError(
+        raise ModelError(
             "the int8 net has no fake quantisation: make it with bcnet_keras.int8_twin or "
             "tfmot.quantization.keras.quantize_model, and train it"
         )

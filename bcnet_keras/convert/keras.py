@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from bcnet_keras.convert import flatbuffer
+from bcnet_keras.errors import ArgumentTypeError, ModelError
 from bcnet_keras.layers import front_of, with_precision
-from bcnet_keras.quiet import quiet
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.silence import quiet
 
 _BEHIND_BINARY = {
     "LceQuantize": "pad with +1 (pad_values=1) or not at all (padding='valid'), and put BatchNormalization straight "
@@ -28,15 +29,15 @@ def convert_quietly(convert, model, what):
       ValueError: other inputs or outputs, or the converter gives up.
     """
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(f"the {what} must be a tf.keras.Model (legacy Keras), got {type(model).__name__}")
+        raise ArgumentTypeError(f"the {what} must be a tf.keras.Model (legacy Keras), got {type(model).__name__}")
     if not model.built or len(model.inputs or []) != 1 or len(model.outputs or []) != 1:
-        raise ValueError(f"the {what} must be a built model with one input and one output; build it on Input(...)")
+        raise ModelError(f"the {what} must be a built model with one input and one output; build it on Input(...)")
     model = with_precision(model, "float32")  # which the converters need
     if front_of(model):
         model = tf.keras.Model(front_of(model)[-1].output, model.output)
     shape, classes = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if len(shape) != 3 or None in shape or len(classes) != 1 or None in classes:
-        raise ValueError(
+        raise ModelError(
             f"the {what} must map images [n, h, w, c] of known size to logits [n, classes], "
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
@@ -48,7 +49,7 @@ def convert_quietly(convert, model, what):
         except Exception as error:  # converters raise bare Exception
             lines = [line.strip() for line in [*str(error).splitlines(), *said().splitlines()] if "error:" in line]
             reason = (lines or str(error).splitlines() or [type(error).__name__])[0]
-    raise ValueError(f"the {what} does not convert to a flatbuffer: {reason}")
+    raise ModelError(f"the {what} does not convert to a flatbuffer: {reason}")
 
 
 def require_integer(data, model, what):
@@ -73,13 +74,13 @@ def require_integer(data, model, what):
             reader = flatbuffer.op_name(converted, readers[0]) if readers else None
             hint = _BEHIND_BINARY.get(reader, "put FakeQuant straight behind the BatchNormalization that follows it")
         layer = _layer_of(model, [flatbuffer.text(graph.tensors[index].name) for index in operator.outputs])
-        raise ValueError(f"the {what} is not all integer: {name} of layer {layer!r} works on float32; {hint}")
+        raise ModelError(f"the {what} is not all integer: {name} of layer {layer!r} works on float32; {hint}")
     for kind, indices in (("input", graph.inputs), ("output", graph.outputs)):
         for index in indices:
             if graph.tensors[index].type != flatbuffer.schema.TensorType.INT8:
                 place = "behind its Input (fixed, with the input range)" if kind == "input" else "behind its last layer"
                 found = flatbuffer.type_name(graph.tensors[index])
-                raise ValueError(f"the {what}'s {kind} is {found}, expected int8; put FakeQuant {place}")
+                raise ModelError(f"the {what}'s {kind} is {found}, expected int8; put FakeQuant {place}")
 
 
 def _layer_of(model, names):

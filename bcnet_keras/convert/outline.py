@@ -11,9 +11,7 @@ import numpy as np
 import tensorflow as tf
 from flatbuffers import flexbuffers
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.convert.flatbuffer import schema
-from bcnet_keras.convert.thermometer import THERMOMETER
+from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
 from bcnet_keras.layers import (
     BinaryConv2D,
     BinaryDense,
@@ -26,6 +24,8 @@ from bcnet_keras.layers import (
     ThermometerEncoding,
     front_of,
 )
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import schema
 
 _keras = tf.keras.layers
 _INT8, _INT32, _FLOAT32 = schema.TensorType.INT8, schema.TensorType.INT32, schema.TensorType.FLOAT32

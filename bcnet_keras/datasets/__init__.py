@@ -22,6 +22,7 @@ from bcnet_keras.datasets.images import (
     sign_digits,
 )
 from bcnet_keras.datasets.speech import speech_commands
+from bcnet_keras.errors import DataError
 
 __all__ = ["NAMES", "Dataset", "Split", "Variation", "as_tf_dataset", "check_arrays", "load"]
 
@@ -61,15 +62,15 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
     if validation_fraction is None:
         validation_fraction = {"digits": 0.25, "mnist_5k": 0.375}.get(name, 0.1)
     if not 0 < validation_fraction < 1:
-        raise ValueError(f"validation_fraction must be between 0 and 1, got {validation_fraction}")
+        raise DataError(f"validation_fraction must be between 0 and 1, got {validation_fraction}")
     if data_dir is None:
         data_dir = os.environ.get("BCNET_DATA_DIR", "~/datasets")
     kind, _, path = name.partition(":")
     if resize is not None:
         if kind not in ("folder", "sign_digits"):
-            raise ValueError(f"resize is for images in folders; those of {name} have the size that their nets are for")
+            raise DataError(f"resize is for images in folders; those of {name} have the size that their nets are for")
         if len(resize) != 2 or not all(isinstance(side, int) and 1 <= side <= 1024 for side in resize):
-            raise ValueError(f"resize must be (height, width), each from 1 to 1024, got {resize}")
+            raise DataError(f"resize must be (height, width), each from 1 to 1024, got {resize}")
     if kind == "folder" and path:
         dataset = image_folder(Path(path).expanduser(), seed, validation_fraction, resize)
     elif name == "sign_digits":
@@ -77,7 +78,7 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
     elif name in _LOADERS:
         dataset = _LOADERS[name](Path(data_dir).expanduser(), seed, validation_fraction)
     else:
-        raise ValueError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
+        raise DataError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
     for split in ("train", "validation", "test"):
         try:
             check_arrays(*getattr(dataset, split), num_classes=len(dataset.class_names))
@@ -85,5 +86,5 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
             raise type(error)(f"{name}, {split} split: {error}") from error
     shapes = [split.images.shape[1:] for split in (dataset.train, dataset.validation, dataset.test)]
     if len(set(shapes)) > 1:
-        raise ValueError(f"{name}: images differ in size between training, validation and test: {shapes}")
+        raise DataError(f"{name}: images differ in size between training, validation and test: {shapes}")
     return dataset

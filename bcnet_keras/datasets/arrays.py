@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bcnet_keras.errors import ArgumentTypeError, DataError
+
 TEST_FRACTION = 0.2  # of the images, where a data set has no test split of its own
 
 
@@ -43,7 +45,7 @@ class Dataset:
       raw_range: (lowest, highest) value of the images, to be mapped linearly to the input range of a net.
       source: what the splits are, for tables of results.
       augmentation: "photo", "sound", a `Variation` or None: how training may vary a sample that then still shows its
-        class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.recipe.probe` finds it out.
+        class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.training.recipe.probe` finds it out.
       front_end: dict of what turns the recorded signal into `images`, for a device to do the same; None where `images`
         are the recording itself.
     """
@@ -81,27 +83,27 @@ def check_arrays(images, labels, num_classes=None):
     if images.dtype == object:
         images = _stack(images)
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise TypeError(f"images must be uint8 or floating point, got {images.dtype}")
+        raise ArgumentTypeError(f"images must be uint8 or floating point, got {images.dtype}")
     if images.ndim != 4:
-        raise ValueError(f"images must have the shape [images, height, width, channels], got {list(images.shape)}")
+        raise DataError(f"images must have the shape [images, height, width, channels], got {list(images.shape)}")
     if images.size == 0:
-        raise ValueError(f"there are no images: the shape is {list(images.shape)}")
+        raise DataError(f"there are no images: the shape is {list(images.shape)}")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels must be integers, got {labels.dtype}")
+        raise ArgumentTypeError(f"labels must be integers, got {labels.dtype}")
     if labels.shape != images.shape[:1]:
-        raise ValueError(f"{len(images)} images need labels of shape [{len(images)}], got {list(labels.shape)}")
+        raise DataError(f"{len(images)} images need labels of shape [{len(images)}], got {list(labels.shape)}")
     if images.dtype != np.uint8:
         wrong = ~np.isfinite(images).all(axis=(1, 2, 3))
         if wrong.any():
-            raise ValueError(f"{wrong.sum()} images have NaN or infinite pixels, the first is image {wrong.argmax()}")
+            raise DataError(f"{wrong.sum()} images have NaN or infinite pixels, the first is image {wrong.argmax()}")
         images = images.astype(np.float32, copy=False)
     limit = labels.max() + 1 if num_classes is None else num_classes
     wrong = (labels < 0) | (labels >= limit)
     if wrong.any():
         first = wrong.argmax()
-        raise ValueError(f"label {labels[first]} of image {first} is out of range: labels go from 0 to {limit - 1}")
+        raise DataError(f"label {labels[first]} of image {first} is out of range: labels go from 0 to {limit - 1}")
     if (labels == labels[0]).all():
-        raise ValueError(f"all {len(labels)} images have the label {labels[0]}; at least two classes are needed")
+        raise DataError(f"all {len(labels)} images have the label {labels[0]}; at least two classes are needed")
     return images, labels.astype(np.int64, copy=False)
 
 
@@ -109,7 +111,7 @@ def _stack(images):
     images = [np.asarray(image) for image in images]
     for index, image in enumerate(images):
         if image.shape != images[0].shape:
-            raise ValueError(
+            raise DataError(
                 f"images differ in size: image 0 is {list(images[0].shape)}, image {index} is {list(image.shape)}"
             )
     return np.stack(images) if images else np.zeros((0, 0, 0, 0), np.uint8)
@@ -129,7 +131,7 @@ def stratified(labels, fraction, seed):
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
-            raise ValueError(f"class {label} has one image, which cannot be split into two parts")
+            raise DataError(f"class {label} has one image, which cannot be split into two parts")
         held_out.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
     held_out = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
@@ -166,7 +168,7 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
 
     if not isinstance(augmentation, Variation) and augmentation not in (*_AUGMENTATIONS, None):
         known = (*_AUGMENTATIONS, None)
-        raise ValueError(f"augmentation must be one of {known} or a Variation, got {augmentation!r}")
+        raise DataError(f"augmentation must be one of {known} or a Variation, got {augmentation!r}")
     if isinstance(augmentation, Variation):
         varied = functools.partial(vary, variation=augmentation)
     else:

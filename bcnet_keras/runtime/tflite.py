@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.convert.cooperative import LCE_OPS, has_custom_gate, replace_gate
-from bcnet_keras.convert.thermometer import expand
-from bcnet_keras.quiet import quiet
+from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate
+from bcnet_keras.convert.passes.fuse_thermometer import expand
+from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.operators import LCE_OPS
+from bcnet_keras.utils.silence import quiet
 
 
 class Interpreter(BaseInterpreter):
@@ -27,21 +29,21 @@ class Interpreter(BaseInterpreter):
         from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
 
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
-            raise ValueError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
+            raise FlatbufferError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
         model = flatbuffer.read(expand(flatbuffer.load(source)))
         if has_custom_gate(model):
             model = flatbuffer.read(replace_gate(flatbuffer.write(model), "builtin"))
         missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)
         if missing:
-            raise ValueError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
+            raise FlatbufferError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
         super().__init__(model)
         # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither. The indirect
         # binary convolution gives the same bits as the default one, several times as fast on x86.
         options = {"num_threads": num_threads, "use_indirect_bgemm": True}
-        self._interpreter = _explained(ValueError, LceInterpreter, flatbuffer.write(model), **options)
+        self._interpreter = _explained(FlatbufferError, LceInterpreter, flatbuffer.write(model), **options)
 
     def _run(self, codes):
-        outputs = _explained(RuntimeError, self._interpreter.predict, codes)
+        outputs = _explained(ToolError, self._interpreter.predict, codes)
         logits, *escalated = outputs if self._gated else [outputs]
         return [logits.reshape(len(codes), self.classes), *(np.reshape(part, len(codes)) for part in escalated)]
 

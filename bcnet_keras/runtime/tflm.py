@@ -15,11 +15,12 @@ import re
 
 import numpy as np
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.quiet import quiet
+from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime import plugin
 from bcnet_keras.runtime.base import BaseInterpreter
-from bcnet_keras.support import check_micro
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.support import check_micro
+from bcnet_keras.utils.silence import quiet
 
 
 class Model:
@@ -45,9 +46,9 @@ class Model:
     def __init__(self, source, arena_size=None, scratch_budget=0):
         model = flatbuffer.read(flatbuffer.load(source))
         if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
-            raise ValueError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
+            raise FlatbufferError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
         if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
-            raise ValueError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
+            raise FlatbufferError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
         check_micro(model)
         custom = flatbuffer.custom_ops(model)
         self._registerers = [plugin.REGISTERER] if custom else []
@@ -63,7 +64,7 @@ class Model:
             self._interpreter.print_allocations()
             self.arena_bytes = int(re.search(r"Arena allocation total (\d+) bytes", said())[1])
         if arena_size is not None and arena_size < self.arena_bytes:
-            raise ValueError(
+            raise FlatbufferError(
                 f"an arena of {arena_size} bytes is too small for this flatbuffer, which uses {self.arena_bytes}; give "
                 "more, or no arena_size"
             )
@@ -85,13 +86,15 @@ class Model:
     @thresholds.setter
     def thresholds(self, values):
         if self._gate is None:
-            raise ValueError("this flatbuffer has no gate whose thresholds could be set")
+            raise FlatbufferError("this flatbuffer has no gate whose thresholds could be set")
         if values is None:
             self._gate.thresholds, self._gate.threshold_count = None, 0
             return
         values = np.ascontiguousarray(values, np.float32).reshape(-1)
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"thresholds must be one number or one a class, each in [0, 1], got {values.tolist()}")
+            raise FlatbufferError(
+                f"thresholds must be one number or one a class, each in [0, 1], got {values.tolist()}"
+            )
         self._own_thresholds = values  # the gate reads this memory
         self._gate.threshold_count = len(values)
         self._gate.thresholds = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
@@ -104,7 +107,7 @@ class Model:
     @budget.setter
     def budget(self, budget):
         if self._gate is None:
-            raise ValueError("this flatbuffer has no gate whose threshold a budget could move")
+            raise FlatbufferError("this flatbuffer has no gate whose threshold a budget could move")
         self._budget = budget  # the gate reads and writes its memory
         self._gate.budget = None if budget is None else ctypes.pointer(budget)
 
@@ -122,10 +125,10 @@ class Model:
           RuntimeError: the interpreter failed.
         """
         if len(inputs) != len(self._inputs):
-            raise ValueError(f"expected {len(self._inputs)} inputs, got {len(inputs)}")
+            raise FlatbufferError(f"expected {len(self._inputs)} inputs, got {len(inputs)}")
         for index, (value, shape) in enumerate(zip(inputs, self._inputs, strict=True)):
             if np.shape(value) != shape:
-                raise ValueError(f"input {index} must have the shape {list(shape)}, got {list(np.shape(value))}")
+                raise FlatbufferError(f"input {index} must have the shape {list(shape)}, got {list(np.shape(value))}")
         with quiet() as said:
             try:
                 for index, value in enumerate(inputs):
@@ -133,7 +136,7 @@ class Model:
                 self._interpreter.invoke()
             except RuntimeError as error:
                 reason = " ".join(said().split()) or str(error)
-                raise RuntimeError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}") from None
+                raise ToolError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}") from None
         return [self._interpreter.get_output(index).reshape(shape) for index, shape in enumerate(self._outputs)]
 
     def _allocated(self, data, arena_size):
@@ -147,7 +150,7 @@ class Model:
                 )
             except RuntimeError as error:
                 reason = " ".join(said().split()) or str(error)
-        raise ValueError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
+        raise FlatbufferError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
 
 
 def _roomy_arena(model, scratch_budget):

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcnet_keras.convert import Gate, flatbuffer, get_threshold, merge, replace_gate, set_threshold
-from bcnet_keras.convert.cooperative import metadata, verdict_of, with_verdict
-from bcnet_keras.convert.gate import MEASURES
-from bcnet_keras.cost import cost
+from bcnet_keras.convert import Gate, get_threshold, merge, replace_gate, set_threshold
+from bcnet_keras.convert.cooperative import with_verdict
+from bcnet_keras.convert.passes.add_gate import MEASURES
+from bcnet_keras.device.cost import cost
 from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.metadata import metadata, verdict_of
 
 SHAPE = (3, 3, 2)
 
@@ -243,7 +245,7 @@ def test_options_of_the_custom_gate():
     builder = flatbuffer.Builder("test")
     graph = builder.subgraph("main")
     logits = builder.tensor(graph, "logits", flatbuffer.schema.TensorType.INT8, [1, 3], (0.1, 0))
-    from bcnet_keras.convert.gate import add_custom
+    from bcnet_keras.convert.passes.add_gate import add_custom
 
     add_custom(builder, graph, Gate.create(3, "learned", [0.1, 0.2, 0.3], range(6), -1.5), logits)
     data = builder.finish()

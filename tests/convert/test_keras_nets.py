@@ -8,17 +8,19 @@ from test_cooperative import confidence
 
 import bcnet_keras
 from bcnet_keras import BCNet, BinaryConv2D, FakeQuant, ThermometerEncoding
-from bcnet_keras.convert import convert_parts, flatbuffer, get_threshold, merge
+from bcnet_keras.convert import convert_parts, get_threshold, merge
 from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.cooperative import metadata
 from bcnet_keras.convert.int8 import convert_int8
-from bcnet_keras.convert.thermometer import expand
-from bcnet_keras.cost import CORES, cost, pair_cost
+from bcnet_keras.convert.passes.fuse_thermometer import expand
+from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.layers import INPUT_RANGE, CalibratedThermometer, Int8Conv2D, Int8Dense
-from bcnet_keras.networks import binary_cnn
+from bcnet_keras.models.networks import binary_cnn
+from bcnet_keras.models.pair_cost import pair_cost
+from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.training import train
-from bcnet_keras.twins import int8_twin, share_stem
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.metadata import metadata
+from bcnet_keras.training.stages import train
 
 layers = tf.keras.layers
 SHAPE = (12, 12, 1)

@@ -6,11 +6,12 @@ import tensorflow as tf
 
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding, global_average
 from bcnet_keras.convert import binary as binary_module
-from bcnet_keras.convert import flatbuffer, pooling
 from bcnet_keras.convert import int8 as int8_module
-from bcnet_keras.cost import cost
+from bcnet_keras.convert.passes import mean_to_average_pool as pooling
+from bcnet_keras.device.cost import cost
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.tflite import flatbuffer
 
 layers = tf.keras.layers
 SHAPE = (9, 7, 2)  # neither square nor even

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding
-from bcnet_keras.convert import Gate, flatbuffer, merge, replace_gate, set_threshold
+from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
 from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.thermometer import THERMOMETER, expand, fuse
+from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand, fuse
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.tflite import flatbuffer
 
 layers, schema = tf.keras.layers, flatbuffer.schema
 CODES = np.arange(-128, 128)

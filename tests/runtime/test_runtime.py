@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bcnet_keras.convert import Gate, flatbuffer, merge
+from bcnet_keras.convert import Gate, merge
 from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.tflite import flatbuffer
 
 SHAPE = (3, 3, 2)
 RECORD = {"class_names": list("abcd"), "raw_range": [0, 255], "input_range": [-1.0, 127 / 128]}

@@ -16,7 +16,7 @@ import tables
 from test_cores import SOURCES
 
 from bcnet_keras.layers import BinaryConv2D
-from bcnet_keras.networks import NETWORKS
+from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.runtime import native
 
 needs_emulator = pytest.mark.skipif(

@@ -91,8 +91,8 @@ def trained_pair():
 
     from bcnet_keras import BCNet
     from bcnet_keras.convert import convert, set_threshold
-    from bcnet_keras.networks import NETWORKS
-    from bcnet_keras.twins import int8_twin
+    from bcnet_keras.models.networks import NETWORKS
+    from bcnet_keras.models.twins import int8_twin
 
     tf.keras.utils.set_random_seed(0)
     data = datasets.load("digits")

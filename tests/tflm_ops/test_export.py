@@ -20,10 +20,11 @@ from micro import include_flags, laid_out_tree
 from packaging import licenses
 
 import bcnet_keras.export as exports
-from bcnet_keras.convert import Gate, flatbuffer, merge
-from bcnet_keras.convert.cooperative import MICRO_OPS
+from bcnet_keras.convert import Gate, merge
 from bcnet_keras.export.sources import resolver_method
 from bcnet_keras.runtime import native, plugin, tflm
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.operators import MICRO_OPS
 
 OPERATORS = native.source_root() / "tflm_ops"
 COMPILER = "arm-none-eabi-g++"

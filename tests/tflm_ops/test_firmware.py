@@ -15,8 +15,9 @@ from micro import laid_out_tree
 
 import bcnet_keras
 import bcnet_keras.export as exports
-from bcnet_keras.convert import Gate, flatbuffer, merge
+from bcnet_keras.convert import Gate, merge
 from bcnet_keras.runtime import native, tflm
+from bcnet_keras.tflite import flatbuffer
 
 OPERATORS = native.source_root() / "tflm_ops"
 CORES = {

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from lce_graphs import Node, Tensor, model, run_lce
 
-from bcnet_keras.convert import flatbuffer
-from bcnet_keras.quiet import quiet
 from bcnet_keras.runtime import plugin, tflm
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.silence import quiet
 
 ARCHITECTURES = {
     "QuickNet": ("sota", 32),

@@ -9,12 +9,13 @@ import tensorflow as tf
 from lce_graphs import run_lce
 
 from bcnet_keras import BCNet
-from bcnet_keras.convert import convert_parts, flatbuffer, merge
-from bcnet_keras.convert.gate import Gate
-from bcnet_keras.networks import NETWORKS
-from bcnet_keras.quiet import quiet
+from bcnet_keras.convert import convert_parts, merge
+from bcnet_keras.convert.passes.add_gate import Gate
+from bcnet_keras.models.networks import NETWORKS
+from bcnet_keras.models.twins import int8_twin
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.twins import int8_twin
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.silence import quiet
 
 pytestmark = pytest.mark.needs_tflm
 

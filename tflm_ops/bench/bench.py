@@ -21,11 +21,11 @@ from pathlib import Path
 import fit
 import tables
 
-from bcnet_keras import files
 from bcnet_keras.runtime import native
+from bcnet_keras.utils import atomic_files as files
 
 HERE = Path(__file__).resolve().parent
-COSTS = HERE.parents[1] / "bcnet_keras" / "cost_bconv2d.json"
+COSTS = HERE.parents[1] / "bcnet_keras" / "device" / "cost_bconv2d.json"
 # QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
 BOARDS = {
     "cortex-m0plus": "mps2-an385",

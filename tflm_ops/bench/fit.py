@@ -1,11 +1,11 @@
-"""Fits what the kernels' steps cost to the bench's results, and writes it where `bcnet_keras.cost` reads it."""
+"""Fits what the kernels' steps cost to the bench's results, and writes it where `bcnet_keras.device.cost` reads it."""
 
 import re
 
 import numpy as np
 from scipy.optimize import nnls
 
-from bcnet_keras import cost_bconv2d
+from bcnet_keras.device import cost_bconv2d
 
 
 def shape_of(record):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import bench
 import tables
 
-from bcnet_keras import files
+from bcnet_keras.utils import atomic_files as files
 
 HERE = Path(__file__).resolve().parent
 LAYERS = ("L1", "L2", "L3", "P1")

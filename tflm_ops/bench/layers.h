@@ -21,7 +21,7 @@ constexpr Layer kLayers[] = {
     {"design", "L2", 16, 16, 64, 64, 3, 1},
     {"design", "L3", 8, 8, 128, 128, 3, 1},
     {"design", "P1", 8, 8, 128, 128, 1, 1},
-    // The binary layers of bcnet_keras.networks, at the sizes of their data sets.
+    // The binary layers of bcnet_keras.models.networks, at the sizes of their data sets.
     {"networks", "digits-1", 8, 8, 10, 32, 3, 1},
     {"networks", "digits-2", 8, 8, 32, 64, 3, 2},
     {"networks", "digits-3", 4, 4, 64, 96, 3, 2},

@@ -3,7 +3,7 @@
 
     python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
 
-The models are pairs of `bcnet_keras.networks` after a few steps of training on noise (the weights do not change the
+The models are pairs of `models.networks` after a few steps of training on noise (the weights do not change the
 count, once the ranges of the outputs are those of the data), each on both its paths, and MLPerf Tiny's reference
 models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores, see README.md.
 """
@@ -22,12 +22,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 import bench
 
-from bcnet_keras import files
-from bcnet_keras.convert import convert, flatbuffer, set_threshold
-from bcnet_keras.profile import Profile
-from bcnet_keras.quiet import quiet
-from bcnet_keras.report import text_table
+from bcnet_keras.convert import convert, set_threshold
+from bcnet_keras.device.profile import Profile
 from bcnet_keras.runtime import native
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils import atomic_files as files
+from bcnet_keras.utils.pages import text_table
+from bcnet_keras.utils.silence import quiet
 
 HERE = Path(__file__).resolve().parent
 CORES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp", "cortex-m55": "cortex-m55"}
@@ -91,8 +92,8 @@ def quick_pair(network, shape, classes=10, steps=48):
     import tensorflow as tf
 
     from bcnet_keras import BCNet
-    from bcnet_keras.networks import NETWORKS
-    from bcnet_keras.twins import int8_twin
+    from bcnet_keras.models.networks import NETWORKS
+    from bcnet_keras.models.twins import int8_twin
 
     tf.keras.utils.set_random_seed(0)
     float_net, binary = NETWORKS[network](shape, classes)

@@ -1,0 +1,50 @@
+"""What the commands share: reading arguments and files, and the flags that several have."""
+
+import zipfile
+
+import numpy as np
+from absl import flags
+
+from bcnet_keras.errors import BcnetError
+
+
+def define_confidence_level(values):
+    """Declares --confidence_level."""
+    flags.DEFINE_float(
+        "confidence_level",
+        None,
+        "Pick thresholds that keep to the budget on fresh samples with this probability, 0 to 1. By default they keep "
+        "to it on the validation data.",
+        flag_values=values,
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+
+
+def read_array(path, what):
+    """The array in a .npy file; the error names the file and `what` it should hold."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path} with {what}.") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise BcnetError(f"{path} is not a .npy file of {what}.") from None
+    if not isinstance(array, np.ndarray) or array.ndim == 0:
+        raise BcnetError(f"{path} must hold one array of {what}; save it by numpy.save.")
+    return array
+
+
+def number_of(text, flag):
+    """The number that a flag was given as text."""
+    try:
+        return float(text)
+    except ValueError:
+        raise BcnetError(f"{flag} takes numbers, got {text!r}.") from None
+
+
+def positionals(arguments, number, what=""):
+    """`arguments`, of which there must be `number`; `what` says what they are."""
+    if len(arguments) != number:
+        expected = what if number else "no arguments besides flags"
+        raise BcnetError(f"expected {expected}, got {' '.join(arguments) or 'nothing'}.")
+    return arguments

@@ -1,0 +1,66 @@
+"""Turns a saved pair into a flatbuffer, or changes one."""
+
+import pathlib
+
+from absl import flags
+
+from bcnet_keras.cli.common import number_of, positionals
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.utils.atomic_files import write_atomic
+
+
+def define(values):
+    """Declares the flags of `bcnet convert`."""
+    flags.DEFINE_string("output", None, "File to write. By default the input with .tflite.", flag_values=values)
+    flags.DEFINE_enum(
+        "gate",
+        "custom",
+        ["custom", "builtin"],
+        "Gate and thermometer as custom operators, or in builtin ones.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "threshold", None, "Threshold in [0, 1] instead of the pair's own; one, or one a class.", flag_values=values
+    )
+
+
+def run(values, arguments):
+    """Writes the flatbuffer of a saved pair, or a flatbuffer with another gate or threshold."""
+    (source,) = positionals(
+        arguments, 1, "a saved pair (.keras file or SavedModel folder) or a converted one (.tflite)"
+    )
+
+    threshold = None if values.threshold is None else [number_of(value, "--threshold") for value in values.threshold]
+    if threshold is not None and len(threshold) == 1:
+        (threshold,) = threshold
+    source = pathlib.Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source}.")
+    if source.suffix == ".tflite":
+        from bcnet_keras.convert.cooperative import replace_gate, set_threshold
+
+        converted = replace_gate(source.read_bytes(), values.gate)
+        if threshold is not None:
+            converted = set_threshold(converted, threshold)
+    else:
+        from bcnet_keras.convert.pair import convert
+
+        converted = convert(_load_pair(source), gate=values.gate, threshold=threshold)
+    output = pathlib.Path(values.output or source.with_suffix(".tflite"))
+    write_atomic(output, converted)
+    print(f"{output}: {len(converted):,} bytes")
+
+
+def _load_pair(source):
+    import tensorflow as tf
+
+    from bcnet_keras.models.pair import BCNet
+
+    try:
+        pair = tf.keras.models.load_model(source)
+    except Exception as error:  # a damaged file may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BcnetError(f"{source} is not a saved pair: {reason}") from None
+    if not isinstance(pair, BCNet):
+        raise BcnetError(f"{source} holds a {type(pair).__name__}, expected a BCNet saved by pair.save.")
+    return pair

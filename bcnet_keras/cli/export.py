@@ -1,0 +1,46 @@
+"""Turns a flatbuffer into the source of a firmware."""
+
+from absl import flags
+
+from bcnet_keras.cli.common import positionals
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.export import FORMATS, export
+from bcnet_keras.tflite.metadata import verdict_of
+
+
+def define(values):
+    """Declares the flags of `bcnet export`."""
+    flags.DEFINE_enum("format", None, list(FORMATS), "Build system to write for.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder to write, which must not exist.", flag_values=values)
+    flags.DEFINE_string(
+        "name", None, "Start of the names of files and symbols. By default that of the file.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "arena_size",
+        None,
+        "Bytes of the tensor arena. By default as many as the net takes.",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "scratch_budget",
+        48 << 10,
+        "Bytes of the arena that a binary convolution may use to need fewer instructions.",
+        flag_values=values,
+        lower_bound=0,
+        upper_bound=(1 << 31) - 1,
+    )
+
+
+def run(values, arguments):
+    """Writes the folder of sources, and repeats the verdict on the pair."""
+    (source,) = positionals(arguments, 1, "a .tflite file")
+    for flag, what in (("format", "the build system"), ("output", "the folder to write")):
+        if values[flag].value is None:
+            raise BcnetError(f"--{flag} is missing: give {what}.")
+
+    options = {name: values[name].value for name in ("name", "arena_size", "scratch_budget")}
+    folder = export(source, values.format, values.output, **options)
+    if (verdict := verdict_of(source)) is not None:
+        print(verdict)
+    print(f"{folder}: {folder / 'README.md'} says how to build it")

@@ -1,0 +1,53 @@
+"""Prints what a flatbuffer costs on a core, and whether a board can hold it."""
+
+from absl import flags
+
+from bcnet_keras.cli.common import positionals
+from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
+from bcnet_keras.device.page import profile_page
+from bcnet_keras.device.profile import Profile
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.tflite.metadata import verdict_of
+from bcnet_keras.utils.atomic_files import write_atomic
+
+
+def define(values):
+    """Declares the flags of `bcnet profile`."""
+    flags.DEFINE_enum(
+        "core", None, list(CORES), "Core. By default that of the board, or cortex-m4.", flag_values=values
+    )
+    flags.DEFINE_string("board", None, f"Board: {', '.join(BOARDS)}.", flag_values=values)
+    flags.DEFINE_float(
+        "escalation_rate",
+        None,
+        "Part of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run tells it. By default "
+        "1, the most that the pair can cost.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "scratch_budget",
+        SCRATCH_BUDGET,
+        "Bytes of the arena that a binary convolution may use to need fewer instructions, as the application sets it.",
+        flag_values=values,
+        lower_bound=0,
+    )
+    flags.DEFINE_string("json", None, "Where to write the profile as JSON.", flag_values=values)
+    flags.DEFINE_string("html", None, "Where to write the profile as a page with pictures.", flag_values=values)
+
+
+def run(values, arguments):
+    """Prints the profile; an error where the board cannot hold the net."""
+    (source,) = positionals(arguments, 1, "a .tflite file")
+
+    profile = Profile.of(source, values.core, values.board, values.escalation_rate, values.scratch_budget)
+    print(profile.text())
+    if (verdict := verdict_of(source)) is not None:
+        print(f"\n{verdict}")
+    for path, content in ((values.json, profile.json), (values.html, lambda: profile_page(profile))):
+        if path is not None:
+            write_atomic(path, content())
+            print(f"{path}: written")
+    if profile.shortage():
+        raise BcnetError(profile.shortage())

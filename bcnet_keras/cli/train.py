@@ -1,0 +1,212 @@
+"""Trains a pair, by `bcnet train` and `bcnet demo`, and prints what came of it."""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from bcnet_keras.cli.common import define_confidence_level, positionals
+from bcnet_keras.datasets import NAMES
+from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.utils.pages import text_table
+
+DEMO = "mnist_5k"  # the data set of `bcnet demo`
+
+
+def define(values):
+    """Declares the flags of `bcnet train`."""
+    _define_run(values, None, None)
+
+
+def define_demo(values):
+    """Declares the flags of `bcnet demo`."""
+    _define_run(values, DEMO, "demo")
+
+
+def _define_run(values, dataset, name):
+    string, integer, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
+    if dataset is None:
+        string("dataset", "digits", f"Data set: {', '.join(NAMES)}.", flag_values=values)
+        string(
+            "data_dir",
+            None,
+            "Folder that holds the data sets. By default $BCNET_DATA_DIR, or ~/datasets.",
+            flag_values=values,
+        )
+        string(
+            "resize",
+            None,
+            "Scale the images of a folder to this height and width, such as 32x32. By default they have one size.",
+            flag_values=values,
+        )
+    string("name", name, "Name of the run. By default that of the data set and the seed.", flag_values=values)
+    string("runs_dir", "runs", "Folder in which the run gets its folder.", flag_values=values)
+    integer("seed", 0, "Seed of splits, weights and the order of training.", flag_values=values, lower_bound=0)
+    flags.DEFINE_enum(
+        "effort", "default", ["quick", "default", "best"], "How long to train; see --minutes.", flag_values=values
+    )
+    number(
+        "minutes",
+        None,
+        "Fit the training to about so many minutes on this machine: steps are timed before it begins.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    flags.DEFINE_list(
+        "epochs",
+        None,
+        "Epochs of the float net, the binary net, the boosted and the cooperative stage: four numbers. "
+        "By default as the number of images asks for.",
+        flag_values=values,
+    )
+    integer(
+        "batch_size",
+        None,
+        "Batch size. By default as the number of images asks for.",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "measure",
+        "score_margin",
+        ["score_margin", "max_probability", "entropy", "learned"],
+        "Confidence measure of the binary net's answer.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool("per_class", False, "One threshold a class instead of one for all.", flag_values=values)
+    flags.DEFINE_enum(
+        "core",
+        None,
+        list(CORES),
+        "Core whose instructions are the cost. By default that of the board, or cortex-m4.",
+        flag_values=values,
+    )
+    string(
+        "board",
+        None,
+        f"Board whose memories the pair must fit: {', '.join(BOARDS)}. Nets for images of your own follow it.",
+        flag_values=values,
+    )
+    number(
+        "max_cost",
+        0.5,
+        "Budget of the pair, as a part of the int8 net's instructions. Thresholds are picked for it on validation data;"
+        " the binary net for images of your own takes at most half of it.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    define_confidence_level(values)
+    number(
+        "cost_weight",
+        0.1,
+        "Price of running the int8 net on every sample in the cooperative stage, in nats.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    number(
+        "weight_decay",
+        None,
+        "Decay of the float net's kernels, as a part of the learning rate (AdamW). By default the recipe's own.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    flags.DEFINE_bool(
+        "mixed_precision",
+        False,
+        "Train binary layers in bfloat16, which is faster, where the hardware has it.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "shared_stem",
+        None,
+        "Both nets begin with the float net's first block, run once. By default chosen for images of your own, and not "
+        "so for named data sets.",
+        flag_values=values,
+    )
+    number(
+        "binary_width",
+        1.0,
+        "Multiplies the filters of the binary net's convolutions, in steps of 32.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    flags.DEFINE_string(
+        "binary_blocks",
+        None,
+        "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, on "
+        "thermometer-coded pixels where it begins with their planes, such as '10 planes, 64/pool, 128/2, 128/1'.",
+        flag_values=values,
+    )
+    number(
+        "search_minutes",
+        0.0,
+        "Time in which other binary nets are tried, once the float net is trained, on validation data.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+
+
+def run(values, arguments):
+    """Trains a pair, or goes on where an earlier call was stopped."""
+    from bcnet_keras.experiment.training_run import Settings
+
+    positionals(arguments, 0)
+    dataset = values.dataset if "dataset" in values else DEMO
+    epochs = values.epochs
+    if epochs is not None:
+        if len(epochs) != 4 or not all(count.strip().isdigit() and int(count) > 0 for count in epochs):
+            raise BcnetError(f"--epochs takes four numbers above 0, such as 20,40,14,6; got {','.join(epochs)!r}.")
+        epochs = tuple(int(count) for count in epochs)
+    if values.minutes is not None and (epochs is not None or not values.minutes > 0):
+        raise BcnetError("--minutes takes a number above 0, and no --epochs beside it.")
+    resize = values.resize if "resize" in values else None
+    if resize is not None:
+        sides = resize.split("x")
+        if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+            raise BcnetError(f"--resize takes height and width, such as 32x32; got {resize!r}.")
+        resize = tuple(map(int, sides))
+    settings = Settings(
+        dataset=dataset,
+        data_dir=values.data_dir if "data_dir" in values else None,
+        epochs=epochs,
+        resize=resize,
+        **{
+            name: values[name].value
+            for name in (
+                "seed",
+                "effort",
+                "minutes",
+                "batch_size",
+                "measure",
+                "per_class",
+                "core",
+                "board",
+                "max_cost",
+                "confidence_level",
+                "cost_weight",
+                "weight_decay",
+                "mixed_precision",
+                "shared_stem",
+                "binary_width",
+                "binary_blocks",
+                "search_minutes",
+            )
+        },
+    )
+    name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
+    finish(settings, pathlib.Path(values.runs_dir) / name)
+
+
+def finish(settings, folder):
+    """Runs (or goes on with) a run in `folder` and prints its table."""
+    from bcnet_keras.experiment.report import table
+    from bcnet_keras.experiment.training_run import run
+    from bcnet_keras.experiment.verdict import Verdict
+
+    results = run(settings, folder, verbose="auto" if sys.stdout.isatty() else 2)
+    print(f"\n{text_table(table(results))}\n\n{Verdict.of(results['verdict']).text(folder)}\n")
+    print(f"The cooperative pair: {folder / 'pair.tflite'}")
+    print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
+    print(f"Report: {folder / 'report.html'}")

@@ -1,0 +1,1 @@
+"""Passes over converted flatbuffers, one a file."""

@@ -1,0 +1,173 @@
+"""From real numbers to a binary layer: int8 channels compared with thresholds, straight to bits.
+
+Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 (DEPTHWISE_CONV_2D for a
+`CalibratedThermometer`) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes the
+signs. `fuse` replaces both by one `BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
+
+    input 0   int8 [n, h, w, c]
+    input 1   constant int32 [c * planes], each in [-128, 128]
+    output    int32 [n, h, w, words]: bit c * planes + p is 1 where x_c < threshold c * planes + p, in words of 32 bits
+
+`expand` goes the other way, for runtimes without that operator: to a CONV_2D with a multiplier of exactly 1, so that no
+runtime can round a difference to another sign.
+"""
+
+import copy
+
+import numpy as np
+
+from bcnet_keras.errors import FlatbufferError
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
+
+THERMOMETER = "BcnetThermometer"
+_CODES = np.arange(-128, 128, dtype=np.int8)
+
+
+def fuse(data):
+    """Returns the flatbuffer with each thermometer encoding as one `BcnetThermometer`.
+
+    The thresholds are what LCE's interpreter makes of the two operators on all 256 codes of each channel. A file
+    without such operators, or whose bits are no "x_c < threshold" in this order, is returned as it is.
+
+    Raises:
+      ValueError: not a flatbuffer, or a truncated one.
+    """
+    model = flatbuffer.read(data)
+    return flatbuffer.rewrite(model) if fuse_model(model) else bytes(data)
+
+
+def expand(data):
+    """Returns the flatbuffer with its `BcnetThermometer` as the operators CONV_2D and `LceQuantize`.
+
+    `fuse` gives the same file back. One without that operator is returned as it is.
+
+    Raises:
+      ValueError: not a flatbuffer, or a truncated one.
+    """
+    model = flatbuffer.read(data)
+    return flatbuffer.rewrite(model) if expand_model(model) else bytes(data)
+
+
+def fuse_model(model):
+    """`fuse` on a `schema.ModelT`, in place; what is no longer used stays in it. Returns whether anything changed."""
+    graph = model.subgraphs[0]
+    found = [(pair, _thresholds(model, *pair)) for pair in _encodings(model, graph)]
+    found = [(pair, thresholds) for pair, thresholds in found if thresholds is not None]
+    for (convolution, quantize), thresholds in found:
+        image, bits = convolution.inputs[0], quantize.outputs[0]
+        builder = flatbuffer.Builder.extending(model)
+        constant = builder.constant(graph, _name(graph, bits, "thresholds"), thresholds)
+        builder.operator(graph, THERMOMETER.encode(), [image, constant], [bits])
+        _replace(graph, (convolution, quantize), 1)
+    return bool(found)
+
+
+def expand_model(model):
+    """`expand` on a `schema.ModelT`, in place; what is no longer used stays in it. Returns whether anything changed."""
+    graph = model.subgraphs[0]
+    found = [operator for operator in graph.operators if op_name(model, operator) == THERMOMETER]
+    if not found:
+        return False
+    for operator in found:
+        _expand_operator(model, graph, operator)
+    return True
+
+
+def _expand_operator(model, graph, operator):
+    image, bits, types = operator.inputs[0], operator.outputs[0], schema.TensorType
+    thresholds = flatbuffer.constant(model, graph.tensors[operator.inputs[1]])
+    quantization, form = flatbuffer.quantization(graph.tensors[image]), shape(graph.tensors[image])
+    if thresholds is None or quantization is None or len(form) != 4 or len(thresholds) % form[3]:
+        raise FlatbufferError(
+            "a BcnetThermometer of the flatbuffer is not sound: expected an int8 input [n, h, w, c] with a scale and "
+            "constant thresholds, as many for each channel; convert the net again"
+        )
+    scale, zero_point = quantization
+    *pixels, channels = form
+    # The sum of products is x - threshold in steps of the input, and the output has just that step.
+    weights = np.repeat(np.eye(channels, dtype=np.int8), len(thresholds) // channels, axis=0)
+    weights = weights.reshape(-1, 1, 1, channels)
+    biases = zero_point - thresholds
+    builder = flatbuffer.Builder.extending(model)
+
+    def add(name, type, form, quantization, data=None):
+        return builder.tensor(graph, _name(graph, bits, name), type, form, quantization, data)
+
+    inputs = [
+        image,
+        add("weights", types.INT8, weights.shape, (1.0, 0), weights),
+        add("biases", types.INT32, biases.shape, (scale, 0), biases.astype(np.int32)),
+    ]
+    differences = add("differences", types.INT8, [*pixels, len(thresholds)], (scale, 0))
+    options = schema.Conv2DOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
+    builder.operator(graph, "CONV_2D", inputs, [differences], options, version=3)
+    builder.operator(graph, b"LceQuantize", [differences], [bits])
+    _replace(graph, [operator], 2)
+
+
+def _name(graph, bits, name):
+    return f"{text(graph.tensors[bits].name)}/{name}"
+
+
+def _replace(graph, old, count):
+    """Puts the last `count` operators of the graph where those of `old` stand."""
+    new, rest = graph.operators[-count:], graph.operators[:-count]
+    position = rest.index(old[0])
+    graph.operators = [*rest[:position], *new, *(operator for operator in rest[position:] if operator not in old)]
+
+
+def _encodings(model, graph):
+    """Pairs of a convolution and an LceQuantize that could be an encoding of int8."""
+    for convolution in graph.operators:
+        if op_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            continue
+        image, weights, result = (graph.tensors[index] for index in (*convolution.inputs[:2], convolution.outputs[0]))
+        readers = [operator for operator in graph.operators if convolution.outputs[0] in operator.inputs]
+        options, kernel = convolution.builtinOptions, flatbuffer.constant(model, weights)
+        if (
+            {tensor.type for tensor in (image, weights, result)} == {schema.TensorType.INT8}
+            and flatbuffer.quantization(image) is not None
+            and (options.strideH, options.strideW) == (1, 1)
+            and kernel is not None
+            and _reads_channels_in_order(op_name(model, convolution), kernel, shape(image)[-1])
+            and [op_name(model, reader) for reader in readers] == ["LceQuantize"]
+            and convolution.outputs[0] not in graph.outputs
+        ):
+            yield convolution, readers[0]
+
+
+def _reads_channels_in_order(name, kernel, channels):
+    """Whether filter c * planes + p of a 1x1 kernel reads no channel but c."""
+    if name == "DEPTHWISE_CONV_2D":
+        return kernel.shape[:3] == (1, 1, 1) and kernel.shape[3] % channels == 0
+    filters, height, width, depth = kernel.shape
+    if (height, width, depth) != (1, 1, channels) or filters % channels:
+        return False
+    others = np.repeat(~np.eye(channels, dtype=bool), filters // channels, axis=0)
+    return not kernel[:, 0, 0][others].any()
+
+
+def _thresholds(model, convolution, quantize):
+    """int32 thresholds of the bits that the two operators make of their input's channels; None where they have none."""
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+    graph, ends = model.subgraphs[0], (convolution.inputs[0], quantize.outputs[0])
+    piece = copy.copy(model)
+    piece.subgraphs = [copy.copy(graph)]
+    piece.subgraphs[0].operators = [convolution, quantize]
+    piece.subgraphs[0].inputs, piece.subgraphs[0].outputs = (np.array([end], np.int32) for end in ends)
+    builder = flatbuffer.Builder("thermometer")
+    alone = builder.subgraph("main")
+    indices = builder.splice(alone, piece)
+    for index in (*ends, convolution.outputs[0]):  # one image of all codes, in every channel alike
+        tensor = alone.tensors[indices[index]]
+        tensor.shape, tensor.shapeSignature = np.array([1, 1, len(_CODES), shape(tensor)[-1]], np.int32), None
+    alone.inputs, alone.outputs = (indices[[end]] for end in ends)
+    channels, count = (shape(graph.tensors[index])[-1] for index in (ends[0], convolution.outputs[0]))
+    codes = np.repeat(_CODES, channels).reshape(1, 1, -1, channels)
+    words = Interpreter(builder.finish()).predict(codes).astype("<i4").reshape(len(_CODES), -1)
+    bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :count]
+    thresholds = bits.sum(axis=0, dtype=np.int32) - 128
+    return thresholds if np.array_equal(bits, _CODES[:, np.newaxis] < thresholds) else None

@@ -1,0 +1,462 @@
+"""The tensor arena that a flatbuffer takes in TensorFlow Lite Micro on a microcontroller.
+
+    arena(data, "cortex-m4").bytes
+
+The arena holds, from one end, activations and scratch memory, which overlap where they are not needed at the same time,
+and from the other end records that stay: of tensors, operators, and what operators prepare. This module follows
+TensorFlow Lite Micro's own rules for both (memory_planner/greedy_memory_planner.cc, micro_allocation_info.cc and
+micro_allocator.cc): lifetimes, those in subgraphs that IF, WHILE and CALL_ONCE run included; the greedy planner,
+largest buffer first, into the first gap; sizes of its records with pointers of 32 bits; the scratch memory of
+CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operators whose record is not in the table
+count with an allowance; those whose scratch memory is not known make the arena a lower bound (`Arena.incomplete`).
+"""
+
+import math
+from dataclasses import dataclass
+
+from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.errors import FlatbufferError
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+
+_ALIGNMENT = 16
+_TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "float16": 2, "int32": 4, "float32": 4, "int64": 8}
+_DSP = {"cortex-m4", "cortex-m7", "cortex-m33"}
+_HELIUM = {"cortex-m55"}
+
+# Bytes of structs of the interpreter: itself (allocators and planner); a subgraph; a tensor; an operator; an input or
+# output of the model, its quantisation, and a number of it; a scratch buffer; and, while the arena is planned, a
+# request for scratch memory, a tensor or scratch buffer, and one that is placed.
+_ALLOCATORS, _SUBGRAPH, _TENSOR, _OPERATOR = (36, 44, 36, 8), 8, 12, 32
+_MODEL_TENSOR, _QUANTIZATION, _NUMBER, _HANDLE = 32, 12, 4, 4
+_REQUEST, _SPARE_REQUESTS, _PLANNED, _PLACED = 12, 12, 24, 40
+# Operator -> (bytes of its parsed options and their alignment, bytes of its data).
+_NO_OPTIONS = (0, 1)
+_RECORDS = {
+    "CONV_2D": ((28, 4), 60),
+    "DEPTHWISE_CONV_2D": ((28, 4), 60),
+    "FULLY_CONNECTED": ((5, 1), 72),
+    "AVERAGE_POOL_2D": ((40, 4), 36),
+    "MAX_POOL_2D": ((40, 4), 36),
+    "SOFTMAX": ((4, 4), 56),
+    "RESHAPE": ((36, 4), 0),
+    "ADD": ((2, 1), 60),
+    "SUB": ((2, 1), 52),
+    "MUL": ((1, 1), 36),
+    "MEAN": ((1, 1), 44),
+    "SUM": ((1, 1), 44),
+    "REDUCE_MAX": ((1, 1), 44),
+    "REDUCE_MIN": ((1, 1), 44),
+    "CONCATENATION": ((8, 4), 24),
+    "IF": ((8, 4), 8),
+    "GATHER": ((8, 4), 0),
+    "ARG_MAX": ((1, 1), 0),
+    "STRIDED_SLICE": ((24, 4), 84),
+    "PACK": ((8, 4), 0),
+    "UNPACK": ((8, 4), 0),
+    "SQUEEZE": ((36, 4), 0),
+    "SPLIT": ((4, 4), 0),
+    "EXPAND_DIMS": (_NO_OPTIONS, 0),
+    "SLICE": (_NO_OPTIONS, 0),
+    "PAD": (_NO_OPTIONS, 56),
+    "PADV2": (_NO_OPTIONS, 56),
+    "QUANTIZE": (_NO_OPTIONS, 32),
+    "DEQUANTIZE": (_NO_OPTIONS, 32),
+    "LOGISTIC": (_NO_OPTIONS, 16),
+    "MIRROR_PAD": ((4, 4), 20),
+    "ADD_N": (_NO_OPTIONS, 0),
+    "LESS": (_NO_OPTIONS, 32),
+    "EQUAL": (_NO_OPTIONS, 32),
+    "SELECT_V2": (_NO_OPTIONS, 1),
+    "LceQuantize": (_NO_OPTIONS, 16),
+    "LceDequantize": (_NO_OPTIONS, 16),
+    "LceBMaxPool2d": (_NO_OPTIONS, 32),
+    "LceBconv2d": (_NO_OPTIONS, 88),
+    "BcnetGate": (_NO_OPTIONS, 0),  # its record is among what it prepares
+    "BcnetThermometer": (_NO_OPTIONS, 0),
+}
+_ALLOWANCE = ((8, 4), 128)
+_GATE = 20
+_MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor or scratch buffer: bytes, rounded up to 16; its place; the first and last step in which it is needed."""
+
+    name: str
+    bytes: int
+    offset: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What an arena holds, in bytes.
+
+    Attributes:
+      activation_bytes: activations and scratch memory, planned so that they overlap.
+      record_bytes: what stays for as long as the model.
+      setup_bytes: what AllocateTensors needs for a while, records included; it may be more than running takes.
+      buffers: tuple of `Buffer`, all activations and scratch buffers.
+      steps: name of the operator of each step, None where a subgraph begins.
+      incomplete: operators whose memory is not known, such as "SVDF on int16", a tuple; the sizes are then too small.
+    """
+
+    activation_bytes: int
+    record_bytes: int
+    setup_bytes: int
+    buffers: tuple
+    steps: tuple
+    incomplete: tuple
+
+    @property
+    def bytes(self):
+        """Size of the smallest arena, aligned to 16 bytes, that serves the model."""
+        return max(self.activation_bytes + self.record_bytes, self.setup_bytes)
+
+    @property
+    def used_bytes(self):
+        """What the interpreter's `arena_used_bytes()` tells."""
+        return self.activation_bytes + self.record_bytes
+
+
+def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+    """The `Arena` of a flatbuffer, given as bytes or as a path, on a core.
+
+    Arguments:
+      scratch_budget: bytes of scratch memory that a binary convolution may use, as the application sets it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: no flatbuffer, or one with a tensor of a type that TensorFlow Lite Micro does not plan.
+    """
+    model = flatbuffer.read(flatbuffer.load(source))
+    nodes = [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
+    lifetimes = _Lifetimes(model, nodes)
+    placed = lifetimes.requests()
+    offsets = _place(placed)
+    buffers = tuple(
+        Buffer(name, size, offset, first, last)
+        for (name, size, first, last), offset in zip(placed, offsets, strict=True)
+    )
+    records, setup = _records(model, nodes, len(buffers))
+    activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
+    unknown = dict.fromkeys(node.unknown for group in nodes for node in group if node.unknown is not None)
+    return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
+
+
+def tensor_bytes(tensor):
+    """Bytes of a tensor's elements."""
+    name = type_name(tensor)
+    if name == "int4":
+        return (math.prod(shape(tensor)) + 1) // 2
+    if name not in _TYPE_BYTES:
+        raise FlatbufferError(
+            f"tensor {flatbuffer.text(tensor.name)!r} has the type {name}, expected a type of numbers"
+        )
+    return math.prod(shape(tensor)) * _TYPE_BYTES[name]
+
+
+def _node(model, graph, operator, core, scratch_budget):
+    try:
+        return _Node(model, graph, operator, core, scratch_budget)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        name = op_name(model, operator)
+        raise FlatbufferError(
+            f"the operator {name} lacks inputs, dimensions or options; convert the model again"
+        ) from None
+
+
+class _Node:
+    """An operator: sizes of its records, of what it prepares to keep, and of its scratch buffers."""
+
+    def __init__(self, model, graph, operator, core, scratch_budget):
+        self.operator = operator
+        self.name = op_name(model, operator)
+        self.options, self.data = _RECORDS.get(self.name, _ALLOWANCE)
+        inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
+        outputs = [graph.tensors[index] for index in operator.outputs]
+        self.tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
+        type = type_name(inputs[0]) if inputs and inputs[0] is not None else "no input"
+        exact = self.name not in _UNKNOWN_NEEDS and (type != "int16" or self.name in _SIXTEEN_BITS)
+        self.unknown = None if exact else f"{self.name} on {type}"
+        need = _NEEDS.get(self.name)
+        self.kept, self.scratch = need(operator, inputs, outputs, core, scratch_budget) if need else ([], [])
+
+
+def _convolution(operator, inputs, outputs, core, _):
+    """(bytes to keep, bytes of scratch memory) of CONV_2D and DEPTHWISE_CONV_2D, as lists."""
+    if type_name(inputs[0]) != "int8":
+        return [], []
+    options, output = operator.builtinOptions, shape(outputs[0])
+    size, filters = shape(inputs[0]), shape(inputs[1])
+    kernel = filters[1:3]
+    strides = options.strideH, options.strideW
+    dilations = options.dilationHFactor, options.dilationWFactor
+    padding = [
+        max(0, (out - 1) * stride + (taps - 1) * dilation + 1 - length) // 2
+        for length, out, taps, stride, dilation in zip(size[1:3], output[1:3], kernel, strides, dilations, strict=True)
+    ]
+    taps = math.prod(kernel)
+    kept = [4 * output[-1]] * 2  # multiplier and shift of each output channel
+    plain = dilations == (1, 1)
+    if hasattr(options, "depthMultiplier"):
+        scratch = 0
+        if core in _HELIUM and size[-1] == 1 and output[-1] > 1:  # computed as an ordinary convolution
+            scratch = _im2col(taps, core) + output[-1] * taps
+        elif size[-1] == output[-1] and size[0] == 1 and plain:
+            if core in _HELIUM:
+                scratch = 4 * 124 * taps
+            elif core in _DSP and not (kernel == (3, 3) and max(padding) <= 1):
+                scratch = 2 * size[-1] * taps
+    elif taps == 1 and not any(padding) and plain and size[-1] == filters[-1]:
+        scratch = 0
+    else:
+        scratch = _im2col(taps * size[-1], core)
+        if core in _HELIUM and size[1] == kernel[0] == 1 and plain and strides[1] * size[-1] % 4 == 0:
+            scratch = _row_convolution(size, kernel[1], output[2], strides[1], padding[1]) or scratch
+    return kept, [scratch] if scratch else []
+
+
+def _im2col(elements, core):
+    """Bytes of the inputs of some outputs side by side: four of int8 with Helium, else two of int16."""
+    return 4 * _round_up(elements, 16) if core in _HELIUM else 4 * _round_up(elements, 4)
+
+
+def _row_convolution(size, taps, output, stride, padding):
+    """Bytes that CMSIS-NN takes for a row with Helium; 0 where it computes it as any other convolution."""
+    channels, odd = size[-1], ((output - 1) * stride + taps - size[2]) % 2
+    right = max(1, (padding + odd + stride - 1) // stride) if padding + odd else 0
+    left = max(1, (padding + stride - 1) // stride) if padding else 0
+    if right + left > output:
+        return 0
+    past = right * channels if odd else padding * channels
+    return max((taps + padding) * channels, (taps - 1) * channels + past)
+
+
+def _fully_connected(operator, inputs, outputs, core, _):
+    if type_name(inputs[0]) != "int8":
+        return [], []
+    units, size = shape(outputs[0])[-1], shape(inputs[1])[-1]
+    quantization = inputs[1].quantization
+    channels = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+    kept = [4 * units] * 2 if channels > 1 else []
+    if len(shape(outputs[0])) > 2 and size % 4 == 0:  # computed as a convolution
+        return kept, [] if channels > 1 else [8 * units]
+    return (kept + [4 * units] if core in _HELIUM else kept), []  # sums of the weights
+
+
+def _average_pool(operator, inputs, outputs, core, _):
+    return [], [4 * shape(outputs[0])[-1]] if core in _DSP and type_name(inputs[0]) == "int8" else []
+
+
+def _reduction(operator, inputs, outputs, core, _):
+    return [], [4 * len(shape(inputs[0])), 4 * math.prod(shape(inputs[1]))]
+
+
+def _mean(operator, inputs, outputs, core, budget):
+    sums = [4 * math.prod(shape(outputs[0]))] if type_name(inputs[0]) == "int8" else []
+    return [], sums + _reduction(operator, inputs, outputs, core, budget)[1]
+
+
+def _binary_convolution(operator, inputs, outputs, core, budget):
+    layer, output = cost_bconv2d.layer_of(operator, inputs, outputs)
+    scratch = cost_bconv2d.scratch_bytes(layer, output, core, budget)
+    return [] if output == "bitpacked" else [8 * layer.filters], [scratch] if scratch else []
+
+
+def _gate(operator, inputs, outputs, core, _):
+    options = custom_options(operator)
+    weights = options.get("weights")
+    numbers = len(options["threshold"]) + (0 if weights is None else len(weights) + 1)
+    return [_GATE + 4 * numbers], []
+
+
+def _add_n(operator, inputs, outputs, core, _):
+    kept = [40] if type_name(outputs[0]) == "int8" else []
+    return kept, [4 * len(inputs)]  # a pointer to each input
+
+
+def _mirror_pad(operator, inputs, outputs, core, _):
+    return [], [4 * len(shape(inputs[0]))] * 2
+
+
+def _transposed_convolution(operator, inputs, outputs, core, _):
+    """As arm_transpose_conv_get_buffer_sizes_s8.c of CMSIS-NN has it; other types need what is not known here."""
+    if type_name(inputs[2]) == "float32":
+        return [4 * shape(inputs[1])[0]] * 2, []
+    (filters, height, width, depth), output = shape(inputs[1]), shape(outputs[0])
+    options = operator.builtinOptions
+    if options.strideH <= 2 and options.strideW <= 2 and depth > 16:  # as an ordinary convolution with turned filters
+        scratch = [_im2col(height * width * depth, core), depth * width * height * filters]
+    else:
+        columns = (shape(inputs[2])[2] - 1) * options.strideW + max(width, options.strideH)
+        scratch = [4 * columns * output[-1] * max(height, options.strideH)]
+    return [4 * filters] * 2, scratch
+
+
+def _svdf(operator, inputs, outputs, core, _):
+    filters, batch = shape(inputs[1])[0], shape(inputs[0])[0]
+    if type_name(inputs[0]) == "float32":
+        return [], [4 * batch * filters]
+    kept = [4 * filters] if core in _HELIUM else []
+    return kept, [4 * batch * filters, 4 * batch * shape(outputs[0])[-1]]
+
+
+# Operators whose memory nobody has read off yet; and operators on int16 that take what they take on int8.
+_UNKNOWN_NEEDS = {"BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "ASSIGN_VARIABLE", "VAR_HANDLE"}
+_SIXTEEN_BITS = {
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "SLICE", "STRIDED_SLICE", "SPLIT", "PACK", "UNPACK"),
+    *("PAD", "PADV2", "IF", "WHILE", "QUANTIZE", "DEQUANTIZE", "ADD", "SUB", "MUL", "TRANSPOSE", "GATHER"),
+}
+_NEEDS = {
+    "ADD_N": _add_n,
+    "MIRROR_PAD": _mirror_pad,
+    "SVDF": _svdf,
+    "TRANSPOSE_CONV": _transposed_convolution,
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _convolution,
+    "FULLY_CONNECTED": _fully_connected,
+    "AVERAGE_POOL_2D": _average_pool,
+    "MEAN": _mean,
+    "SUM": _mean,
+    "REDUCE_MAX": _reduction,
+    "REDUCE_MIN": _reduction,
+    "LceBconv2d": _binary_convolution,
+    "BcnetGate": _gate,
+}
+
+
+class _Lifetimes:
+    """First and last step of every tensor and scratch buffer, as the interpreter counts them.
+
+    A step is an operator or the beginning of a subgraph that it runs; the branches of an IF, the condition and the body
+    of a WHILE, and what CALL_ONCE runs come between it and the operator behind it.
+    """
+
+    def __init__(self, model, nodes):
+        self.model, self.nodes = model, nodes
+        self.steps = [None]
+        self.tensors = [[None] * len(graph.tensors) for graph in model.subgraphs]
+        self.scratch = {}
+        self._walk(0)
+
+    def requests(self):
+        """[(name, bytes rounded up, first step, last step)], in the order in which the planner gets them."""
+        result = []
+        for graph, lifetimes in zip(self.model.subgraphs, self.tensors, strict=True):
+            for tensor, lifetime in zip(graph.tensors, lifetimes, strict=True):
+                size = 0 if flatbuffer.is_constant(self.model, tensor) or tensor.isVariable else tensor_bytes(tensor)
+                if size:  # what nothing uses gets memory too
+                    result.append((flatbuffer.text(tensor.name), _round_up(size), *(lifetime or (-1, -1))))
+        for number, nodes in enumerate(self.nodes):
+            for index, node in enumerate(nodes):
+                lifetime = self.scratch.get((number, index), (-1, -1))
+                result += [(f"scratch memory of {node.name}", _round_up(size), *lifetime) for size in node.scratch]
+        return result
+
+    def _walk(self, number):
+        graph = self.model.subgraphs[number]
+        self._use(number, graph.inputs)
+        for index, node in enumerate(self.nodes[number]):
+            self.steps.append(node.name)
+            if len(self.steps) > _MOST_STEPS:
+                raise FlatbufferError(
+                    f"the flatbuffer's subgraphs run more than {_MOST_STEPS:,} operators; write it again"
+                )
+            begun = len(self.steps) - 1
+            self._use(number, node.operator.outputs)
+            for called in flatbuffer.called_subgraphs(node.operator):
+                self.steps.append(None)
+                self._walk(called)
+            self._use(number, [i for i in node.operator.inputs if i >= 0])
+            self._use(number, node.operator.outputs)
+            self.scratch[number, index] = (begun, len(self.steps) - 1)
+        self._use(number, graph.outputs)
+
+    def _use(self, number, indices):
+        now = len(self.steps) - 1
+        for index in indices:
+            lifetime = self.tensors[number][index]
+            self.tensors[number][index] = (now if lifetime is None else lifetime[0], now)
+
+
+def _place(requests):
+    """Offsets of the buffers: the largest first, each into the first gap between those that are in use with it."""
+    order = sorted(reversed(range(len(requests))), key=lambda index: -requests[index][1])
+    offsets = [0] * len(requests)
+    placed = []  # (offset, number of its placing, index)
+    for number, index in enumerate(order):
+        _, size, first, last = requests[index]
+        candidate = 0
+        for offset, _, other in sorted(placed):
+            _, other_size, other_first, other_last = requests[other]
+            if other_first > last or first > other_last:
+                continue
+            if offset - candidate >= size:
+                break
+            candidate = max(candidate, offset + other_size)
+        offsets[index] = candidate
+        placed.append((candidate, number, index))
+    return offsets
+
+
+def _records(model, nodes, buffers):
+    """(bytes of the records, bytes of the arena while tensors are allocated)."""
+    graphs = model.subgraphs
+    nodes = [node for group in nodes for node in group]
+    used = 0
+
+    def take(size, alignment=4):
+        nonlocal used
+        used = _round_up(used + size, alignment)
+
+    for size in _ALLOCATORS:
+        take(size)
+    take(_SUBGRAPH * len(graphs))
+    for graph in graphs:
+        take(_TENSOR * len(graph.tensors))
+    for graph in graphs:
+        take(_OPERATOR * len(graph.operators))
+    for node in nodes:
+        if node.options[0]:
+            take(*node.options)
+    for node in nodes:
+        if node.data:
+            take(node.data, _ALIGNMENT)
+    setup = requests = 0
+    for node in nodes:
+        for size in node.kept:
+            take(size, _ALIGNMENT)
+        # Preparing reads each tensor's description up to twice.
+        temporary = 2 * sum(_model_tensor(tensor) for tensor in node.tensors)
+        requests += len(node.scratch)
+        setup = max(setup, used + _REQUEST * (requests + _SPARE_REQUESTS) + temporary)
+    if requests:
+        take(_HANDLE * requests)
+    tensors = [tensor for graph in graphs for tensor in graph.tensors]
+    for tensor in tensors:
+        if tensor.isVariable:
+            take(tensor_bytes(tensor), _ALIGNMENT)
+    described = _REQUEST * (requests + _SPARE_REQUESTS) + 4 * len(graphs) + _PLANNED * (len(tensors) + requests)
+    setup = max(setup, _round_up(used) + _round_up(described) + _PLACED * buffers)
+    for indices in (graphs[0].inputs, graphs[0].outputs):
+        take(_HANDLE * len(indices), _ALIGNMENT)
+        for index in indices:
+            take(_model_tensor(graphs[0].tensors[index]))
+    return used, setup
+
+
+def _model_tensor(tensor):
+    """Bytes of a description of a tensor, with its quantisation."""
+    quantization = tensor.quantization
+    scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+    if not scales or quantization.zeroPoint is None or not len(quantization.zeroPoint):
+        return _MODEL_TENSOR
+    return _MODEL_TENSOR + _QUANTIZATION + _NUMBER * (1 + scales)
+
+
+def _round_up(size, multiple=_ALIGNMENT):
+    return -(-size // multiple) * multiple

@@ -1,0 +1,279 @@
+"""What a flatbuffer takes of a microcontroller: instructions of each operator, flash and RAM, and whether it fits.
+
+    profile = Profile.of("pair.tflite", core="cortex-m4", escalation_rate=0.3)
+    print(profile.text())
+
+Instructions are estimates of `bcnet_keras.device.cost`, the arena is planned as TensorFlow Lite Micro plans it
+(`bcnet_keras.device.arena`), the code of interpreter and operators is counted from sizes measured on a Cortex-M4.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device.arena import Arena, arena
+from bcnet_keras.device.boards import Board, board
+from bcnet_keras.device.cost import CORES, Cost, cost
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.support import check_micro
+from bcnet_keras.utils.pages import text_table
+
+DEFAULT_CORE = "cortex-m4"
+# Bytes of code on a Cortex-M4, linked with TensorFlow Lite Micro's release library: interpreter, start-up and what most
+# operators share, and what each operator adds to them.
+_CODE = {
+    "interpreter": 14596,
+    "ADD": 11100,
+    "AVERAGE_POOL_2D": 2828,
+    "CONCATENATION": 3680,
+    "CONV_2D": 27956,
+    "DEPTHWISE_CONV_2D": 17860,
+    "DEQUANTIZE": 2784,
+    "FULLY_CONNECTED": 16620,
+    "IF": 1024,
+    "LOGISTIC": 4708,
+    "MAX_POOL_2D": 3020,
+    "MEAN": 4804,
+    "MUL": 9124,
+    "PAD": 1084,
+    "QUANTIZE": 2044,
+    "RESHAPE": 1120,
+    "SOFTMAX": 7740,
+    "SUB": 9188,
+    "BcnetGate": 4068,
+    "BcnetThermometer": 924,
+    "LceBMaxPool2d": 1100,
+    "LceBconv2d": 32356,
+    "LceDequantize": 2096,
+    "LceQuantize": 1984,
+}
+_CODE_ALLOWANCE = 4096  # of an operator without a figure
+STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
+
+
+def core_of(core=None, board_name=None):
+    """The name of the core: `core`, by default that of the board, or `DEFAULT_CORE`.
+
+    Raises ValueError for an unknown core or board, and for a board that has another core.
+    """
+    found = None if board_name is None else board(board_name)
+    if core is not None and core not in CORES:
+        raise BcnetError(f"unknown core {core!r}: expected one of {', '.join(CORES)}")
+    if found and core not in (None, found.core):
+        raise BcnetError(f"the board {board_name} has a {found.core}, not a {core}; give the board or the core")
+    return core or (found.core if found else DEFAULT_CORE)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A flatbuffer on a core.
+
+    Attributes:
+      name: that of the file.
+      core, board: name of the core; name of the board and `Board`, or None.
+      cost: `bcnet_keras.device.cost.Cost`.
+      arena: `bcnet_keras.device.arena.Arena`.
+      escalation_rate: of the expected cost, 0 to 1; None for a net that is no pair.
+    """
+
+    name: str
+    core: str
+    board: tuple[str, Board] | None
+    cost: Cost
+    arena: Arena
+    escalation_rate: float | None
+
+    @classmethod
+    def of(cls, source, core=None, board_name=None, escalation_rate=None, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+        """The profile of a flatbuffer, given as bytes or as a path.
+
+        Arguments:
+          core: one of `bcnet_keras.device.cost.CORES`; by default that of the board, or `DEFAULT_CORE`.
+          board_name: one of `bcnet_keras.device.boards.BOARDS`; None for a core alone.
+          escalation_rate: part of the inputs that a pair escalates, 0 to 1; 1, the most that it can cost, by default.
+          scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: no flatbuffer; an operator that TensorFlow Lite Micro lacks; an unknown core or board, or two that
+            differ; a rate for a net alone.
+        """
+        core = core_of(core, board_name)
+        found = None if board_name is None else board(board_name)
+        data = flatbuffer.load(source)
+        check_micro(flatbuffer.read(data))
+        costs = cost(data, scratch_budget, partial=True)
+        if costs.accepted is None and escalation_rate is not None:
+            raise BcnetError("an escalation rate is for a pair; this flatbuffer is a net alone")
+        if costs.accepted is not None:
+            escalation_rate = 1.0 if escalation_rate is None else escalation_rate
+            costs.expected(escalation_rate)  # checks it
+        name = os.fspath(source) if isinstance(source, str | os.PathLike) else "flatbuffer"
+        planned = arena(data, core, scratch_budget)
+        return cls(name, core, found and (board_name, found), costs, planned, escalation_rate)
+
+    @property
+    def accepted(self):
+        """Instructions of an inference that the gate accepts; of any, for a net alone."""
+        return round((self.cost.accepted or self.cost.instructions)[self.core])
+
+    @property
+    def escalated(self):
+        """Instructions of an inference that escalates; of any, for a net alone."""
+        return round((self.cost.escalated or self.cost.instructions)[self.core])
+
+    @property
+    def expected(self):
+        """Mean instructions of an inference at the escalation rate."""
+        rate = self.escalation_rate or 0
+        return round((1 - rate) * self.accepted + rate * self.escalated)
+
+    @property
+    def code_bytes(self):
+        """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
+        names = {op.name for op in self.cost.ops}
+        return _CODE["interpreter"] + sum(_CODE.get(name, _CODE_ALLOWANCE) for name in names)
+
+    @property
+    def flash_bytes(self):
+        """Bytes of flash: flatbuffer and code."""
+        return self.cost.flash_bytes + self.code_bytes
+
+    @property
+    def ram_bytes(self):
+        """Bytes of RAM: arena, and `STACK_BYTES` for the rest."""
+        return self.arena.bytes + STACK_BYTES
+
+    def share(self, op):
+        """Part of the expected instructions that an operator takes, or None where that is not known.
+
+        It is not where the sum is incomplete, for an operator without a figure, and in branches of which nobody says
+        how often they are taken.
+        """
+        rate = self.escalation_rate or 0
+        part = {"always": 1, "escalated": rate, "accepted": 1 - rate, "never": 0, "once": 0}.get(op.path)
+        if part is None or op.instructions is None or self.cost.incomplete:
+            return None
+        return part * op.instructions[self.core] / self.expected if self.expected else 0.0
+
+    def shortage(self):
+        """Why the board cannot hold the model, in one line; None where it can, or without a board."""
+        if self.board is None:
+            return None
+        name, found = self.board
+        short = [
+            f"{what} by {_kib(needed - there)} ({_kib(needed)} of {_kib(there)})"
+            for what, needed, there in (
+                ("flash", self.flash_bytes, found.flash_bytes),
+                ("RAM", self.ram_bytes, found.ram_bytes),
+            )
+            if needed > there
+        ]
+        return f"{self.name} does not fit {name}: it exceeds its {' and its '.join(short)}" if short else None
+
+    def record(self):
+        """The profile as a dict that JSON can hold."""
+        return {
+            "file": self.name,
+            "core": self.core,
+            "board": self.board and {"name": self.board[0]} | asdict(self.board[1]),
+            "fits": None if self.board is None else self.shortage() is None,
+            "escalation_rate": self.escalation_rate,
+            "instructions": {
+                "accepted": self.accepted,
+                "escalated": self.escalated,
+                "expected": self.expected,
+                "least": round(self.cost.least[self.core]),
+            },
+            "incomplete": list(self.cost.incomplete),
+            "flash_bytes": self.flash_bytes,
+            "flatbuffer_bytes": self.cost.flash_bytes,
+            "code_bytes": self.code_bytes,
+            "ram_bytes": self.ram_bytes,
+            "arena_bytes": self.arena.bytes,
+            "arena": {
+                "activation_bytes": self.arena.activation_bytes,
+                "record_bytes": self.arena.record_bytes,
+                "setup_bytes": self.arena.setup_bytes,
+                "incomplete": list(self.arena.incomplete),
+            },
+            "ops": [
+                {
+                    "op": op.name,
+                    "subgraph": op.subgraph,
+                    "runs": op.path,
+                    "instructions": None if op.instructions is None else round(op.instructions[self.core]),
+                    "share": self.share(op),
+                    "macs": op.macs,
+                    "weights_bytes": op.weights_bytes,
+                    "activation_bytes": op.activation_bytes,
+                }
+                for op in self.cost.ops
+            ],
+        }
+
+    def json(self):
+        """The record as text."""
+        return json.dumps(self.record(), indent=1) + "\n"
+
+    def table(self):
+        """The operators as cells: a list of lists of str, headings first."""
+        rows = [["operator", "runs", "instructions", "share", "MACs", "weights", "activations"]]
+        for op in self.cost.ops:
+            share = self.share(op)
+            numbers = (
+                "no figure" if op.instructions is None else f"{op.instructions[self.core]:,.0f}",
+                "" if share is None else f"{100 * share:.1f} %",
+                f"{op.macs:,}",
+            )
+            rows.append([op.name, op.path, *numbers, f"{op.weights_bytes:,} B", f"{op.activation_bytes:,} B"])
+        return rows
+
+    def summary(self):
+        """Pairs of str: what, and how much."""
+        lines = []
+        bound = "at least " if self.cost.incomplete else ""
+        if self.cost.accepted is not None:
+            lines.append(("instructions, accepted", f"{bound}{self.accepted:,}"))
+            lines.append(("instructions, escalated", f"{bound}{self.escalated:,}"))
+            lines.append((f"instructions, {100 * self.escalation_rate:g} % escalated", f"{bound}{self.expected:,}"))
+        elif self.expected != round(self.cost.least[self.core]):
+            lines.append(("instructions, dearest branches", f"{bound}{self.expected:,}"))
+            lines.append(("instructions, cheapest branches", f"{bound}{self.cost.least[self.core]:,.0f}"))
+        else:
+            lines.append(("instructions", f"{bound}{self.expected:,}"))
+        lines += [("incomplete", reason) for reason in self.cost.incomplete]
+        flash = f"{_kib(self.flash_bytes)}: flatbuffer {_kib(self.cost.flash_bytes)}, code {_kib(self.code_bytes)}"
+        planned = self.arena
+        arena_parts = f"activations and scratch {_kib(planned.activation_bytes)}, records {_kib(planned.record_bytes)}"
+        if planned.setup_bytes > planned.used_bytes:
+            arena_parts += f"; {_kib(planned.setup_bytes)} while tensors are allocated"
+        at_least = "at least " if planned.incomplete else ""
+        lines.append(("arena", f"{at_least}{planned.bytes:,} B: {arena_parts}"))
+        if planned.incomplete:
+            lines.append(("arena, incomplete", f"the memory of {', '.join(planned.incomplete)} is not known"))
+        if self.board is None:
+            lines.append(("flash", flash))
+            lines.append(("RAM", f"{_kib(self.ram_bytes)}: arena, and {_kib(STACK_BYTES)} for stack and static data"))
+            return lines
+        _, found = self.board
+        lines.append(("flash", f"{flash}; {_left(self.flash_bytes, found.flash_bytes)}"))
+        lines.append(("RAM", f"{_kib(self.ram_bytes)}; {_left(self.ram_bytes, found.ram_bytes)}"))
+        return lines
+
+    def text(self):
+        """The profile as plain text."""
+        width = max(len(what) for what, _ in self.summary())
+        lines = [f"{what.ljust(width)}  {value}" for what, value in self.summary()]
+        return "\n".join([f"{self.name} on {self.core}", "", text_table(self.table()), "", *lines])
+
+
+def _kib(size):
+    return f"{size / 1024:.1f} KiB"
+
+
+def _left(needed, there):
+    difference = f"{_kib(there - needed)} left" if needed <= there else f"{_kib(needed - there)} too much"
+    return f"{_kib(there)} there, {difference}"

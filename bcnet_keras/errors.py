@@ -1,0 +1,32 @@
+"""The exceptions of this package. What a user can mend is a `BcnetError`, whose message is one line for that user.
+
+Each is also the built-in exception that Python programmers would expect in its place, so that both can be caught.
+"""
+
+
+class BcnetError(ValueError):
+    """A wrong argument, setting or file: the message says what was wrong, what was expected and what to do."""
+
+
+class FlatbufferError(BcnetError):
+    """A `.tflite` file that is damaged, or that holds what cannot be read, run or exported."""
+
+
+class ModelError(BcnetError):
+    """A Keras model that cannot be turned into a twin, trained, paired or converted."""
+
+
+class DataError(BcnetError):
+    """Images, labels or a data set that cannot be used."""
+
+
+class ArgumentTypeError(BcnetError, TypeError):
+    """An argument or an array of a type that cannot be used."""
+
+
+class ToolError(BcnetError, RuntimeError):
+    """A compiler, an interpreter or an installed package that does not do what is needed."""
+
+
+class MissingPackageError(BcnetError, ImportError):
+    """A package that is missing, or installed in a version that cannot be used."""

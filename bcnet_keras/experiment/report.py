@@ -1,0 +1,176 @@
+"""Tables, plots and pages: of a training run, from its record and its answers to the test set, and of a profile."""
+
+import html
+
+import numpy as np
+
+from bcnet_keras.experiment.verdict import Verdict
+from bcnet_keras.utils.atomic_files import write_atomic
+from bcnet_keras.utils.pages import html_page, html_table, image, new_figure
+
+TITLES = {
+    "int8": "int8 net alone",
+    "binary": "binary net alone",
+    "coopnet": "CoopNet (trained apart, swap)",
+    "cascade": "cascade (trained apart, sum)",
+    "bcnet": "BC-Net (trained together)",
+    "bcnet_accurate": "BC-Net, most accurate threshold",
+    "bcnet_no_boosting": "BC-Net without boosting",
+    "bcnet_no_sum": "BC-Net without the sum",
+    "bcnet_no_cooperative": "BC-Net without the cooperative stage",
+    "bcnet_no_learned_threshold": "BC-Net without a learned threshold",
+    "bcnet_no_distillation": "BC-Net without distillation",
+    "oracle": "BC-Net with an oracle for a gate",
+}
+COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascade": "#5b8fb0", "bcnet": "#1b7a4b"}
+_SHOWN = 24  # images of each kind on the page
+
+
+def table(results):
+    """The run's rows as cells: a list of lists of str, headings first."""
+    core = results["settings"]["core"]
+    whole = results["rows"]["int8"]["instructions"][core]
+    cells = [["", "test accuracy", "escalated", f"{core} instructions", "of int8", "arena", "flash with code"]]
+    for name, row in results["rows"].items():
+        instructions = row["instructions"][core]
+        cells.append(
+            [
+                TITLES[name],
+                f"{100 * row['accuracy']:.2f} %",
+                f"{100 * row['escalation_rate']:.1f} %",
+                f"{instructions / 1e6:.3f} M",
+                f"{instructions / whole:.3f}",
+                f"{row['arena_bytes'] / 1024:.1f} KiB",
+                f"{(row['flash_bytes'] + row['code_bytes']) / 1024:.1f} KiB",
+            ]
+        )
+    return cells
+
+
+def accuracy_cost_figure(records):
+    """Figure of the accuracy-cost curves on the test set and the points that were picked, of one or more runs."""
+    figure, ((axes,),) = new_figure(8, 4.5)
+    core = records[0]["settings"]["core"]
+    for index, record in enumerate(records):
+        whole = record["rows"]["int8"]["instructions"][core]
+        for name, points in record["curves"].items():
+            if name not in COLOURS:
+                continue
+            points = np.asarray(points)
+            axes.plot(points[:, 0], 100 * points[:, 1], color=COLOURS[name], lw=2 if name == "bcnet" else 1.2)
+        for name, row in record["rows"].items():
+            if name not in COLOURS:
+                continue
+            marker, cost = "s" if name in ("int8", "binary") else "o", row["instructions"][core] / whole
+            label = TITLES[name] if index == 0 else None
+            axes.plot(cost, 100 * row["accuracy"], marker, color=COLOURS[name], label=label, ms=8, mec="white")
+    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"{records[0]['settings']['dataset']}: curves over the threshold, points picked on validation data")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def write_report(results, answers, test, path):
+    """Writes one self-contained HTML page.
+
+    Arguments:
+      results: the record of `experiment.run`.
+      answers: `confidence.Answers` of the cooperative pair to the test set.
+      test: the test `Split`, images as the data set gives them.
+    """
+    settings, data, same = results["settings"], results["data"], results["agreement"]
+    core, nets = settings["core"], results["nets"]
+    searched = ""
+    if "search" in results:
+        tried, minutes = len(results["search"]["trials"]), results["search"]["minutes"]
+        searched = f" (of {tried} tried in {minutes:g} minutes)"
+    if settings["max_cost"] is None:
+        target = f"for an accuracy of at least {settings['min_accuracy']:g}"
+    else:
+        target = f"for at most {settings['max_cost']:g} of the int8 net's instructions"
+        if settings["confidence_level"] is not None:
+            target += f" with a probability of {settings['confidence_level']:g}"
+    counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    threshold = np.asarray(results["rows"]["bcnet"]["threshold"], np.float32)
+    margin = threshold[answers.binary] if threshold.ndim else threshold
+    body = f"""<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
+<p>Thresholds were picked on validation data, {target}; accuracy was
+measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
+counts under QEMU, not cycles.</p>
+{html_table(table(results), "last-bold")}
+{_verdict(results["verdict"])}
+<h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]))}
+<h2>When the binary net is right, and when not</h2>{image(_confidence_figure(answers, margin, settings["measure"]))}
+<h2>Which images escalate</h2>
+<p>The {_SHOWN} test images of which the binary net is least sure (they escalate), and the {_SHOWN} of which it is
+surest. Below each: the pair's answer, with the right one where it differs.</p>
+{image(_images_figure(answers, margin, test, data["classes"]))}
+<h2>How it was made</h2>
+<p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>
+Binary net: {html.escape(nets["binary"])}{searched}.<br>
+{html.escape(data["source"])}<br>Images: {counts}. Seed {settings["seed"]}. Epochs:
+{html.escape(", ".join(f"{name} {count}" for name, count in results["epochs"].items()))}.<br>
+Flatbuffer and Keras agree on {same["images"]} test images: class of the binary net {100 * same["binary"]:.1f} %,
+of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
+{100 * same["escalation"]:.1f} %.<br>
+<code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
+{html.escape(results["machine"])}; {results["wall_time"]["training_seconds"]:g} s for
+{results["wall_time"]["epochs_timed"]} epochs.</p>"""
+    write_atomic(path, html_page(f"{settings['dataset']}: cooperative pair", body))
+
+
+def _verdict(record):
+    verdict = Verdict.of(record)
+    advice = "".join(f"<li>{html.escape(each)}</li>" for each in verdict.advice)
+    return (
+        f"<h2>Verdict</h2><p><strong>{html.escape(verdict.sentence)}</strong> {html.escape(verdict.beside)}</p>"
+        f"{f'<p>What to try next:</p><ul>{advice}</ul>' if advice else ''}"
+    )
+
+
+def _confidence_figure(answers, threshold, measure):
+    figure, ((axes,),) = new_figure(8, 3.5)
+    right = answers.binary == answers.labels
+    bins = np.linspace(0, 1, 41)
+    parts = [answers.confidence[right], answers.confidence[~right]]
+    axes.hist(parts, bins, stacked=True, color=["#1b7a4b", "#b03a2e"], label=["binary net right", "wrong"])
+    if np.ndim(threshold) == 0:
+        axes.axvline(float(threshold), color="black", lw=1.5, label=f"threshold {float(threshold):.2f}")
+    axes.set_yscale("log")
+    axes.set_xlabel(f"{measure.replace('_', ' ')} of the binary net")
+    axes.set_ylabel("test images")
+    axes.legend()
+    return figure
+
+
+def _images_figure(answers, threshold, test, classes):
+    escalated = ~(answers.confidence >= threshold)
+    predicted = np.where(escalated, answers.combined, answers.binary)
+    order = np.argsort(answers.confidence, kind="stable")
+    columns = 12
+    figure, grid = new_figure(11, 6.2, 2 * _SHOWN // columns, columns)
+    shown = np.concatenate([order[:_SHOWN], order[::-1][:_SHOWN]])
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, index in zip(grid.flat, shown, strict=False):
+        image = test.images[index]
+        low, high = float(np.min(image)), float(np.max(image))
+        image = (image.astype(np.float32) - low) / max(high - low, 1e-9)
+        axes.imshow(image[..., 0] if image.shape[-1] != 3 else image, cmap="gray", interpolation="nearest")
+        name = classes[predicted[index]]
+        if predicted[index] != test.labels[index]:
+            name = f"{name} ({classes[test.labels[index]]})"
+        axes.text(
+            0.5,
+            -0.06,
+            name,
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            fontsize=7,
+            color="#b03a2e" if predicted[index] != test.labels[index] else "black",
+        )
+    return figure

@@ -1,0 +1,625 @@
+"""One training run from data to report: the nets alone, the baselines, the cooperative pair, and what each one costs.
+
+    results = run(Settings(dataset="digits"), "runs/demo")
+
+A run's folder holds `settings.json`, `checkpoints/`, the Keras model `pair.keras`, the flatbuffers `pair.tflite`,
+`pair_builtin.tflite`, `int8.tflite` and `binary.tflite`, `results.json`, `accuracy_cost.png` and `report.html`; where
+nets were searched for, `search.log` and `search.json` too. Called again on the same folder, it goes on where it was
+killed.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import logging
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras import datasets
+from bcnet_keras.calibration.curve import answers, curve, operating_point
+from bcnet_keras.convert import convert, convert_parts, replace_gate
+from bcnet_keras.convert.cooperative import with_verdict
+from bcnet_keras.datasets import Variation
+from bcnet_keras.device.cost import cost
+from bcnet_keras.device.profile import Profile, core_of
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.experiment.report import accuracy_cost_figure, write_report
+from bcnet_keras.experiment.verdict import Row, judge
+from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
+from bcnet_keras.models.networks import NETWORKS, Nets
+from bcnet_keras.models.pair import BCNet, rescale
+from bcnet_keras.models.pair_cost import int8_share, pair_cost
+from bcnet_keras.models.twins import int8_twin, share_stem
+from bcnet_keras.planning import choice
+from bcnet_keras.planning.search import STEMS, search
+from bcnet_keras.runtime.tflite import Interpreter
+from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
+from bcnet_keras.training.stages import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
+from bcnet_keras.training.watch import class_findings
+from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
+
+log = logging.getLogger(__name__)
+
+# Data set with a recipe made by hand -> (batch size, epochs of the float net, of the binary net, and of the boosted and
+# the cooperative stage). Nets alone get the same number of epochs as those in the pair: the int8 net the sum of the
+# last two, the binary net the cooperative ones on top of its own. All other sets get `training.recipe.recipe_for`.
+RECIPES = {
+    "digits": (32, 20, 40, 12, 4),
+    "mnist_5k": (50, 20, 30, 10, 4),
+    "fashion_mnist": (128, 8, 16, 3, 1),
+    "cifar10": (128, 60, 30, 8, 2),
+    "speech_commands": (64, 80, 160, 30, 10),
+}
+_SETTINGS, _SEARCH = "settings.json", "search.json"
+TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
+PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run depends on.
+
+    dataset, data_dir, seed: as `datasets.load` takes them; the seed also starts weights and order of training.
+    resize: (height, width) to which images of a folder are brought, see `datasets.load`.
+    effort: "quick", "default" or "best", see `training.recipe`. minutes: a time to fit the training to, or None.
+    batch_size, epochs: None for the recipe's own; epochs of the float net, the binary net, the boosted and the
+      cooperative stage.
+    measure, per_class: the gate, see `ConfidenceGate`.
+    core: whose instructions are the cost, see `bcnet_keras.device.cost`; None for that of the board, or `DEFAULT_CORE`.
+    board: whose memories the pair must fit, see `bcnet_keras.device.boards`; None for any.
+    max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
+      `AccuracyCostCurve.pick`; one of the first two is None.
+    cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
+    weight_decay: of the float net, see `train_float`; None for the recipe's own.
+    mixed_precision: binary layers train in bfloat16 where the hardware has it, see `layers.fastest_precision`.
+    shared_stem: both nets begin with the float net's first block, which the device computes once; None to have it
+      chosen for images of one's own, False for named data sets.
+    binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
+    binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
+    search_minutes: time in which other binary nets are tried once the float net is trained, see `planning.search`.
+    nets: the `networks.Nets`; None for those of the data set or, for images of one's own, for those that
+      `bcnet_keras.planning.choice` finds. A run's folder has those that were taken.
+
+    Raises ValueError for an unknown core or board, and for two that do not go together.
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    seed: int = 0
+    resize: tuple | None = None
+    effort: str = "default"
+    minutes: float | None = None
+    batch_size: int | None = None
+    epochs: tuple | None = None
+    measure: str = "score_margin"
+    per_class: bool = False
+    core: str | None = None
+    board: str | None = None
+    max_cost: float | None = 0.5
+    min_accuracy: float | None = None
+    confidence_level: float | None = None
+    cost_weight: float = 0.1
+    weight_decay: float | None = None
+    mixed_precision: bool = False
+    shared_stem: bool | None = None
+    binary_width: float = 1.0
+    binary_blocks: str | None = None
+    search_minutes: float = 0.0
+    nets: Nets | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "core", core_of(self.core, self.board))
+        if self.shared_stem is None and not self.own_images:
+            object.__setattr__(self, "shared_stem", False)
+        if self.search_minutes and (self.binary_blocks is not None or self.binary_width != 1):
+            raise BcnetError("a search draws the binary net's convolutions; leave out binary_blocks and binary_width.")
+
+    @property
+    def own_images(self):
+        """Whether nets are chosen for the images: those of somebody's own folder, and sign digits as one of them."""
+        return self.dataset.startswith("folder:") or self.dataset == "sign_digits"
+
+    @property
+    def named_recipe(self):
+        """As in `RECIPES`, with the settings' own epochs and batch size; None where it takes the data to know it."""
+        if self.dataset not in RECIPES and not (self.batch_size and self.epochs):
+            return None
+        batch_size, *epochs = RECIPES.get(self.dataset, [None])
+        return (self.batch_size or batch_size, *(self.epochs or epochs))
+
+    def recipe(self, images, classes):
+        """The `Recipe` for as many training images and classes, without regard to `minutes`."""
+        if self.named_recipe is None:
+            found = recipe_for(images, classes, self.effort, self.batch_size)
+            if self.epochs:
+                epochs = dict(zip(STAGES, self.epochs, strict=True))
+                found = dataclasses.replace(found, epochs=epochs, patience=None, passes=1)
+        else:
+            batch_size, *epochs = self.named_recipe
+            found = Recipe(batch_size, dict(zip(STAGES, epochs, strict=True)))
+            if self.epochs is None:
+                found = found.scaled(EFFORT_FACTORS[self.effort])
+        decay = self.weight_decay
+        return found if decay is None else dataclasses.replace(found, weight_decay=decay)
+
+    @property
+    def target(self):
+        """Arguments of `AccuracyCostCurve.pick`."""
+        return {name: getattr(self, name) for name in TARGET}
+
+
+def run(settings, folder, verbose="auto", ablations=False):
+    """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
+
+    With `ablations` the rows also have BC-Net with each part left out (see `_ablations`) and an oracle in the gate's
+    place; and `gates` what other measures of confidence do.
+
+    Raises FileNotFoundError for missing data; ValueError for bad data, and for a folder with other settings than these
+    (the target may differ: then only thresholds and what follows from them are made anew).
+    """
+    folder, began, cpu_began = pathlib.Path(folder), time.time(), time.process_time()
+    data = datasets.load(settings.dataset, settings.data_dir, settings.seed, resize=settings.resize)
+    shape, names = data.train.images.shape[1:], data.class_names
+    settings = _claimed(folder, settings, shape, len(names))
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    tf.keras.utils.set_random_seed(settings.seed)
+    float_net, binary_net = settings.nets.build(shape, len(names))
+    precision = fastest_precision() if settings.mixed_precision else "float32"
+    binary_net = with_precision(binary_net, precision)
+    log.info("binary layers train in %s", precision)
+    pair_of = functools.partial(
+        BCNet,
+        measure=settings.measure,
+        per_class=settings.per_class,
+        class_names=names,
+        raw_range=data.raw_range,
+        front_end=data.front_end,
+    )
+    for line in class_findings(names, np.bincount(data.train.labels, minlength=len(names))).values():
+        log.warning("%s.", line)
+    recipe, augmentation, probed = _recipe(settings, data, checkpoints, float_net, binary_net, pair_of)
+    data = dataclasses.replace(data, augmentation=augmentation)
+    epochs = {**recipe.epochs, "int8": recipe.epochs["boosted"] + recipe.epochs["cooperative"]}
+    batches = input_batches(data, recipe.batch_size, settings.seed, recipe.passes)
+    clock = _Clock(checkpoints / "seconds.json")
+    fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
+    fit["patience"] = recipe.patience
+
+    def trained(pair, name, *stages, **arguments):
+        settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, teacher=float_net, **fit)
+        train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
+        return pair
+
+    decay = recipe.weight_decay
+    train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
+    answered = np.bincount(float_net.predict(batches["validation"], verbose=0).argmax(-1), minlength=len(names))
+    counts = np.bincount(data.train.labels, minlength=len(names))
+    if line := class_findings(names, counts, answered).get("unanswered"):
+        log.warning("stage float: %s.", line)
+    if settings.search_minutes:
+        settings = _searched(settings, folder, float_net, data, batches, epochs["binary"], precision)
+        tf.keras.utils.set_random_seed(settings.seed)
+        binary_net = with_precision(settings.nets.build(shape, len(names))[1], precision)
+    int8_net = int8_twin(float_net)
+    if settings.nets.shared_stem:  # validation images come in the same order every time: a resumed run gets the same
+        share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
+    untrained = pair_of(_copy(binary_net), _copy(int8_net))
+    alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
+    fit["int8_share"] = int8_share(alone, settings.core)  # the same for all that add: weights do not change it
+    pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
+    if ablations:
+        pairs |= _ablations(pair_of, trained, alone, untrained)
+    # The pair's binary net has trained on in the cooperative stage; so does the one alone.
+    on = dict(epochs={"binary": epochs["cooperative"]}, learning_rates={"binary": LEARNING_RATES["cooperative"]})
+    trained(alone, "alone_on", "binary", **on)
+
+    log.info("calibration, conversion and evaluation on the test set")
+    pairs = {
+        "coopnet": coopnet(alone, batches["validation"]),
+        "cascade": cascade(alone, batches["validation"]),
+        **pairs,
+    }
+    alone_parts = convert_parts(alone)
+    parts = {name: alone_parts if name in ("coopnet", "cascade") else convert_parts(pairs[name]) for name in pairs}
+    curves, rows, files = {}, {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
+    for name, pair in pairs.items():
+        relative = _relative_cost(pair, parts[name], alone_parts[1], settings.core)
+        by_class = len(names) if settings.per_class else None
+        on_validation, on_test = (answers(pair, batches[split]) for split in ("validation", "test"))
+        choices = curve(on_validation, relative, settings.core, by_class)
+        targets = {name: settings.target}
+        if name == "bcnet":
+            targets["bcnet_accurate"] = {"max_cost": np.inf}
+        for row, target in targets.items():
+            picked = choices.pick(**target)
+            files[row] = convert(pair, parts=parts[name], threshold=picked.threshold)
+            rows[row] = {
+                "threshold": picked.threshold,
+                "validation_accuracy": picked.accuracy,
+                "keras_accuracy": operating_point(on_test, picked.threshold, relative).accuracy,
+                "aurc": on_test.aurc(),
+                "auroc": on_test.auroc(),
+            }
+        pair.threshold = rows[name]["threshold"]
+        test_curve = curve(on_test, relative, settings.core, by_class)
+        curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]
+        if name == "bcnet":
+            test_answers, validation_answers, own_cost = on_test, on_validation, relative
+    predictions = {}
+    for name, flatbuffer in files.items():
+        predictions[name], measured = _measured(flatbuffer, data.test, settings.core, verbose)
+        rows[name] = {**measured, **rows.get(name, {})}
+    order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
+    judged = {name: _judged(files[name], predictions[name], files["int8"], settings.core) for name in order}
+    verdict = judge(data.test.labels, judged, names, settings.core, rows["bcnet"]["auroc"])
+    files["bcnet"] = with_verdict(files["bcnet"], verdict.sentence)
+    rows["bcnet"]["flash_bytes"] = len(files["bcnet"])
+    rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
+    if ablations:
+        rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"])}
+
+    pair = pairs["bcnet"]
+    results = {
+        "verdict": verdict.record(),
+        "rows": {name: rows[name] for name in (*order, *(name for name in rows if name not in order))},
+        "agreement": agreement(pair, parts["bcnet"], files["bcnet"], data.test.images[:1000]),
+        "curves": curves,
+        **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),
+        "settings": dataclasses.asdict(settings),
+        "nets": dict(zip(("float", "binary"), settings.nets.texts(), strict=True)),
+        **({"search": json.loads((folder / _SEARCH).read_text())} if settings.search_minutes else {}),
+        "epochs": epochs,
+        "recipe": _recorded(recipe, augmentation, probed),
+        "data": {
+            "source": data.source,
+            "classes": list(names),
+            "images": {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")},
+        },
+        "command": command_line(pathlib.Path(sys.argv[0]).name),
+        "revision": revision(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "binary_precision": precision,
+        "wall_time": {
+            **clock.counted,
+            "seconds_since_last_start": round(time.time() - began, 1),
+            "cpu_seconds_since_last_start": round(time.process_time() - cpu_began, 1),
+        },
+    }
+    # The record goes first and comes last: where it is, the files beside it are those that it speaks of.
+    (folder / "results.json").unlink(missing_ok=True)
+    with replace_when_done(folder / "pair.keras") as path:
+        pair.save(path)
+    write_atomic(folder / "pair.tflite", files["bcnet"])
+    write_atomic(folder / "pair_builtin.tflite", replace_gate(files["bcnet"], "builtin"))
+    write_atomic(folder / "int8.tflite", files["int8"])
+    write_atomic(folder / "binary.tflite", files["binary"])
+    with replace_when_done(folder / "accuracy_cost.png") as path:
+        accuracy_cost_figure([results]).savefig(path, dpi=130)
+    write_report(results, test_answers, data.test, folder / "report.html")
+    _write_settings(folder, settings)
+    write_atomic(folder / "results.json", json.dumps(results, indent=1))
+    return results
+
+
+def _recipe(settings, data, checkpoints, float_net, binary_net, pair_of):
+    """(`Recipe`, augmentation, what was probed) of a run; kept in `checkpoints`, where one that goes on finds them."""
+    place = checkpoints / "recipe.json"
+    if place.exists():
+        kept = json.loads(place.read_text())
+        augmentation, probed = kept.pop("augmentation"), kept.pop("probe")
+        if isinstance(augmentation, dict):
+            augmentation = Variation(**augmentation)
+        return Recipe(**kept), augmentation, probed
+    images, classes = len(data.train.labels), len(data.class_names)
+    recipe, augmentation, probed = settings.recipe(images, classes), data.augmentation, {}
+    if augmentation == "probe":
+        augmentation, probed = probe(data, _copy(float_net), settings.seed)
+    if settings.minutes is not None:
+        varied = dataclasses.replace(data, augmentation=augmentation)
+        pair = pair_of(_copy(binary_net), int8_twin(float_net))
+        seconds = step_seconds(pair, _copy(float_net), input_batches(varied, recipe.batch_size, settings.seed)["train"])
+        recipe = fitted(recipe, images, seconds, settings.minutes)
+    log.info("batch size %d, epochs: %s", recipe.batch_size, recipe.epochs)
+    write_atomic(place, json.dumps(_recorded(recipe, augmentation, probed), indent=1))
+    return recipe, augmentation, probed
+
+
+def _recorded(recipe, augmentation, probed):
+    if isinstance(augmentation, Variation):
+        augmentation = dataclasses.asdict(augmentation)
+    return {**dataclasses.asdict(recipe), "augmentation": augmentation, "probe": probed}
+
+
+def _ablations(pair_of, trained, alone, untrained):
+    """BC-Net with one part left out each, as {row: pair}. `alone` holds the nets that trained apart."""
+
+    def boosted():
+        # The pair as its boosted stage left it, which is on disk.
+        return trained(pair_of(_copy(alone.binary), _copy(untrained.int8)), "pair", "boosted")
+
+    # The int8 net that trained alone has had the epochs of both stages, more than the boosted one had at this point.
+    apart = [pair_of(_copy(alone.binary), _copy(alone.int8), combine=combine) for combine in ("sum", "swap")]
+    fixed = boosted()
+    fixed.gate.trainable = False
+    return {
+        "bcnet_no_boosting": trained(apart[0], "no_boosting", "cooperative"),
+        "bcnet_no_sum": trained(apart[1], "no_sum", "cooperative", int8_share=None),  # its own: it adds nothing
+        "bcnet_no_cooperative": boosted(),
+        "bcnet_no_learned_threshold": trained(fixed, "no_learned_threshold", "cooperative"),
+        "bcnet_no_distillation": trained(untrained, "no_distillation", *COOPERATIVE_STAGES, teacher=None),
+    }
+
+
+def _oracle(given, flatbuffer):
+    """The part of a row that a perfect gate would change; `given` are `Answers`."""
+    accuracy, rate = given.oracle()
+    expected = cost(flatbuffer).expected(rate)
+    unknown = dict.fromkeys(("threshold", "validation_accuracy", "aurc", "auroc"))
+    return {
+        "accuracy": accuracy,
+        "keras_accuracy": accuracy,
+        "escalation_rate": rate,
+        "instructions": expected,
+    } | unknown
+
+
+def _gates(validation, test, pair_cost, settings, classes):
+    """What each measure of confidence does with the same pair, with one threshold for all and with one a class.
+
+    Points are picked on validation data for the settings' target.
+    """
+    gates = {}
+    for measure in MEASURES:
+        on_validation, on_test = validation.by_measure(measure), test.by_measure(measure)
+        for name, by_class in ((measure, None), (f"{measure}, per class", classes)):
+            choices = curve(on_validation, pair_cost, settings.core, by_class)
+            picked = choices.pick(**settings.target)
+            point = operating_point(on_test, picked.threshold, pair_cost)
+            gates[name] = {
+                "accuracy": point.accuracy,
+                "escalation_rate": point.escalation_rate,
+                "cost": point.cost,
+                "aurc": on_test.aurc(),
+                "auroc": on_test.auroc(),
+            }
+    return gates
+
+
+def agreement(pair, parts, merged, images):
+    """Shares of `images` (raw, [n, h, w, c]) on which the flatbuffers say what Keras says.
+
+    Keys: `binary`, `int8`, `pair` (same class), `escalation` (same decision), and the number of images.
+    """
+    outputs = pair.predict(pair.preprocess(images), verbose=0)
+    binary, int8, both = (Interpreter(data).predict(images) for data in (*parts, merged))
+    same = {
+        "binary": binary.predicted == outputs["binary_logits"].argmax(-1),
+        "int8": int8.predicted == outputs["int8_logits"].argmax(-1),
+        "pair": both.predicted == outputs["logits"].argmax(-1),
+        "escalation": both.escalated == outputs["escalated"],
+    }
+    return {**{name: float(np.mean(values)) for name, values in same.items()}, "images": len(images)}
+
+
+def command_line(program):
+    """The command that runs now, as one would type it: `program` and the arguments, the home folder as ~."""
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])]).replace(str(pathlib.Path.home()), "~")
+
+
+def revision():
+    """The git revision of these sources, with "+" where they differ from it; None outside of a checkout."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    try:
+        head, changed = (
+            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+class _Clock(tf.keras.callbacks.Callback):
+    """Adds up the time that epochs take, over all starts of a run; `counted` is kept in a file."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.counted = json.loads(path.read_text()) if path.exists() else {"training_seconds": 0.0, "epochs_timed": 0}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.counted["training_seconds"] = round(self.counted["training_seconds"] + time.time() - self.began, 1)
+        self.counted["epochs_timed"] += 1
+        write_atomic(self.path, json.dumps(self.counted))
+
+
+def _claimed(folder, settings, shape, classes):
+    """The settings with their nets, when the folder is this run's, made so, or new; says what the nets cost and take.
+
+    Raises ValueError where the folder holds another run, and where nets do not fit the board or the budget.
+    """
+    new = not (folder / _SETTINGS).exists()
+    if not new:
+        theirs = read_settings(folder)
+        if settings.nets is None:
+            settings = dataclasses.replace(settings, nets=theirs.nets)
+        mine = dataclasses.asdict(settings)
+        differing = sorted(
+            key for key, value in dataclasses.asdict(theirs).items() if key not in TARGET and mine[key] != value
+        )
+        if differing:
+            raise BcnetError(
+                f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
+            )
+    if settings.nets is None:
+        settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
+    _announce(settings, shape, classes)
+    if new:
+        _write_settings(folder, settings)
+    return settings
+
+
+def chosen_nets(settings, shape, classes):
+    """The `Nets` for images [h, w, c]: of a named data set its own, of somebody's own images those that suit them."""
+    asked = dict(binary_width=settings.binary_width, binary_blocks=settings.binary_blocks)
+    if settings.own_images:
+        target = dict(max_cost=settings.max_cost, core=settings.core, board=settings.board)
+        return choice.choose(shape, classes, shared_stem=settings.shared_stem, **target, **asked)
+    return NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem, **asked)
+
+
+def _announce(settings, shape, classes):
+    """Says what the nets cost and take; raises ValueError where that cannot be what was asked for."""
+    plan = choice.Plan.of(settings.nets, shape, classes, settings.core, settings.board)
+    for what, text in zip(("float net, for int8", "binary net"), settings.nets.texts(), strict=True):
+        log.info("%s: %s", what, text)
+    log.info("what the nets will cost and take:\n%s", plan.text())
+    problem = plan.problem(settings.max_cost)
+    if problem:
+        raise BcnetError(problem)
+    for line in plan.warnings():
+        log.warning("%s", line)
+
+
+def _searched(settings, folder, float_net, data, batches, epochs, precision):
+    """The settings with the nets that the search of the run in `folder` found; it runs, or goes on, where it must."""
+    place = folder / _SEARCH
+    if not place.exists():
+        stems = {None: STEMS, True: ("shared",), False: ("thermometer", "int8")}[settings.shared_stem]
+        nets, record = search(
+            settings.nets,
+            folder / "search.log",
+            settings.search_minutes,
+            float_net,
+            data,
+            batches,
+            max(3, epochs // 3),
+            settings.seed,
+            max_cost=settings.max_cost or 1.0,
+            core=settings.core,
+            board=settings.board,
+            measure="score_margin" if settings.measure == "learned" else settings.measure,
+            precision=precision,
+            stems=stems,
+        )
+        write_atomic(place, json.dumps({**record, "nets": nets.record()}, indent=1))
+    settings = dataclasses.replace(settings, nets=Nets.from_record(json.loads(place.read_text())["nets"]))
+    _announce(settings, data.train.images.shape[1:], len(data.class_names))
+    _write_settings(folder, settings)
+    return settings
+
+
+def read_settings(folder):
+    """The `Settings` of the run in `folder`. Raises FileNotFoundError where there is none, ValueError where damaged."""
+    place = pathlib.Path(folder) / _SETTINGS
+    if not place.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
+    try:
+        values = json.loads(place.read_text())
+        tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
+        nets = values.get("nets")
+        return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
+    except (ValueError, TypeError, KeyError):
+        raise BcnetError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
+
+
+def take_float_net(source, folder, settings):
+    """Copies the float net of the run in `source` to where one in the new `folder` looks for it.
+
+    Does nothing where `folder` is there already, where there is no such net, and where the run's settings are not
+    `settings`: it may then be another net. Only the epochs of the other stages may differ.
+    """
+    files = [source / "checkpoints" / name for name in ("float.history.json", "float.weights.h5")]
+    if folder.exists() or not all(file.exists() for file in files):
+        return
+    theirs = read_settings(source)
+    same = (
+        dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)})
+        == settings
+    )
+    float_epochs = [each.named_recipe and each.named_recipe[1] for each in (theirs, settings)]
+    if same and float_epochs[0] == float_epochs[1]:
+        (folder / "checkpoints").mkdir(parents=True)
+        for file in files:
+            with replace_when_done(folder / "checkpoints" / file.name) as path:
+                shutil.copy(file, path)
+
+
+def _write_settings(folder, settings):
+    write_atomic(folder / _SETTINGS, json.dumps(dataclasses.asdict(settings), indent=1))
+
+
+def input_batches(data, batch_size, seed, passes=1):
+    """{"train", "validation", "test": batches of (images in the input range, labels)} of a `Dataset`.
+
+    `passes`: how often the training batches show each image.
+    """
+    scale = functools.partial(rescale, raw_range=data.raw_range)
+
+    def batches(split, size=256, **arguments):
+        raw = datasets.as_tf_dataset(split, size, **arguments)
+        return raw.map(lambda images, labels: (scale(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
+
+    return {
+        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augmentation=data.augmentation).repeat(
+            passes
+        ),
+        "validation": batches(data.validation),
+        "test": batches(data.test),
+    }
+
+
+def _copy(model):
+    copy = tf.keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _relative_cost(pair, parts, int8_flatbuffer, core):
+    """(accepted, escalated) instructions of a pair over those of the int8 net alone."""
+    accepted, escalated = pair_cost(pair, core, parts)
+    own = cost(parts[1]).instructions[core] / cost(int8_flatbuffer).instructions[core]
+    return accepted * own, escalated * own
+
+
+def _measured(flatbuffer, test, core, verbose):
+    """A flatbuffer's `Prediction` for the test set, and its row: accuracy, escalation, and what it costs on the device.
+
+    The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
+    """
+    prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
+    profile = Profile.of(flatbuffer, core)
+    counted = profile.cost
+    gated = prediction.escalated is not None
+    rate = float(np.mean(prediction.escalated)) if gated else None
+    return prediction, {
+        "accuracy": float(np.mean(prediction.predicted == test.labels)),
+        "escalation_rate": rate,
+        "instructions": counted.expected(rate) if gated else counted.instructions,
+        "worst_instructions": counted.instructions,
+        "flash_bytes": len(flatbuffer),
+        "code_bytes": profile.code_bytes,
+        "arena_bytes": profile.arena.bytes,
+    }
+
+
+def _judged(flatbuffer, prediction, int8_flatbuffer, core):
+    """The `verdict.Row` of a flatbuffer."""
+    counted, whole = cost(flatbuffer), cost(int8_flatbuffer).instructions[core]
+    paths = [(path or counted.instructions)[core] / whole for path in (counted.accepted, counted.escalated)]
+    return Row(prediction.predicted, *paths, prediction.escalated)

@@ -1,0 +1,492 @@
+"""`BCNet`: a binary net and an int8 net that answer together.
+
+With b(x) and q(x) the logits of the two nets, m(x) the confidence of b(x), t a threshold and a the boost,
+
+    F(x) = b(x)              where m(x) >= t   (accepted: the int8 net does not run on the device)
+    F(x) = a * b(x) + q(x)   elsewhere         (escalated: the first answer is kept and boosted, not thrown away)
+
+`combine="swap"` gives q(x) alone on escalation, as CoopNet does (Mocerino and Calimera, arXiv 1911.08606). The idea of
+training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 68(1), 2021); its loss and its
+confidence rule are not public, and those here are our own.
+"""
+
+import contextlib
+import json
+import logging
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras.errors import ArgumentTypeError, ModelError
+from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
+from bcnet_keras.models.pair_profile import PairProfile
+from bcnet_keras.models.twins.binary import BinaryTwin
+from bcnet_keras.models.twins.choice import advice, light_binary_twin
+from bcnet_keras.models.twins.graph import read
+from bcnet_keras.models.twins.int8 import Int8Twin
+
+STAGES = ("binary", "int8", "boosted", "cooperative")
+log = logging.getLogger(__name__)
+
+
+@tf.keras.utils.register_keras_serializable(package="bcnet_keras")
+class BCNet(tf.keras.Model):
+    """A cooperative pair of nets, trained and evaluated by `fit` and `evaluate` like any Keras model.
+
+    Called on images float32 [n, h, w, c] in `input_range` it gives a dict: `logits` [n, classes] (the pair's answer),
+    `escalated` bool [n], `binary_logits` and `int8_logits` [n, classes].
+
+    Arguments:
+      binary, int8: Keras models with the same image input and as many logits; see `bcnet_keras.layers`, `binary_twin`,
+        `int8_twin`. `int8` may also be a net quantised by `tfmot.quantization.keras.quantize_model`.
+      measure: confidence measure, as in `ConfidenceGate`.
+      per_class: one threshold a class instead of one for all.
+      combine: what an escalated sample's logits are: `"sum"` (boost * binary + int8) or `"swap"` (int8).
+      boost: start value of the factor on the binary logits, at least 0; trains in the cooperative stage. Where the
+        binary net is unsure, a weight well below 1 is best: measured on Fashion-MNIST, 0.1 to 0.4.
+      class_names: names of the classes, kept in the converted file.
+      raw_range: (lowest, highest) value in the data as it comes, e.g. (0, 255) for images; kept in the converted file.
+      input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.
+      front_end: dict, in JSON's types, of what turns the recorded signal into the data; kept in the converted file.
+
+    Raises ValueError where the two nets do not fit together.
+    """
+
+    def __init__(
+        self,
+        binary,
+        int8,
+        measure="score_margin",
+        per_class=False,
+        combine="sum",
+        boost=0.3,
+        class_names=None,
+        raw_range=(0, 255),
+        input_range=INPUT_RANGE,
+        front_end=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.classes = _common_classes(binary, int8)
+        if combine not in ("sum", "swap"):
+            raise ModelError(f"combine must be 'sum' or 'swap', got {combine!r}.")
+        if not boost >= 0:
+            raise ModelError(f"boost must be at least 0, got {boost}.")
+        if class_names is not None and len(class_names) != self.classes:
+            raise ModelError(f"{len(class_names)} class names were given for {self.classes} logits.")
+        for name, (low, high) in (("raw_range", raw_range), ("input_range", input_range)):
+            if not low < high:
+                raise ModelError(f"{name} must be (lowest, highest), got {(low, high)}.")
+        self.binary, self.int8, self.combine = binary, int8, combine
+        self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
+        self.raw_range = tuple(float(value) for value in raw_range)
+        self.input_range = tuple(float(value) for value in input_range)
+        self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
+        self.gate = ConfidenceGate(measure, per_class, name="gate")
+        self.gate.build((None, self.classes))
+        self.output_quant = FakeQuant(-8.0, 8.0, symmetric=True, name="output_quant")
+        self.output_quant.build((None, self.classes))
+        self.boost = self.add_weight(
+            name="boost",
+            shape=(),
+            initializer=tf.keras.initializers.Constant(boost),
+            constraint=tf.keras.constraints.NonNeg(),
+            trainable=combine == "sum",  # no loss of a swapping pair depends on it
+        )
+        self.temperature = self.add_weight(
+            name="temperature", shape=(), initializer=tf.keras.initializers.Constant(0.1), trainable=False
+        )
+        self.build((None, *binary.input_shape[1:]))
+        # Images -> logits of both nets, traced once for batches of all sizes, whoever asks.
+        self.logits_of = tf.function(self._logits_of, input_signature=[tf.TensorSpec(binary.input_shape)])
+
+    @classmethod
+    def from_keras(
+        cls,
+        model,
+        width=None,
+        stem="thermometer",
+        planes=None,
+        input_range=None,
+        board=None,
+        core=None,
+        max_binary_cost=0.3,
+        verbose=1,
+        **kwargs,
+    ):
+        """The pair made of a float Keras CNN's int8 twin (with its weights) and its binary twin (untrained).
+
+        Arguments:
+          model: as for `int8_twin`. Ending in one logit or one sigmoid, it becomes a pair of two classes, 0 and 1.
+          width: factor on the filters of the binary twin, see `binary_twin`. By default the binary net is chosen, see
+            `models.twins.choice`: at most twice as wide as the float model, its topology simplified or replaced
+            where it must be, so that an accepted sample costs at most `max_binary_cost` of the int8 net, and so that
+            the pair fits the `board`.
+          stem, planes: as for `binary_twin`. With `stem="shared"`, call `share_stem` once the float model is trained.
+          input_range: (lowest, highest) value of what `model` takes; by default [-1, 127/128], or `raw_range` for a
+            model that begins with Rescaling or Normalization.
+          board, core: where it shall run, see `device.boards` and `bcnet_keras.device.cost`; Cortex-M4 by default.
+          verbose: 1 prints what each net will cost and take; 0 prints nothing. `pair.profile()` has the figures.
+          kwargs: go to `BCNet`.
+
+        A binary net that is not light, or a pair that the board cannot hold, is warned of in the log.
+        Raises ValueError that names each layer that cannot be turned.
+        """
+        graph = read(model)
+        if input_range is None and graph.takes_raw:
+            input_range = kwargs.get("raw_range", (0, 255))
+        twin = Int8Twin(graph, input_range)
+        int8 = twin.build(f"{model.name}_int8")
+        if width is None:
+            binary, what = light_binary_twin(graph, int8, max_binary_cost, input_range, stem, planes, core, board)
+        else:
+            binary = BinaryTwin(graph, input_range, width, stem, planes).build(f"{model.name}_binary")
+            what = f"whole, width {width:g}"
+        profile = PairProfile.of(binary, int8, core, board)
+        if verbose:
+            print(f"{profile.text()}\nbinary net: {what}; nothing is trained yet")
+        warning = advice(profile, width)
+        if warning:
+            log.warning(warning)
+        return cls(binary, int8, input_range=twin.input_range, **kwargs)
+
+    def profile(self, core=None, board=None):
+        """`bcnet_keras.models.pair_profile.PairProfile`: what the pair and its nets cost and take, trained or not.
+
+        `core` and `board` are names, as in `from_keras`.
+        """
+        return PairProfile.of(self.binary, self.int8, core, board)
+
+    @property
+    def front_end(self):
+        """What turns the recorded signal into the data, or None."""
+        return None if self._front_end is None else json.loads(self._front_end)
+
+    @property
+    def threshold(self):
+        """The gate's threshold: float32 numpy array, [] or [classes], NaN where not set.
+
+        Takes a number in [0, 1], one a class, or an `OperatingPoint`.
+        """
+        return self.gate.threshold
+
+    @threshold.setter
+    def threshold(self, value):
+        self.gate.threshold = getattr(value, "threshold", value)
+
+    def preprocess(self, raw):
+        """Data as it comes (values in `raw_range`) -> float32 in `input_range`; works on arrays and tensors."""
+        return rescale(raw, self.raw_range, self.input_range)
+
+    def combined(self, binary_logits, int8_logits):
+        """Logits of an escalated sample; all [n, classes]."""
+        return int8_logits if self.combine == "swap" else self.boost * binary_logits + int8_logits
+
+    def _logits_of(self, images):
+        return self.binary(images, training=False), self.int8(images, training=False)
+
+    def call(self, inputs, training=None):
+        binary_logits = self.binary(inputs, training=training)
+        int8_logits = self.int8(inputs, training=training)
+        escalated = self.gate(binary_logits)
+        logits = tf.where(escalated[:, tf.newaxis], self.combined(binary_logits, int8_logits), binary_logits)
+        return {
+            "logits": self.output_quant(logits, training=training),
+            "escalated": escalated,
+            "binary_logits": binary_logits,
+            "int8_logits": int8_logits,
+        }
+
+    def compile(
+        self,
+        optimizer="adam",
+        stage="cooperative",
+        teacher=None,
+        distillation=0.5,
+        teacher_temperature=2.0,
+        independence=0.5,
+        focus=0.0,
+        cost_weight=0.1,
+        int8_share=1.0,
+        **kwargs,
+    ):
+        """Sets what `fit` trains.
+
+        Arguments:
+          stage: `"binary"`: the binary net alone; `"int8"`: the int8 net alone; `"boosted"`: the int8 net on what the
+            frozen binary net leaves, by the escalated loss E; `"cooperative"`: both nets, boost and gate, by
+            g * CE(b) + (1 - g) * (E + cost_weight * int8_share), where g = sigmoid((m - t) / temperature) is the
+            probability of acceptance, and by what each net had before it: the binary stage's loss, and E where g does
+            not ask for it. Else each net forgets the samples that the gate gives to the other, while the threshold that
+            is picked in the end is seldom the one that they trained with.
+            E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
+          teacher: Keras model that maps the same images to logits, or to what a softmax or sigmoid makes of them; in
+            the binary and the cooperative stage the binary net then also follows its answers.
+          distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
+          independence: in [0, 1]; how much the int8 net also has to be right by itself. At 0 it learns nothing from
+            samples that the binary net has learned by heart.
+          focus: in [0, 1]; how much the boosted stage turns to samples that the binary net gets wrong. A sample's
+            weight is 1 - focus * p_b(label), rescaled to mean 1 over the batch.
+          cost_weight: price of running the int8 net on every sample, in nats of cross-entropy.
+          int8_share: the int8 net's part of the cost of running both nets, in (0, 1].
+        """
+        if stage not in STAGES:
+            raise ModelError(f"stage must be one of {STAGES}, got {stage!r}.")
+        super().compile(optimizer=optimizer, **kwargs)
+        self.stage = stage
+        self._settings = dict(
+            distillation=distillation,
+            teacher_temperature=teacher_temperature,
+            independence=independence,
+            focus=focus,
+            cost=cost_weight * int8_share,
+        )
+        if isinstance(teacher, tf.keras.Model) and _gives_probabilities(teacher):
+            teacher = read(teacher).model
+        # In a closure, so that the teacher is not saved as a part of the pair.
+        self._teach = None if teacher is None else lambda images: teacher(images, training=False)
+        self._make_means()
+        # Else the first training step makes the optimizer's variables, and TensorFlow traces it a second time.
+        self.optimizer.build(self.stage_variables)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _make_means(self):
+        # Untracked, or they would count as weights of the pair and be saved with it.
+        self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", "accuracy", "escalation_rate")}
+
+    @property
+    def metrics(self):
+        means = getattr(self, "_means", {})
+        return [mean for name, mean in means.items() if name != "escalation_rate" or self.stage == "cooperative"]
+
+    @property
+    def stage_variables(self):
+        """The variables that the compiled stage trains."""
+        if self.stage == "binary":
+            return self.binary.trainable_variables
+        if self.stage in ("int8", "boosted"):
+            return self.int8.trainable_variables
+        return self.trainable_variables
+
+    def _stage_losses(self, images, targets, training):
+        """Cross-entropy (and price) a sample [n], logits [n, classes] of the stage's answer, escalation [n] or None."""
+        settings = self._settings
+        if self.stage == "binary":
+            logits = self.binary(images, training=training)
+            return self._binary_loss(images, targets, logits, training), logits, None
+        if self.stage == "int8":
+            logits = self.int8(images, training=training)
+            return _cross_entropy(targets, logits), logits, None
+        if self.stage == "boosted":
+            binary_logits = tf.stop_gradient(self.binary(images, training=False))
+            int8_logits = self.int8(images, training=training)
+            logits = self.output_quant(self.combined(binary_logits, int8_logits), training=training)
+            losses = self._escalated_loss(targets, logits, int8_logits)
+            if training and settings["focus"]:
+                weights = 1 - settings["focus"] * tf.reduce_sum(targets * tf.nn.softmax(binary_logits), axis=-1)
+                losses *= weights / _replica_mean(weights)
+            return losses, logits, None
+        outputs = self(images, training=training)
+        binary_logits = outputs["binary_logits"]
+        combined = self.combined(binary_logits, outputs["int8_logits"])
+        margin = self.gate.confidence(binary_logits) - self.gate.threshold_of(binary_logits)
+        accept = tf.sigmoid(margin / self.temperature)
+        escalated = self._escalated_loss(targets, combined, outputs["int8_logits"])
+        losses = accept * _cross_entropy(targets, binary_logits) + (1 - accept) * (escalated + settings["cost"])
+        losses += tf.stop_gradient(accept) * escalated + self._binary_loss(images, targets, binary_logits, training)
+        return losses, outputs["logits"], tf.cast(outputs["escalated"], tf.float32)
+
+    def _binary_loss(self, images, targets, logits, training):
+        losses = _cross_entropy(targets, logits)
+        if training and self._teach is not None:
+            losses += self._settings["distillation"] * (self._distillation(images, logits) - losses)
+        return losses
+
+    def _escalated_loss(self, targets, combined, int8_logits):
+        own = self._settings["independence"]
+        return (1 - own) * _cross_entropy(targets, combined) + own * _cross_entropy(targets, int8_logits)
+
+    def _distillation(self, images, logits):
+        heat = self._settings["teacher_temperature"]
+        soft = tf.nn.softmax(tf.stop_gradient(self._teach(images)) / heat)
+        # Hinton et al., arXiv 1503.02531: the factor keeps the gradients' size as the temperature grows.
+        return heat**2 * (_cross_entropy(soft, logits / heat) - _cross_entropy(soft, tf.math.log(soft + 1e-9)))
+
+    def _one_hot(self, labels):
+        if labels.shape.rank == 2 and labels.shape[-1] == self.classes and self.classes > 1:
+            return tf.cast(labels, tf.float32)
+        labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
+        message = f"labels must be whole numbers from 0 to {self.classes - 1}"
+        tf.debugging.assert_non_negative(labels, message=message)
+        tf.debugging.assert_less(labels, tf.constant(self.classes, tf.int64), message=message)
+        return tf.one_hot(labels, self.classes)
+
+    def _forward(self, data, training):
+        """Loss of this replica (its samples over the global batch's number), having updated the metrics."""
+        images, labels, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        tf.debugging.assert_all_finite(images, "images hold NaN or infinite values")
+        losses, logits, escalated = self._stage_losses(images, self._one_hot(labels), training)
+        right = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(self._one_hot(labels), axis=-1), tf.float32)
+        self._means["accuracy"].update_state(right)
+        if escalated is not None:
+            self._means["escalation_rate"].update_state(escalated)
+        if sample_weight is not None:
+            losses *= tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
+        self._means["loss"].update_state(losses)
+        context = tf.distribute.get_replica_context()
+        number = tf.cast(tf.shape(losses)[0], tf.float32)
+        replicas = context.num_replicas_in_sync
+        if replicas > 1:
+            number = context.all_reduce(tf.distribute.ReduceOp.SUM, number)
+        penalties = tf.add_n(self.losses) / replicas if self.losses else 0.0
+        return tf.reduce_sum(losses) / number + penalties
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
+            raise ModelError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
+        self._eval_data_handler = None  # where Keras leaves the validation data of a fit that failed, for the next one
+        with trainable_data(self.binary.input_shape, x if y is None else (x, y), validation_data):
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            loss = self._forward(data, training=True)
+        self.optimizer.minimize(loss, self.stage_variables, tape=tape)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data):
+        self._forward(data, training=False)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def get_config(self):
+        # As text, because SavedModel and `.keras` each rewrite nested configurations in their own way.
+        return {
+            "name": self.name,
+            "binary": self.binary.to_json(),
+            "int8": self.int8.to_json(),
+            "measure": self.gate.measure,
+            "per_class": self.gate.per_class,
+            "combine": self.combine,
+            "class_names": self.class_names,
+            "raw_range": self.raw_range,
+            "input_range": self.input_range,
+            "front_end": self.front_end,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        objects = dict(custom_objects or {})
+        if '"QuantizeWrapper' in config["int8"]:  # made by tfmot, which registers nothing
+            import tensorflow_model_optimization as tfmot
+
+            with tfmot.quantization.keras.quantize_scope():
+                objects |= tf.keras.saving.get_custom_objects()
+        nets = {part: tf.keras.models.model_from_json(config[part], objects) for part in ("binary", "int8")}
+        return cls(**{**config, **nets})
+
+    def get_compile_config(self):
+        # A stage belongs to a training run, not to the saved pair.
+        return None
+
+
+def _gives_probabilities(model):
+    """Whether a Keras model ends in a softmax or sigmoid, or in the one logit of two classes."""
+    last = model.layers[-1] if model.layers else None
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    one = isinstance(getattr(model, "output_shape", None), tuple) and model.output_shape[-1] == 1
+    return one or isinstance(last, tf.keras.layers.Softmax) or activation in ("softmax", "sigmoid")
+
+
+def rescale(raw, raw_range, input_range=INPUT_RANGE):
+    """Maps values linearly from `raw_range` to `input_range`, as float32."""
+    low, high = raw_range
+    to_low, to_high = input_range
+    scale = (to_high - to_low) / (high - low)
+    return tf.cast(raw, tf.float32) * scale + (to_low - low * scale)
+
+
+@contextlib.contextmanager
+def trainable_data(input_shape, *sets):
+    """Around a `fit`: refuses data that cannot be trained on in one line, where TensorFlow takes many.
+
+    `input_shape` is that of the net, (None, h, w, c). `sets` are batched `tf.data.Dataset`s of (images, labels) or
+    tuples of arrays; what is of another kind is not looked at beforehand. Raises TypeError for a wrong dtype,
+    ValueError for empty data, another shape, NaN, and labels that name no class.
+    """
+    for data in sets:
+        if isinstance(data, tf.data.Dataset | tuple | list):
+            _check_data(input_shape, data)
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        known = re.search(
+            r"labels must be whole numbers from 0 to \d+|images hold NaN or infinite values"
+            r"|label value of -?\d+ which is outside the valid range of \[0, \d+\)",
+            error.message,
+        )
+        if known is None:
+            raise
+        raise ModelError(f"cannot train: {known[0]}.") from None
+
+
+def _check_data(input_shape, data):
+    arrays = not isinstance(data, tf.data.Dataset)
+    parts = data if arrays else data.element_spec
+    if not isinstance(parts, tuple | list) or len(parts) < 2:
+        raise ModelError("cannot train: the data must be (images, labels).")
+    images, labels = parts[:2]
+    if arrays:
+        try:
+            images, labels = (each if tf.is_tensor(each) else np.asarray(each) for each in (images, labels))
+        except ValueError:
+            raise ModelError("cannot train: images or labels differ in size.") from None
+        if len(images) != len(labels):
+            raise ModelError(f"cannot train: {len(images)} images need as many labels, got {len(labels)}.")
+    if (len(images) if arrays else data.cardinality()) == 0:
+        raise ModelError("the training data is empty; at least one labelled sample is needed.")
+    dtype, label_dtype = tf.as_dtype(images.dtype), tf.as_dtype(labels.dtype)
+    if not dtype.is_floating:
+        raise ArgumentTypeError(
+            f"cannot train: images must be floats in the input range (pair.preprocess), got {dtype.name}."
+        )
+    if not (label_dtype.is_floating or label_dtype.is_integer):
+        raise ArgumentTypeError(f"cannot train: labels must be class numbers or one-hot rows, got {label_dtype.name}.")
+    shape = tf.TensorShape(images.shape)
+    if not shape.is_compatible_with(input_shape):
+        raise ModelError(f"cannot train: images must have the shape {input_shape}, got {tuple(shape)}.")
+    if arrays and not np.isfinite(images).all():
+        raise ModelError("cannot train: images hold NaN or infinite values.")
+
+
+def _common_classes(binary, int8):
+    """The number of classes of both nets, having checked that they fit together."""
+    for name, net in (("binary", binary), ("int8", int8)):
+        if not isinstance(net, tf.keras.Model) or not net.built:
+            raise ModelError(f"the {name} net must be a built tf.keras.Model, got {type(net).__name__}.")
+        if len(net.inputs or []) != 1 or len(net.outputs or []) != 1:
+            raise ModelError(f"the {name} net must be a functional or sequential model with one input and one output.")
+        if len(net.output_shape) != 2 or net.output_shape[-1] is None or net.output_shape[-1] < 2:
+            raise ModelError(f"the {name} net must end in at least 2 logits, its output shape is {net.output_shape}.")
+    if binary.input_shape[1:] != int8.input_shape[1:]:
+        raise ModelError(
+            f"both nets must read the same images; binary reads {binary.input_shape[1:]}, int8 {int8.input_shape[1:]}."
+        )
+    if binary.output_shape[-1] != int8.output_shape[-1]:
+        raise ModelError(
+            f"both nets must give as many logits; binary gives {binary.output_shape[-1]}, int8 {int8.output_shape[-1]}."
+        )
+    return int(binary.output_shape[-1])
+
+
+def _cross_entropy(targets, logits):
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def _replica_mean(values):
+    """Mean over the global batch."""
+    context = tf.distribute.get_replica_context()
+    total, number = tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
+    if context.num_replicas_in_sync > 1:
+        total, number = context.all_reduce(tf.distribute.ReduceOp.SUM, [total, number])
+    return total / number

@@ -1,0 +1,99 @@
+"""What both nets of a pair cost and take, told before any training: neither depends on the weights.
+
+print(PairProfile.of(binary, int8, board_name="nucleo-f446re").text())
+"""
+
+from dataclasses import dataclass
+
+from bcnet_keras.convert import merge
+from bcnet_keras.convert.binary import convert_binary
+from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.outline import outline
+from bcnet_keras.convert.passes.add_gate import Gate
+from bcnet_keras.convert.passes.fuse_thermometer import fuse
+from bcnet_keras.device.profile import Profile
+from bcnet_keras.layers import INPUT_RANGE
+from bcnet_keras.utils.pages import text_table
+
+LIGHT = 0.5  # of the int8 net's instructions; a binary net that costs more can hardly pay
+
+
+@dataclass(frozen=True)
+class PairProfile:
+    """Profiles of a pair and of its two nets.
+
+    Attributes:
+      int8, binary, pair: `bcnet_keras.device.profile.Profile` of each net alone and of the pair; that of the pair has
+        instructions of an accepted and of an escalated sample.
+      parameters: dict of "int8", "binary" and "pair" to the number of weights of the Keras nets; empty without them.
+    """
+
+    int8: Profile
+    binary: Profile
+    pair: Profile
+    parameters: dict
+
+    @classmethod
+    def of(cls, binary, int8, core=None, board_name=None):
+        """The profiles of two Keras nets, trained or not.
+
+        Arguments:
+          core, board_name: as for `Profile.of`.
+
+        Raises ValueError for an unknown core or board, or for nets that do not convert.
+        """
+        nets = {"binary": binary, "int8": int8}
+        data = {name: flatbuffer_of(name, net) for name, net in nets.items()}
+        gate = Gate.create(int(int8.output_shape[-1]), "score_margin", 0.5)
+        data["pair"] = merge(data["binary"], data["int8"], gate)
+        profiles = {name: Profile.of(each, core, board_name) for name, each in data.items()}
+        parameters = {name: net.count_params() for name, net in nets.items()}
+        return cls(**profiles, parameters={**parameters, "pair": sum(parameters.values())})
+
+    @property
+    def cost(self):
+        """(accepted, escalated): instructions of the pair's two paths over those of the int8 net alone."""
+        whole = self.int8.expected
+        return self.pair.accepted / whole, self.pair.escalated / whole
+
+    @property
+    def is_light(self):
+        """Whether an accepted sample costs at most `LIGHT` of the int8 net."""
+        return self.cost[0] <= LIGHT
+
+    def shortage(self):
+        """Why the board cannot hold the pair, in one line; None where it can, or without a board."""
+        reason = self.pair.shortage()
+        return reason and reason.replace(self.pair.name, "the pair", 1)
+
+    def table(self):
+        """Nets and pair as cells: a list of lists of str, headings first."""
+        board = self.pair.board
+        counted = ["parameters"] if self.parameters else []
+        rows = [["", *counted, f"{self.pair.core} instructions", "of int8", "arena", "flash with code"]]
+        rows[0] += [f"fits {board[0]}"] if board else []
+        lines = [
+            ("int8 net alone", self.int8, self.int8.expected, "int8"),
+            ("binary net alone", self.binary, self.binary.expected, "binary"),
+            ("pair, accepted sample", self.pair, self.pair.accepted, "pair"),
+            ("pair, escalated sample", self.pair, self.pair.escalated, "pair"),
+        ]
+        for title, profile, instructions, name in lines:
+            counted = [f"{self.parameters[name]:,}"] if self.parameters else []
+            numbers = [*counted, f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
+            memory = [f"{size / 1024:.1f} KiB" for size in (profile.arena.bytes, profile.flash_bytes)]
+            fits = [] if board is None else ["no" if profile.shortage() else "yes"]
+            rows.append([title, *numbers, *memory, *fits])
+        return rows
+
+    def text(self):
+        """The table as plain text."""
+        return text_table(self.table())
+
+
+def flatbuffer_of(name, net):
+    """A flatbuffer that costs what the net named "binary" or "int8" will."""
+    try:
+        return outline(net)
+    except LookupError:  # a net of layers of the user's own
+        return fuse(convert_binary(net)) if name == "binary" else convert_int8(net, INPUT_RANGE)

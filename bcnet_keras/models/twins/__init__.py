@@ -1,0 +1,60 @@
+"""Turns a float Keras CNN into its int8 twin and its binary twin.
+
+    quantised = int8_twin(float_model)                  # same layers, same weights, 8-bit rounding in place
+    binary = binary_twin(float_model, width=2.0)        # same topology on bits, twice as wide, new weights
+
+Both read the float model into a graph of few kinds of layers (`graph`), walk it from image to logits (`walk`, `int8`,
+`binary`), and give a functional Keras model of `bcnet_keras.layers` that maps what the float model takes to logits.
+`light_binary_twin` (`choice`) picks the binary twin by what it costs on a core.
+"""
+
+from bcnet_keras.models.twins.binary import BinaryTwin
+from bcnet_keras.models.twins.graph import SUPPORTED, read
+from bcnet_keras.models.twins.int8 import Int8Twin
+from bcnet_keras.models.twins.stem import share_stem
+
+__all__ = ["SUPPORTED", "binary_twin", "float_logits", "int8_twin", "share_stem"]
+
+
+def float_logits(model):
+    """The float Keras model with the weights of `model` that gives logits [n, classes], for a teacher.
+
+    A closing softmax or sigmoid is left out, one logit becomes two, and augmentation goes. Errors as for `int8_twin`.
+    """
+    return read(model).model
+
+
+def int8_twin(model, input_range=None):
+    """The int8 net with the topology and the weights of `model`, ready for quantisation-aware training.
+
+    Arguments:
+      model: functional or sequential `tf.keras.Model` with one image [h, w, c], grey image [h, w] or series [t, c] as
+        input and one output [classes], or [1] for two classes, made of the layers in `models.twins.SUPPORTED`.
+        Weights are copied as they are, so train it first. Augmentation layers are left out.
+      input_range: (lowest, highest) value of what the model takes; by default [-1, 127/128], where codes of uint8
+        pixels are `pixel - 128`, or [0, 255] for a model that begins with Rescaling or Normalization.
+
+    The twin takes what the model takes. Raises ValueError that names every layer it cannot turn.
+    """
+    return Int8Twin(read(model), input_range).build(f"{model.name}_int8")
+
+
+def binary_twin(model, width=1.0, stem="thermometer", planes=None, input_range=None):
+    """The binary net with the topology of `model`; its weights start anew.
+
+    Convolutions and hidden dense layers become binary, each with batch normalisation behind it. Where a depthwise
+    convolution goes before a pointwise one, both become one binary convolution (and so does an expansion before them),
+    since a binary kernel gains nothing from being depthwise. Activations go, as the sign takes their place, and so do
+    gates of squeeze and excite. The last layer stays int8.
+
+    Arguments:
+      model, input_range: as for `int8_twin`.
+      width: factor on the number of filters, which then rounds up to a multiple of 32 (a machine word of bits).
+      stem: how the image enters: `"thermometer"` (all binary, cheapest), `"int8"` (int8 first convolution), or
+        `"shared"`: by the first convolution of the int8 twin, for `share_stem`, and a thermometer behind it. A shortcut
+        from there to an Add is left out.
+      planes: thermometer planes a channel; None for 8 of the image, or 4 of a shared stem's output.
+
+    Raises ValueError that names every layer it cannot turn.
+    """
+    return BinaryTwin(read(model), input_range, width, stem, planes).build(f"{model.name}_binary")

@@ -1,0 +1,100 @@
+"""Picks the binary twin by what it costs beside the int8 twin on a core, before any of them is trained."""
+
+import logging
+
+from bcnet_keras.device.boards import board
+from bcnet_keras.device.cost import cost
+from bcnet_keras.device.profile import DEFAULT_CORE
+from bcnet_keras.models.pair_profile import PairProfile, flatbuffer_of
+from bcnet_keras.models.twins.binary import BinaryTwin, compact_model
+from bcnet_keras.models.twins.graph import Graph, read
+
+WIDTHS = (2.0, 1.5, 1.0, 0.75, 0.5)
+COMPACT_FILTERS = (128, 96, 64, 32)
+log = logging.getLogger(__name__)
+
+
+def light_binary_twin(graph, int8, max_cost, input_range, stem, planes, core=None, board_name=None):
+    """The binary twin that costs at most `max_cost` of `int8` on a core, as much like the float model as can be.
+
+    In this order: the whole topology; its main path, without shortcuts and branches beside the deepest one; and a
+    compact net of strided convolutions, whatever the float model looks like. Of each, the widest that is light enough
+    and with which the pair fits the board. Where none is, the cheapest of all.
+
+    Arguments:
+      graph: that of the float model.
+      int8: its int8 twin.
+      max_cost: of an accepted sample, over the int8 net's.
+      input_range, stem, planes: as for `bcnet_keras.binary_twin`.
+      core, board_name: as for `bcnet_keras.device.profile.Profile.of`.
+
+    Returns (Keras model, what it is in words).
+    """
+    core = core or (board(board_name).core if board_name else DEFAULT_CORE)
+    whole = _instructions("int8", int8, core)
+    tried = {}  # what the binary net computes -> candidate
+
+    def candidate(topology, width):
+        """(share of the int8 net's instructions, Keras model, what it is)."""
+        source, factor = (graph, width) if topology != "compact" else (_compact(graph, width), 1.0)
+        plan = BinaryTwin(source, input_range, factor, stem, planes, topology)
+        key = topology if topology == "compact" else "", plan.layout()
+        if key not in tried:
+            twin = plan.build("binary")
+            share = _instructions("binary", twin, core) / whole
+            what = f"{topology}, width {width:g}" if topology != "compact" else f"compact, {width} filters and more"
+            log.debug("binary net, %s: %.3f of the int8 net", what, share)
+            tried[key] = share, twin, what
+        return tried[key]
+
+    def good(each):
+        share, twin, _ = each
+        return share <= max_cost and not (
+            board_name and PairProfile.of(twin, int8, core, board_name).shortage() is not None
+        )
+
+    def chosen():
+        for topology in ("whole", "main path"):
+            middle = candidate(topology, 1.0)
+            if good(middle):
+                wider = (candidate(topology, width) for width in WIDTHS if width > 1.0)
+                return next(filter(good, wider), middle)
+            narrower = [width for width in WIDTHS if width < 1.0]
+            if good(candidate(topology, narrower[-1])):
+                return next(filter(good, (candidate(topology, width) for width in narrower)))
+        if stem != "shared" and good(candidate("compact", COMPACT_FILTERS[-1])):
+            return next(filter(good, (candidate("compact", filters) for filters in COMPACT_FILTERS)))
+        return min(tried.values(), key=lambda each: each[0])
+
+    _, twin, what = chosen()
+    return twin, what
+
+
+def _instructions(name, net, core):
+    return cost(flatbuffer_of(name, net)).instructions[core]
+
+
+def _compact(graph, filters):
+    compact = read(compact_model(graph, filters))
+    return Graph(compact.nodes, compact.output, graph.front, graph.input_shape, graph.affine, graph.takes_raw)
+
+
+def advice(profile, width):
+    """What would help where a binary net is not light or the pair does not fit, in one line; None where all is well."""
+    said = []
+    if not profile.is_light:
+        said.append(
+            f"the binary net costs {profile.cost[0]:.2f} of the int8 net on {profile.pair.core}, so the pair can "
+            "hardly pay: "
+            + (
+                "the int8 net is small already; use it alone, or start from a larger float model"
+                if width is None
+                else "leave width out, so that a lighter binary net is chosen, or lower it"
+            )
+        )
+    shortage = profile.shortage()
+    if shortage:
+        alone = profile.int8.shortage() is None
+        help_ = "the int8 net alone fits" if alone else "make the float model or its images smaller, or stride earlier"
+        said.append(f"{shortage}; {help_}")
+    return "; ".join(said) or None

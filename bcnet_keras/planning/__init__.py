@@ -1,0 +1,1 @@
+"""Which binary net a pair gets: candidates, what they cost untrained, and a search among the best of them."""

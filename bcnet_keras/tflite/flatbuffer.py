@@ -1,0 +1,479 @@
+"""Reads, writes and builds `.tflite` flatbuffers through the object API of TensorFlow Lite's schema.
+
+A flatbuffer is handled as a `ModelT`: plain Python objects with lists and NumPy arrays. `read` accepts nothing
+but a file whose tables and indices hold together, since TensorFlow Lite's interpreters trust a file and read out of
+bounds in a damaged one. `write` aligns every buffer to 16 bytes, as the schema demands and the generated Python
+code forgets (it packs them 4-aligned); kernels with vector loads rely on it.
+"""
+
+import copy
+import os
+import struct
+
+import flatbuffers
+import numpy as np
+from flatbuffers import flexbuffers
+
+from bcnet_keras.errors import ArgumentTypeError, FlatbufferError
+from bcnet_keras.tflite.schema import schema
+
+FILE_IDENTIFIER = b"TFL3"
+MIN_RUNTIME_VERSION = "min_runtime_version"
+
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.dtype(np.float32),
+    schema.TensorType.FLOAT16: np.dtype(np.float16),
+    schema.TensorType.FLOAT64: np.dtype(np.float64),
+    schema.TensorType.INT8: np.dtype(np.int8),
+    schema.TensorType.INT16: np.dtype(np.int16),
+    schema.TensorType.INT32: np.dtype(np.int32),
+    schema.TensorType.INT64: np.dtype(np.int64),
+    schema.TensorType.UINT8: np.dtype(np.uint8),
+    schema.TensorType.UINT16: np.dtype(np.uint16),
+    schema.TensorType.UINT32: np.dtype(np.uint32),
+    schema.TensorType.UINT64: np.dtype(np.uint64),
+    schema.TensorType.BOOL: np.dtype(np.bool_),
+}
+_TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+_OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_READ_ERRORS = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
+
+
+class _BoundedBytes(bytearray):
+    """Bytes whose slices never run past the end: a string cut short must not be taken for a shorter string."""
+
+    def __getitem__(self, key):
+        if isinstance(key, slice) and key.stop is not None and key.stop > len(self):
+            raise IndexError("slice past the end")
+        return super().__getitem__(key)
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose data start at a multiple of 16 bytes in the file."""
+
+    def Pack(self, builder):  # noqa: N802 (name given by the generated code)
+        if self.data is not None and len(self.data):
+            # Pads so that the vector's first byte, written len(data) bytes on, lands on a multiple of 16.
+            builder.Prep(16, len(self.data))
+            data = builder.CreateByteVector(self.data.tobytes())
+            schema.BufferStart(builder)
+            schema.BufferAddData(builder, data)
+        else:
+            schema.BufferStart(builder)
+        return schema.BufferEnd(builder)
+
+
+def load(source):
+    """Returns the bytes of a flatbuffer given as bytes or as the path of a file.
+
+    Raises:
+      FileNotFoundError: the path names no file.
+      TypeError: `source` is neither bytes nor a path.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        if not os.path.isfile(source):
+            raise FileNotFoundError(f"there is no file {os.fspath(source)!r}; give the path of a .tflite file")
+        with open(source, "rb") as file:
+            return file.read()
+    raise ArgumentTypeError(f"expected the bytes or the path of a .tflite file, got {type(source).__name__}")
+
+
+def read(data):
+    """Parses and checks the bytes of a `.tflite` file; returns a `schema.ModelT`.
+
+    Raises:
+      ValueError: not a TensorFlow Lite file, or one that is truncated or damaged.
+    """
+    data = bytes(data)
+    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
+        found = "an empty file" if not data else f"{data[4:8]!r}"
+        raise FlatbufferError(
+            f"not a TensorFlow Lite flatbuffer: expected the file identifier {FILE_IDENTIFIER!r} at byte 4, found "
+            f"{found}; give a .tflite file"
+        )
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(_BoundedBytes(data), 0))
+        _fill_empty(model)
+        problem = _problem(model)
+    except _READ_ERRORS as error:
+        problem = f"a table or vector lies outside its {len(data)} bytes ({error})"
+    if problem:
+        raise FlatbufferError(f"truncated or damaged TensorFlow Lite flatbuffer: {problem}; write the file again")
+    return model
+
+
+def write(model):
+    """Packs a `schema.ModelT` into bytes, every buffer's data at a multiple of 16 bytes."""
+    packed = copy.copy(model)
+    packed.buffers = []
+    for buffer in model.buffers:
+        aligned = _AlignedBuffer()
+        aligned.data = buffer.data
+        packed.buffers.append(aligned)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(packed.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def rewrite(model):
+    """Packs a `schema.ModelT` into bytes without tensors, buffers and operator codes that nothing uses."""
+    builder, indices = Builder(model.description), []
+    for number, source in enumerate(model.subgraphs):
+        graph = builder.subgraph(source.name)
+        indices.append(builder.splice(graph, model, number))
+        graph.inputs, graph.outputs = indices[-1][source.inputs], indices[-1][source.outputs]
+    for signature in model.signatureDefs:
+        new = indices[signature.subgraphIndex]
+        inputs, outputs = (
+            {entry.name: new[entry.tensorIndex] for entry in entries}
+            for entries in (signature.inputs, signature.outputs)
+        )
+        builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
+    for entry in model.metadata:
+        builder.metadata(entry.name, metadata(model, text(entry.name)))
+    return builder.finish()
+
+
+def op_name(model, operator):
+    """The name of an operator: that of the builtin (`CONV_2D`) or of the custom op (`LceBconv2d`)."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    builtin = _builtin_code(code)
+    return text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else _OP_NAMES[builtin]
+
+
+def called_subgraphs(operator):
+    """Indices of the subgraphs that an operator runs, as a tuple; empty for one that runs none.
+
+    IF has its two branches, WHILE its condition and its body, CALL_ONCE the subgraph that initialises.
+    """
+    options = operator.builtinOptions
+    if isinstance(options, schema.IfOptionsT):
+        return options.thenSubgraphIndex, options.elseSubgraphIndex
+    if isinstance(options, schema.WhileOptionsT):
+        return options.condSubgraphIndex, options.bodySubgraphIndex
+    if isinstance(options, schema.CallOnceOptionsT):
+        return (options.initSubgraphIndex,)
+    return ()
+
+
+def custom_options(operator):
+    """The options of a custom operator: the map of its flexbuffer, as a dict.
+
+    Raises ValueError when they are no such map.
+    """
+    data = b"" if operator.customOptions is None else np.asarray(operator.customOptions, np.uint8).tobytes()
+    try:
+        options = flexbuffers.Loads(data)
+    except _READ_ERRORS as error:
+        raise FlatbufferError(f"the options of a custom operator are damaged: {error}") from None
+    if not isinstance(options, dict):
+        raise FlatbufferError(f"the options of a custom operator are {type(options).__name__}, expected a map")
+    return options
+
+
+def custom_ops(model):
+    """The names of the custom operators that the file uses, as a set."""
+    return {
+        text(code.customCode) for code in model.operatorCodes if _builtin_code(code) == schema.BuiltinOperator.CUSTOM
+    }
+
+
+def type_name(tensor):
+    """The name of a tensor's type, such as `int8`."""
+    return _TYPE_NAMES[tensor.type]
+
+
+def text(value):
+    """A string of the flatbuffer as `str` (the object API gives bytes, or None when there is none)."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else (value or "")
+
+
+def shape(tensor):
+    """The shape of a tensor as a tuple of ints."""
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+
+
+def is_constant(model, tensor):
+    """Whether the file holds the tensor's data."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def constant(model, tensor):
+    """The data of a constant tensor as an array of its type and shape; None for a tensor without data."""
+    if not is_constant(model, tensor):
+        return None
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    return np.frombuffer(data.tobytes(), _DTYPES[tensor.type]).reshape(shape(tensor))
+
+
+def quantization(tensor):
+    """(scale, zero point) of a tensor that is quantised per tensor; None for any other."""
+    parameters = tensor.quantization
+    if parameters is None or parameters.scale is None or len(parameters.scale) != 1:
+        return None
+    zero_point = 0 if parameters.zeroPoint is None or not len(parameters.zeroPoint) else int(parameters.zeroPoint[0])
+    return float(parameters.scale[0]), zero_point
+
+
+def quantization_parameters(scale, zero_point):
+    """The schema's object for a scale and a zero point that hold for the whole tensor."""
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = np.array([scale], np.float32)
+    parameters.zeroPoint = np.array([zero_point], np.int64)
+    return parameters
+
+
+def metadata(model, name):
+    """The bytes of the metadata entry `name`, or None when the file has none."""
+    for entry in model.metadata:
+        if text(entry.name) == name:
+            data = model.buffers[entry.buffer].data
+            return b"" if data is None else np.asarray(data, np.uint8).tobytes()
+    return None
+
+
+class Builder:
+    """Builds a flatbuffer of several subgraphs, each buffer and operator code in it only once."""
+
+    def __init__(self, description):
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.description = description
+        self.model.operatorCodes = []
+        self.model.subgraphs = []
+        self.model.buffers = [schema.BufferT()]  # buffer 0 stands for "no data"
+        self.model.metadata = []
+        self.model.signatureDefs = []
+        self._buffers = {b"": 0}
+        self._codes = {}
+
+    @classmethod
+    def extending(cls, model):
+        """A builder that appends to `model`, a `schema.ModelT`, in place."""
+        builder = cls(model.description)
+        builder.model, builder._buffers = model, {}
+        return builder
+
+    def buffer(self, data):
+        """Index of the buffer that holds `data` (bytes, array or None)."""
+        data = b"" if data is None else data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
+        if data not in self._buffers:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(data, np.uint8)
+            self._buffers[data] = len(self.model.buffers)
+            self.model.buffers.append(buffer)
+        return self._buffers[data]
+
+    def subgraph(self, name):
+        """Appends an empty subgraph and returns it."""
+        subgraph = schema.SubGraphT()
+        subgraph.name = name
+        subgraph.tensors, subgraph.operators = [], []
+        self.model.subgraphs.append(subgraph)
+        return subgraph
+
+    def tensor(self, subgraph, name, type, shape, quantization=None, data=None):
+        """Appends a tensor to `subgraph` and returns its index. `quantization` is (scale, zero point)."""
+        tensor = schema.TensorT()
+        tensor.name = name
+        tensor.type = type
+        tensor.shape = np.array(shape, np.int32)
+        tensor.hasRank = True
+        tensor.buffer = self.buffer(data)
+        if quantization is not None:
+            tensor.quantization = quantization_parameters(*quantization)
+        subgraph.tensors.append(tensor)
+        return len(subgraph.tensors) - 1
+
+    def constant(self, subgraph, name, value):
+        """Appends a constant int32 or float32 tensor that holds the array `value`; returns its index."""
+        types = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
+        return self.tensor(subgraph, name, types[value.dtype], value.shape, data=value)
+
+    def operator(self, subgraph, op, inputs, outputs, options=None, version=1, custom_options=None):
+        """Appends an operator. `op` is a builtin's name (`"ADD"`) or, as bytes, a custom op's (`b"BcnetGate"`).
+
+        `options` is an object such as `schema.AddOptionsT()`; `custom_options` are the bytes of a flexbuffer.
+        """
+        operator = schema.OperatorT()
+        if isinstance(op, bytes):
+            operator.opcodeIndex = self._code(schema.BuiltinOperator.CUSTOM, op, version)
+        else:
+            operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, op), None, version)
+        operator.inputs = np.array(inputs, np.int32)
+        operator.outputs = np.array(outputs, np.int32)
+        if options is not None:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
+            operator.builtinOptions = options
+        if custom_options is not None:
+            operator.customOptions = np.frombuffer(custom_options, np.uint8)
+        subgraph.operators.append(operator)
+
+    def splice(self, subgraph, model, source=0, prefix="", leave_out=lambda name: False):
+        """Copies subgraph `source` of `model` into `subgraph`; the names of its tensors get `prefix`.
+
+        Tensors whose name `leave_out` accepts are left out, and with them the operators that write them; so are tensors
+        that nothing uses.
+        Returns the new indices of the tensors: an int for each tensor of the source, -1 for one left out.
+        """
+        graph = model.subgraphs[source]
+        indices = np.full(len(graph.tensors), -1, np.int32)
+        used = {index for holder in (graph, *graph.operators) for index in (*holder.inputs, *holder.outputs)}
+        for index, tensor in enumerate(graph.tensors):
+            if index not in used or leave_out(text(tensor.name)):
+                continue
+            copied = copy.deepcopy(tensor)
+            copied.name = prefix + text(tensor.name)
+            copied.buffer = self.buffer(model.buffers[tensor.buffer].data)
+            indices[index] = len(subgraph.tensors)
+            subgraph.tensors.append(copied)
+        for operator in graph.operators:
+            if any(indices[output] < 0 for output in operator.outputs):
+                continue
+            copied = copy.deepcopy(operator)
+            code = model.operatorCodes[operator.opcodeIndex]
+            copied.opcodeIndex = self._code(_builtin_code(code), code.customCode, code.version)
+            copied.inputs = np.array([index if index < 0 else indices[index] for index in operator.inputs], np.int32)
+            copied.outputs = indices[operator.outputs]
+            subgraph.operators.append(copied)
+        return indices
+
+    def signature(self, subgraph_index, inputs, outputs, key="serving_default"):
+        """Names the inputs and outputs of a subgraph: dicts of name to tensor index."""
+        signature = schema.SignatureDefT()
+        signature.signatureKey = key
+        signature.subgraphIndex = subgraph_index
+        signature.inputs = [_tensor_map(*item) for item in inputs.items()]
+        signature.outputs = [_tensor_map(*item) for item in outputs.items()]
+        self.model.signatureDefs.append(signature)
+
+    def metadata(self, name, data):
+        """Adds a metadata entry of bytes."""
+        entry = schema.MetadataT()
+        entry.name = name
+        entry.buffer = self.buffer(data)
+        self.model.metadata.append(entry)
+
+    def min_runtime_version(self, least, models):
+        """Writes the TensorFlow version that the file needs: `least` or more, as the `models` in it ask for."""
+        versions = [least]
+        for model in models:
+            version = (metadata(model, MIN_RUNTIME_VERSION) or b"").rstrip(b"\0").decode("ascii", "replace")
+            if version and all(part.isdigit() for part in version.split(".")):
+                versions.append(version)
+        newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
+        self.metadata(MIN_RUNTIME_VERSION, newest.encode().ljust(16, b"\0"))  # converters write 16 bytes
+
+    def finish(self):
+        """Returns the bytes of the flatbuffer."""
+        return write(self.model)
+
+    def _code(self, builtin, custom, version):
+        key = (builtin, custom, version)
+        if key not in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode = builtin
+            code.deprecatedBuiltinCode = min(builtin, 127)  # what readers older than the wide field look at
+            code.customCode = custom
+            code.version = version
+            self._codes[key] = len(self.model.operatorCodes)
+            self.model.operatorCodes.append(code)
+        return self._codes[key]
+
+
+def _tensor_map(name, index):
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    return entry
+
+
+def _builtin_code(code):
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def _fill_empty(model):
+    """Puts an empty list wherever the file leaves out a list, so that nobody has to ask for None."""
+    for name in ("operatorCodes", "subgraphs", "buffers", "metadata", "signatureDefs"):
+        setattr(model, name, getattr(model, name) or [])
+    for graph in model.subgraphs:
+        graph.tensors, graph.operators = graph.tensors or [], graph.operators or []
+        for holder in (graph, *graph.operators):
+            holder.inputs = np.array([], np.int32) if holder.inputs is None else holder.inputs
+            holder.outputs = np.array([], np.int32) if holder.outputs is None else holder.outputs
+    for signature in model.signatureDefs:
+        signature.inputs, signature.outputs = signature.inputs or [], signature.outputs or []
+
+
+def _problem(model):
+    """The first thing about `model` that does not hold together, in words; None when everything does."""
+    buffers, codes = model.buffers, model.operatorCodes
+    if not model.subgraphs:
+        return "it has no subgraph"
+    for index, code in enumerate(codes):
+        builtin = _builtin_code(code)
+        if builtin not in _OP_NAMES or (builtin == schema.BuiltinOperator.CUSTOM and not code.customCode):
+            return f"operator code {index} names no operator"
+    for number, graph in enumerate(model.subgraphs):
+        where = f"subgraph {number}"
+        tensors = graph.tensors
+        for index, tensor in enumerate(tensors):
+            problem = _tensor_problem(tensor, buffers)
+            if problem:
+                return f"tensor {index} of {where} {problem}"
+        if not _within(graph.inputs, len(tensors)) or not _within(graph.outputs, len(tensors)):
+            return f"an input or output of {where} names no tensor"
+        for index, operator in enumerate(graph.operators):
+            if not 0 <= operator.opcodeIndex < len(codes):
+                return f"operator {index} of {where} has no operator code"
+            if not _within(operator.inputs, len(tensors), lowest=-1) or not _within(operator.outputs, len(tensors)):
+                return f"operator {index} of {where} uses a tensor that does not exist"
+            if not _within(called_subgraphs(operator), len(model.subgraphs)):
+                return f"operator {index} of {where} runs a subgraph that does not exist"
+    looping = _recursive_subgraph(model)
+    if looping is not None:
+        return f"subgraph {looping} runs itself, which never ends"
+    for entry in model.metadata:
+        if not 0 <= entry.buffer < len(buffers):
+            return f"metadata {text(entry.name)!r} has no buffer"
+    for signature in model.signatureDefs:
+        if not 0 <= signature.subgraphIndex < len(model.subgraphs):
+            return "a signature names a subgraph that does not exist"
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        entries = [entry.tensorIndex for entry in signature.inputs + signature.outputs]
+        if not _within(entries, len(tensors)):
+            return "a signature names a tensor that does not exist"
+    return None
+
+
+def _recursive_subgraph(model):
+    """Index of a subgraph that runs itself, through others too; None where there is none."""
+    calls = [{called for o in graph.operators for called in called_subgraphs(o)} for graph in model.subgraphs]
+    open_calls = set(range(len(calls)))
+    while True:
+        # A subgraph whose calls all end, ends itself.
+        ended = {number for number in open_calls if not calls[number] & open_calls}
+        if not ended:
+            return min(open_calls, default=None)
+        open_calls -= ended
+
+
+def _tensor_problem(tensor, buffers):
+    if tensor.type not in _TYPE_NAMES:
+        return f"has the unknown type {tensor.type}"
+    if not 0 <= tensor.buffer < len(buffers):
+        return f"uses buffer {tensor.buffer} of {len(buffers)}"
+    if any(size < 0 for size in shape(tensor)):
+        return f"has the shape {list(shape(tensor))}"
+    data = buffers[tensor.buffer].data
+    if data is not None and len(data) and tensor.type in _DTYPES and tensor.sparsity is None:
+        expected = int(np.prod(shape(tensor), dtype=object)) * _DTYPES[tensor.type].itemsize
+        if len(data) != expected:
+            return f"has {len(data)} bytes of data where its shape needs {expected}"
+    return None
+
+
+def _within(indices, count, lowest=0):
+    return all(lowest <= index < count for index in indices)

@@ -1,0 +1,234 @@
+"""How a pair is trained: from the number of images, their classes, and the time there is.
+
+    recipe = recipe_for(images=1487, classes=10)
+    variation, evidence = probe(data, float_net, seed=0)
+
+What a net learns depends on the number of optimiser steps, not of epochs: with few images, the epochs that suit a large
+set are too few steps. So a recipe starts from steps, and small sets get small batches. How training may vary the images
+is tried out: a net that has never seen mirrored images has to know them.
+"""
+
+import dataclasses
+import logging
+import math
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras.datasets import Split, Variation, as_tf_dataset
+from bcnet_keras.datasets.arrays import stratified
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.models.pair import rescale
+from bcnet_keras.training.stages import train_float
+
+log = logging.getLogger(__name__)
+
+STAGES = ("float", "binary", "boosted", "cooperative")
+# Least optimiser steps and least epochs of each stage; of larger sets than `MANY` a part of the epochs is enough.
+EFFORTS = {
+    "quick": {"float": (700, 16), "binary": (900, 14), "boosted": (200, 3), "cooperative": (80, 1)},
+    "default": {"float": (1600, 50), "binary": (2000, 40), "boosted": (400, 8), "cooperative": (160, 2)},
+    "best": {"float": (4800, 120), "binary": (6000, 100), "boosted": (1200, 20), "cooperative": (400, 4)},
+}
+MANY, FEWEST_EPOCHS = 5000, 0.4
+EFFORT_FACTORS = {"quick": 0.4, "default": 1.0, "best": 2.0}  # of the epochs of a set that has a recipe of its own
+# (least training images, batch size).
+BATCH_SIZES = ((0, 16), (600, 32), (6000, 64), (20000, 128))
+STEPS_AN_EPOCH = 40  # at least: what an epoch takes besides its steps (validation, a checkpoint) would take longest
+WEIGHT_DECAY = 0.05
+PATIENCE = 0.3
+SURE = Variation(shift=0.1)  # what images of any class bear
+PROBE_STEPS = 500
+MOST_LOST = 0.15  # part of a net's accuracy above chance
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a pair is trained.
+
+    Attributes:
+      batch_size: images of a step.
+      passes: how often an epoch shows each image.
+      epochs: dict of stage (`STAGES`) -> number.
+      weight_decay: of the float net, see `training.train_float`.
+      patience: see `training.train`.
+    """
+
+    batch_size: int
+    epochs: dict
+    weight_decay: float = 0.0
+    patience: float | None = None
+    passes: int = 1
+
+    def scaled(self, factor):
+        """The recipe with `factor` times the epochs, at least one of each stage."""
+        epochs = {stage: max(1, math.floor(factor * count)) for stage, count in self.epochs.items()}
+        return dataclasses.replace(self, epochs=epochs)
+
+
+def recipe_for(images, classes, effort="default", batch_size=None):
+    """The `Recipe` for a set of images that nobody has made one for.
+
+    Arguments:
+      images: number of training images.
+      classes: number of classes.
+      effort: one of `EFFORTS`.
+      batch_size: in place of the recipe's own.
+
+    Raises ValueError for an unknown effort, fewer images than classes, and fewer than two classes.
+    """
+    if effort not in EFFORTS:
+        raise BcnetError(f"effort must be one of {', '.join(EFFORTS)}; got {effort!r}.")
+    if classes < 2 or images < classes:
+        raise BcnetError(f"at least two classes of one image each are needed; got {images} images, {classes} classes.")
+    if batch_size is None:
+        batch_size = max(size for least, size in BATCH_SIZES if images >= least)
+    steps = math.ceil(images / batch_size)
+    passes = math.ceil(STEPS_AN_EPOCH / steps)
+    more = math.sqrt(max(1.0, classes / 10))  # more classes take more steps to tell apart
+    part = min(1.0, max(FEWEST_EPOCHS, MANY / images))
+    epochs = {
+        stage: max(math.ceil(part * least_epochs / passes), math.ceil(more * least_steps / (passes * steps)))
+        for stage, (least_steps, least_epochs) in EFFORTS[effort].items()
+    }
+    return Recipe(batch_size, epochs, WEIGHT_DECAY, PATIENCE, passes)
+
+
+def probe(data, net, seed, verbose=0):
+    """Finds out how training may vary the images of `data` so that they still show their class.
+
+    A net is trained on half of the training images, without mirrored ones, and asked for the others and the validation
+    images: as they are, mirrored, and upside down. Where it knows them no less (see `keeps_class`), they still show
+    their class and may come so. Where it does not, either the class changes (as a 2 does), or no image of these is ever
+    seen so (as shoes that all face left): training without them is right for both.
+
+    Arguments:
+      data: `datasets.Dataset`.
+      net: float Keras classifier for these images, whose weights are lost.
+      seed: of the halves and the order of training.
+      verbose: as `fit` takes it.
+
+    Returns:
+      (`Variation`, dict of what was found: `accuracy`, `mirrored`, `flipped` on images that the net did not train on).
+    """
+    labels, classes = data.train.labels, len(data.class_names)
+    if np.bincount(labels, minlength=classes).min() < 2:
+        log.warning("a class has one training image: nothing is tried out, images are only shifted.")
+        return SURE, {}
+    known, unseen = stratified(labels, 0.5, seed)
+
+    def batches(images, labels, size=256, **arguments):
+        raw = as_tf_dataset(Split(images, labels), size, **arguments)
+        return raw.map(lambda images, labels: (rescale(images, data.raw_range), labels))
+
+    size = 32
+    train = batches(data.train.images[known], labels[known], size, shuffle=True, seed=seed, augmentation=SURE)
+    train = train.repeat().take(PROBE_STEPS).apply(tf.data.experimental.assert_cardinality(PROBE_STEPS))
+    train_float(net, train, epochs=1, weight_decay=WEIGHT_DECAY, name="probe", verbose=verbose)
+    images = np.concatenate([data.train.images[unseen], data.validation.images])
+    truth = np.concatenate([labels[unseen], data.validation.labels])
+    views = {"accuracy": images, "mirrored": images[:, :, ::-1], "flipped": images[:, ::-1]}
+    right = {name: net.predict(batches(view, truth), verbose=0).argmax(-1) == truth for name, view in views.items()}
+    kept = {name: keeps_class(truth, right["accuracy"], right[name], classes) for name in ("mirrored", "flipped")}
+    evidence = {name: round(float(np.mean(each)), 4) for name, each in right.items()}
+    log.info(
+        "probe: %.1f %% of unseen images right, %.1f %% mirrored (%s), %.1f %% upside down (%s)",
+        100 * evidence["accuracy"],
+        100 * evidence["mirrored"],
+        "training mirrors" if kept["mirrored"] else "training does not mirror",
+        100 * evidence["flipped"],
+        "training flips" if kept["flipped"] else "training does not flip",
+    )
+    return dataclasses.replace(SURE, mirror=kept["mirrored"], flip=kept["flipped"]), evidence
+
+
+def keeps_class(labels, right, right_moved, classes):
+    """Whether images that were moved (mirrored, say) still show their class, as far as a net can tell.
+
+    That takes a net that knows the images as they are; that loses, moved, no more than `MOST_LOST` of what it knows
+    above chance, each class counting the same, and a standard error allowed for; and that no class with five images or
+    more loses a third of its right answers, more than chance explains.
+
+    Arguments:
+      labels: int [n] of images that the net did not train on.
+      right, right_moved: bool [n], whether the net is right on each image and on the moved one.
+      classes: number of classes.
+    """
+    labels, right, moved = np.asarray(labels), np.asarray(right, float), np.asarray(right_moved, float)
+    present = [np.flatnonzero(labels == label) for label in range(classes) if np.any(labels == label)]
+    recall = np.mean([right[members].mean() for members in present])
+    skill = recall - 1 / classes
+    if skill < 0.25 * (1 - 1 / classes):
+        return False
+    lost = right - moved
+    drop = np.mean([lost[members].mean() for members in present])
+    error = np.sqrt(sum(lost[members].var() / len(members) for members in present)) / len(present)
+    if drop + error > MOST_LOST * skill:
+        return False
+    for members in present:
+        gone, come = np.sum(lost[members] > 0), np.sum(lost[members] < 0)
+        few = right[members].sum() > 1.5 * moved[members].sum()
+        if len(members) >= 5 and few and gone - come > 2 * np.sqrt(gone + come):
+            return False
+    return True
+
+
+def fitted(recipe, images, seconds, minutes):
+    """The recipe with as many epochs as a training of `minutes` has time for, and at least one of each stage.
+
+    The proportions of the stages stay. A tenth of the time, and a minute, are kept for all that is not training.
+
+    Arguments:
+      images: number of training images.
+      seconds: dict of stage -> seconds a step; `STAGES` and "int8", the int8 net alone.
+      minutes: above 0.
+
+    Raises ValueError where minutes are not above 0.
+    """
+    if not minutes > 0:
+        raise BcnetError(f"minutes must be above 0, got {minutes}.")
+    steps, epochs = recipe.passes * math.ceil(images / recipe.batch_size), recipe.epochs
+    needed = steps * sum(epochs[stage] * seconds[stage] for stage in STAGES)
+    # The nets alone get as many epochs as those of the pair.
+    needed += steps * (epochs["boosted"] + epochs["cooperative"]) * seconds["int8"]
+    needed += steps * epochs["cooperative"] * seconds["binary"]
+    fits = recipe.scaled(0.9 * max(60 * minutes - 60, 30 * minutes) / needed)
+    if min(fits.epochs.values()) == 1:
+        log.warning("%g minutes are little for these images: some stages get a single epoch.", minutes)
+    return fits
+
+
+class _Stopwatch(tf.keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(time.perf_counter())
+
+
+def step_seconds(pair, float_net, batches, steps=8):
+    """Seconds that a training step of each stage takes here, as dict of stage -> median; weights are as before.
+
+    Arguments:
+      pair: `BCNet`; float_net: its teacher.
+      batches: training data, `tf.data.Dataset` of (images, labels).
+      steps: to be measured, after three that are not.
+    """
+    some = batches.repeat().take(steps + 3)
+    weights, float_weights, seconds = pair.get_weights(), float_net.get_weights(), {}
+    for stage in ("float", "binary", "int8", "boosted", "cooperative"):
+        watch = _Stopwatch()
+        if stage == "float":
+            loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            float_net.compile(tf.keras.optimizers.AdamW(1e-3), loss)
+            float_net.fit(some, callbacks=[watch], verbose=0)
+        else:
+            pair.threshold = 0.5
+            pair.compile(tf.keras.optimizers.Adam(1e-3, clipnorm=1.0), stage=stage, teacher=float_net)
+            pair.fit(some, callbacks=[watch], verbose=0)
+        seconds[stage] = float(np.median(np.diff(watch.ends[2:])))
+    pair.set_weights(weights)
+    float_net.set_weights(float_weights)
+    return seconds

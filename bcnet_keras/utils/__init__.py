@@ -1,0 +1,1 @@
+"""Small helpers: files that appear whole, and silence for noisy libraries."""

@@ -1,0 +1,47 @@
+"""Tables, and self-contained HTML pages with tables and figures."""
+
+import base64
+import html
+import io
+
+
+def text_table(cells):
+    """Cells as aligned plain text; a Markdown table as well."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def html_page(title, body):
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
+table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }}
+.last-bold tr:last-child {{ font-weight: bold }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+def html_table(cells, style=""):
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
+    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
+    return f'<table class="{style}"><tr>{heading}</tr>{rows}</table>'
+
+
+def new_figure(width, height, rows=1, columns=1):
+    from matplotlib.figure import Figure  # without pyplot, which would look for a display
+
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def image(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="">'

@@ -1,0 +1,229 @@
+"""The cost model against instruction counts that were measured under QEMU."""
+
+import json
+from pathlib import Path
+
+import fit
+import numpy as np
+import pytest
+from flatbuffers_of import binary_convolution, branching_net, convolution
+
+from bcnet_keras.convert import Gate, merge
+from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device.cost import CORES, cost
+from bcnet_keras.tflite import flatbuffer
+
+# Instructions a MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on Cortex-M0+, M3, M4, M7 and M55:
+# (height and width, input channels, output channels, kernel) -> figures.
+INT8_CONVOLUTIONS = {
+    (32, 32, 32, 3): (6.702, 2.870, 1.925, 1.927, 0.2530),
+    (16, 64, 64, 3): (6.332, 2.670, 1.761, 1.762, 0.2057),
+    (8, 128, 128, 3): (6.161, 2.582, 1.690, 1.690, 0.1871),
+    (8, 128, 128, 1): (6.833, 2.837, 1.790, 1.757, 0.2821),
+    (32, 3, 32, 3): (10.73, 4.737, 4.158, 4.177, 1.039),
+}
+FULLY_CONNECTED = {(1024, 10): (6.323, 3.652, 1.936, 1.937, 0.574)}
+MEASURED = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")
+# Instructions of the whole operator BcnetThermometer: (height and width, channels, planes) -> figures on MEASURED.
+THERMOMETERS = {
+    (8, 1, 15): (4664, 2788, 2862, 2783, 2800),
+    (8, 1, 32): (8983, 5376, 5524, 5366, 5401),
+    (32, 3, 10): (144321, 88379, 85325, 85295, 82252),
+    (32, 3, 21): (299641, 187976, 191083, 186926, 182904),
+    (28, 1, 8): (31692, 19638, 19641, 19633, 18857),
+    (16, 3, 32): (97715, 62650, 64234, 62620, 62721),
+    (16, 1, 40): (43204, 27685, 28219, 27671, 27456),
+    (16, 2, 8): (20709, 13110, 13114, 13102, 12607),
+}
+# Instructions of the interpreter from one operator to the next, an estimate.
+INTERPRETER = {core: 400 if core == "cortex-m0plus" else 250 for core in CORES}
+BENCH = Path(__file__).parents[2] / "tflm_ops" / "bench"
+# Millions of instructions of one inference in TensorFlow Lite Micro.
+MLPERF_TINY = {
+    "pretrainedResnet_quant": {"cortex-m4": 29.86, "cortex-m7": 30.03, "cortex-m55": 4.91},
+    "kws_ref_model": {"cortex-m4": 7.70, "cortex-m7": 7.65, "cortex-m55": 1.82},
+}
+schema = flatbuffer.schema
+
+
+@pytest.fixture(scope="module")
+def bench_records():
+    return json.loads((BENCH / "results.json").read_text())["records"]
+
+
+@pytest.mark.parametrize("layer", INT8_CONVOLUTIONS, ids=str)
+def test_int8_convolutions_match_the_counts(layer):
+    (op,) = cost(convolution("CONV_2D", *layer)).ops
+    size, channels, filters, kernel = layer
+    assert op.macs == size**2 * channels * filters * kernel**2
+    figures = [op.instructions[core] / op.macs for core in MEASURED]
+    assert figures == pytest.approx(INT8_CONVOLUTIONS[layer], rel=0.05)
+
+
+def test_binary_convolutions_match_the_bench(bench_records):
+    figures = cost_bconv2d.figures()
+    assert set(figures) == set(CORES)
+    for record in bench_records:
+        if record["kernel"] in ("portable", "CMSIS-NN int8"):
+            continue
+        for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
+            ways = cost_bconv2d.ways(fit.shape_of(record), record["output"], budget)
+            ((row, counts),) = ((row, counts) for kernel, row, counts, _ in ways if kernel == record["kernel"])
+            instructions = sum(figures[record["core"]][row][what] * count for what, count in counts.items())
+            assert instructions == pytest.approx(record["instructions"], rel=0.06), record
+
+
+def test_scratch_memory_is_the_chosen_kernels(bench_records):
+    for record in bench_records:
+        for budget in record["budgets"]:
+            layer = fit.shape_of(record), record["output"], record["core"]
+            assert cost_bconv2d.scratch_bytes(*layer, budget) == record["scratch_bytes"], (budget, record)
+
+
+def test_layers_of_networks_cost_what_the_bench_counts(bench_records):
+    for record in bench_records:
+        if record["layer"] == record["shape"] or cost_bconv2d.SCRATCH_BUDGET not in record["budgets"]:
+            continue
+        (op,) = cost(binary_convolution(record)).ops
+        instructions = op.instructions[record["core"]] - INTERPRETER[record["core"]]
+        assert instructions == pytest.approx(record["instructions"], rel=0.04), record
+
+
+def test_figures_of_binary_convolutions_are_those_of_the_bench(bench_records):
+    fitted, figures = fit.fit(bench_records), cost_bconv2d.figures()
+    assert {core: set(rows) for core, rows in fitted.items()} == {core: set(rows) for core, rows in figures.items()}
+    for core, rows in figures.items():
+        for row, expected in rows.items():
+            # Least squares end in other digits on another processor.
+            assert fitted[core][row] == pytest.approx(expected, rel=1e-3, abs=1e-6), (core, row)
+
+
+@pytest.mark.parametrize("encoding", THERMOMETERS, ids=str)
+def test_thermometer_matches_the_counts(encoding):
+    size, channels, planes = encoding
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    image = builder.tensor(graph, "image", schema.TensorType.INT8, [1, size, size, channels], (1.0, 0))
+    thresholds = builder.constant(graph, "thresholds", np.zeros(channels * planes, np.int32))
+    words = -(-channels * planes // 32)
+    bits = builder.tensor(graph, "bits", schema.TensorType.INT32, [1, size, size, words])
+    builder.operator(graph, b"BcnetThermometer", [image, thresholds], [bits])
+    graph.inputs, graph.outputs = np.array([image], np.int32), np.array([bits], np.int32)
+    (op,) = cost(builder.finish()).ops
+    figures = [op.instructions[core] - INTERPRETER[core] for core in MEASURED]
+    assert op.macs == 0 and figures == pytest.approx(THERMOMETERS[encoding], rel=0.05)
+
+
+def test_fully_connected_matches_the_count(make_part):
+    for (size, units), figures in FULLY_CONNECTED.items():
+        ops = cost(make_part(0, units, (1, 1, size))).ops
+        assert [op.instructions[core] / op.macs for op in ops[1:] for core in MEASURED] == pytest.approx(
+            figures, rel=0.05
+        )
+
+
+@pytest.mark.parametrize("name", MLPERF_TINY)
+def test_whole_nets_match_the_counts(name):
+    path = Path.home() / "datasets" / "mlperf-tiny" / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+    result = cost(path)
+    for core, millions in MLPERF_TINY[name].items():
+        assert result.instructions[core] == pytest.approx(1e6 * millions, rel=0.05)
+    assert result.flash_bytes == path.stat().st_size
+    for core in CORES:
+        assert result.instructions[core] == pytest.approx(sum(op.instructions[core] for op in result.ops))
+
+
+@pytest.mark.parametrize("kind", ["custom", "builtin"])
+@pytest.mark.parametrize("measure", ["score_margin", "max_probability", "entropy", "learned"])
+def test_a_pair_has_two_paths(make_part, kind, measure):
+    parts = make_part(0, shape=(8, 8, 3)), make_part(1, shape=(8, 8, 3))
+    learned = measure == "learned"
+    gate = Gate.create(4, measure, [0.5] * 4, [1.0] * 7 if learned else None, 0.0 if learned else None)
+    pair, (binary, int8) = cost(merge(*parts, gate, kind)), map(cost, parts)
+    assert (
+        pair.instructions == pair.escalated and pair.expected(0) == pair.accepted and pair.expected(1) == pair.escalated
+    )
+    for core in CORES:
+        assert pair.accepted[core] > binary.instructions[core]
+        assert pair.escalated[core] > binary.instructions[core] + int8.instructions[core]
+        assert pair.expected(0.25)[core] == pytest.approx(0.75 * pair.accepted[core] + 0.25 * pair.escalated[core])
+    for rate in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="escalation rate"):
+            pair.expected(rate)
+    with pytest.raises(ValueError, match="does not escalate"):
+        binary.expected(0.5)
+
+
+# Structure -> FULLY_CONNECTED and IF operators that run when every IF takes its dearest and its cheapest branch.
+BRANCHES = {
+    "one": ([1, ("IF", [1, 1], [])], (3, 1), (1, 1)),
+    "in a row": ([1, ("IF", [1] * 4, [1]), 1, ("IF", [1], [1] * 3)], (9, 2), (4, 2)),
+    "nested": ([("IF", [1, ("IF", [1] * 6, [1] * 2)], [1, 1])], (7, 2), (2, 1)),
+    "in the else branch": ([("IF", [1], [("IF", [1] * 5, [])])], (5, 2), (0, 2)),
+    "once": ([("ONCE", [1, 1, 1]), 1], (1, 0), (1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_every_branch_counts(name):
+    structure, (dense, branches), (least_dense, least_branches) = BRANCHES[name]
+    found = cost(branching_net(structure))
+    one = {op.name: op.instructions["cortex-m4"] for op in found.ops}
+    once = one.get("CALL_ONCE", 0)
+    branch = one.get("IF", 0)
+    assert found.instructions["cortex-m4"] == pytest.approx(dense * one["FULLY_CONNECTED"] + branches * branch + once)
+    assert found.least["cortex-m4"] == pytest.approx(
+        least_dense * one["FULLY_CONNECTED"] + least_branches * branch + once
+    )
+    gated = sum(isinstance(part, tuple) and part[0] == "IF" for part in structure) == 1
+    assert (found.accepted is not None) == gated and not found.incomplete
+
+
+def test_a_loop_makes_the_figures_a_lower_bound():
+    loop = branching_net([1, ("WHILE", [1], [1, 1])])
+    with pytest.raises(ValueError, match="a WHILE counts as one pass"):
+        cost(loop)
+    found = cost(loop, partial=True)
+    assert [op.path for op in found.ops] == ["always", "always", "loop", "loop", "loop"]
+    assert found.instructions["cortex-m4"] == pytest.approx(sum(op.instructions["cortex-m4"] for op in found.ops))
+
+
+def test_a_subgraph_of_both_branches_always_runs(make_part):
+    model = flatbuffer.read(branching_net([1, ("IF", [1, 1], [])]))
+    (branch,) = (o for o in model.subgraphs[0].operators if flatbuffer.called_subgraphs(o))
+    branch.builtinOptions.elseSubgraphIndex = branch.builtinOptions.thenSubgraphIndex
+    found = cost(flatbuffer.write(model))
+    assert {op.path for op in found.ops} == {"always"} and found.accepted == found.escalated
+
+
+def test_rows_of_a_float_dense_layer_count():
+    def dense(rows):
+        builder = flatbuffer.Builder("test")
+        graph, type = builder.subgraph("main"), schema.TensorType.FLOAT32
+        image = builder.tensor(graph, "image", type, [1, rows, 16])
+        weights = builder.tensor(graph, "weights", type, [8, 16], data=np.zeros((8, 16), np.float32))
+        result = builder.tensor(graph, "result", type, [1, rows, 8])
+        builder.operator(graph, "FULLY_CONNECTED", [image, weights, -1], [result], schema.FullyConnectedOptionsT())
+        graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
+        return cost(builder.finish()).instructions["cortex-m4"] - INTERPRETER["cortex-m4"]
+
+    assert dense(32) == pytest.approx(32 * dense(1))
+
+
+def test_sixteen_bits_have_no_figures_of_eight():
+    with pytest.raises(ValueError, match="no figures for the operator CONV_2D on int16"):
+        cost(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.INT16))
+
+
+def test_unknown_operators_are_named(make_part):
+    with pytest.raises(ValueError, match="no figures for the operator GELU"):
+        cost(make_part(0, end="GELU"))
+    with pytest.raises(ValueError, match="no figures for the operator CONV_2D on float32"):
+        cost(convolution("CONV_2D", 8, 3, 8, 3, schema.TensorType.FLOAT32))
+    partial = cost(make_part(0, end="GELU"), partial=True)
+    assert partial.ops[-1].instructions is None and partial.ops[-1].problem == "GELU on int8"
+    assert partial.instructions == cost(make_part(0)).instructions and "GELU on int8" in partial.incomplete[0]
+    with pytest.raises(ValueError, match="not a TensorFlow Lite flatbuffer"):
+        cost(b"")

@@ -1,0 +1,155 @@
+"""`bcnet profile`: its sums, what fits a board, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flatbuffers_of import binary_convolution, branching_net, convolution
+
+from bcnet_keras.convert import Gate, merge
+from bcnet_keras.device.arena import arena
+from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.device.cost import CORES, cost
+from bcnet_keras.device.profile import STACK_BYTES, Profile
+from bcnet_keras.tflite import flatbuffer
+
+schema = flatbuffer.schema
+
+
+@pytest.fixture(scope="module")
+def pair(make_part, tmp_path_factory):
+    parts = make_part(0, shape=(8, 8, 3)), make_part(1, shape=(8, 8, 3))
+    path = tmp_path_factory.mktemp("profile") / "pair.tflite"
+    path.write_bytes(merge(*parts, Gate.create(4, "score_margin", 0.5)))
+    return path
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_record_adds_up(pair, core):
+    record, costs = Profile.of(pair, core, escalation_rate=0.3).record(), cost(pair)
+    counts = record["instructions"]
+    assert counts["accepted"] == pytest.approx(costs.accepted[core], abs=1)
+    assert counts["escalated"] == pytest.approx(costs.escalated[core], abs=1)
+    assert counts["expected"] == pytest.approx(costs.expected(0.3)[core], abs=1)
+    assert sum(op["share"] for op in record["ops"]) == pytest.approx(1, abs=1e-3)
+    assert {op["runs"] for op in record["ops"]} == {"always", "accepted", "escalated"}
+    for path, total in (("accepted", counts["accepted"]), ("escalated", counts["escalated"])):
+        ops = [op["instructions"] for op in record["ops"] if op["runs"] in ("always", path)]
+        assert sum(ops) == pytest.approx(total, abs=len(ops))
+    assert record["flatbuffer_bytes"] == pair.stat().st_size
+    assert record["flash_bytes"] == record["flatbuffer_bytes"] + record["code_bytes"]
+    assert record["arena_bytes"] == arena(pair, core).bytes == record["ram_bytes"] - STACK_BYTES
+    # The weights of both nets: 4 x 192, and the shapes of two RESHAPEs.
+    assert sum(op["weights_bytes"] for op in record["ops"] if op["op"] == "FULLY_CONNECTED") == 2 * 4 * 192
+
+
+def test_a_net_alone_has_one_path(make_part):
+    record = Profile.of(make_part(0)).record()
+    assert (
+        len(set(record["instructions"].values())) == 1
+        and not record["incomplete"]
+        and record["escalation_rate"] is None
+    )
+    assert record["core"] == "cortex-m4" and record["board"] is None and record["fits"] is None
+    with pytest.raises(ValueError, match="this flatbuffer is a net alone"):
+        Profile.of(make_part(0), escalation_rate=0.5)
+
+
+def test_without_a_rate_all_escalate(pair):
+    profile = Profile.of(pair)
+    assert profile.escalation_rate == 1 and profile.expected == profile.escalated
+    assert "100 % escalated" in profile.text()
+
+
+def test_a_scratch_budget_trades_memory_for_instructions():
+    layer = binary_convolution({"shape": "16x16x64-64-k3-s1", "output": "bitpacked"})
+    fast, small = Profile.of(layer), Profile.of(layer, scratch_budget=1024)
+    assert fast.expected < small.expected and fast.arena.bytes > small.arena.bytes
+
+
+def test_boards_are_on_known_cores():
+    for board in BOARDS.values():
+        assert board.core in CORES and board.flash_bytes > board.ram_bytes > 0 and 8 < board.mhz < 1000
+
+
+def test_the_command_writes_all_three(bcnet, pair, tmp_path):
+    files = tmp_path / "p.json", tmp_path / "new" / "p.html"
+    arguments = [pair, "--board=nucleo-f767zi", "--escalation_rate=0.25", f"--json={files[0]}", f"--html={files[1]}"]
+    status, out, err = bcnet("profile", *arguments)
+    assert (status, err) == (0, "")
+    record = json.loads(files[0].read_text())
+    assert record == Profile.of(str(pair), board_name="nucleo-f767zi", escalation_rate=0.25).record()
+    assert record["fits"] and record["core"] == "cortex-m7"
+    rows = [line for line in out.splitlines() if re.match(r"\| [A-Z][\w ]+ \| (always|accepted|escalated) ", line)]
+    assert len(rows) == len(record["ops"]) and f"{record['instructions']['expected']:,}" in out
+    page = files[1].read_text()
+    assert page.count('src="data:image/png;base64,') == 2 and "It fits nucleo-f767zi." in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
+
+
+def test_what_does_not_fit_says_by_how_much(bcnet, tmp_path, make_part):
+    path, record = tmp_path / "net.tflite", tmp_path / "p.json"
+    path.write_bytes(make_part(0, classes=10, shape=(64, 64, 3)))
+    status, out, err = bcnet("profile", path, "--board=bluepill-f103c8", f"--json={record}")
+    assert status == 1 and err.count("\n") == 1 and "too much" in out
+    found = re.search(r"exceeds its flash by ([\d.]+) KiB .* and its RAM by ([\d.]+) KiB \(", err)
+    made = json.loads(record.read_text())
+    assert made["fits"] is False
+    over = [made["flash_bytes"] - (64 << 10), made["ram_bytes"] - (20 << 10)]
+    assert [float(number) for number in found.groups()] == [round(excess / 1024, 1) for excess in over]
+
+
+def test_operators_that_nobody_has_are_named(make_part):
+    model = flatbuffer.read(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5)))
+    for code in model.operatorCodes:
+        if code.customCode == b"BcnetGate":
+            code.customCode = b"Sorcery"
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the operator Sorcery"):
+        Profile.of(flatbuffer.write(model))
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro lacks the operator GELU"):
+        Profile.of(make_part(0, end="GELU"))
+
+
+def test_operators_without_a_figure_make_the_sum_a_lower_bound(bcnet, make_part, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(make_part(0, end="ZEROS_LIKE"))
+    status, out, _ = bcnet("profile", tmp_path / "net.tflite", f"--json={tmp_path / 'p.json'}")
+    assert status == 0 and "no figure" in out and "at least" in out and "ZEROS_LIKE on int8" in out
+    record = json.loads((tmp_path / "p.json").read_text())
+    assert record["ops"][-1]["instructions"] is None and "ZEROS_LIKE" in record["incomplete"][0]
+    assert record["instructions"]["expected"] == Profile.of(make_part(0)).expected
+    assert all(op["share"] is None for op in record["ops"])
+
+
+def test_two_decisions_in_a_row_show_both_sums():
+    profile = Profile.of(branching_net([1, ("IF", [1] * 4, [1]), ("IF", [1], [1] * 3)]))
+    dearest = re.search(r"dearest branches +([\d,]+)", profile.text())[1]
+    cheapest = re.search(r"cheapest branches +([\d,]+)", profile.text())[1]
+    assert int(dearest.replace(",", "")) == profile.expected > int(cheapest.replace(",", ""))
+    assert {op["runs"] for op in profile.record()["ops"]} == {"always", "sometimes"}
+
+
+@pytest.mark.parametrize("damage", ["inputs", "outputs", "options", "shape"])
+def test_operators_that_lack_something_are_named(damage):
+    model = flatbuffer.read(convolution("CONV_2D", 8, 3, 8, 3))
+    (operator,) = model.subgraphs[0].operators
+    if damage == "options":
+        operator.builtinOptions = None
+    elif damage == "shape":
+        model.subgraphs[0].tensors[operator.inputs[1]].shape = np.array([8], np.int32)
+    else:
+        setattr(operator, damage, np.array([], np.int32))
+    with pytest.raises(
+        ValueError, match="the operator CONV_2D (of subgraph 'main' )?lacks inputs, dimensions or options"
+    ):
+        Profile.of(flatbuffer.write(model))
+
+
+@pytest.mark.parametrize("name", ["pretrainedResnet_quant", "kws_ref_model"])
+def test_reference_models_have_a_profile(bcnet, name):
+    path = Path.home() / "datasets" / "mlperf-tiny" / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"needs MLPerf Tiny's reference model {path}")
+    status, out, _ = bcnet("profile", path, "--core=cortex-m55")
+    assert status == 0 and "CONV_2D" in out and "SOFTMAX" in out

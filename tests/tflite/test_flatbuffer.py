@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcnet_keras.tflite import flatbuffer
+
+
+@pytest.fixture(scope="module")
+def data(make_part):
+    return make_part(0)
+
+
+def test_write_gives_back_what_read_took(data):
+    model = flatbuffer.read(data)
+    assert flatbuffer.write(model) == data
+    graph = model.subgraphs[0]
+    assert [flatbuffer.op_name(model, operator) for operator in graph.operators] == ["RESHAPE", "FULLY_CONNECTED"]
+    assert flatbuffer.shape(graph.tensors[0]) == (1, 3, 3, 2)
+    assert flatbuffer.quantization(graph.tensors[0]) == (1 / 128, 0)
+
+
+def test_tensorflow_reads_what_the_builder_wrote(data):
+    tf = pytest.importorskip("tensorflow")
+    interpreter = tf.lite.Interpreter(model_content=data)
+    runner = interpreter.get_signature_runner("serving_default")
+    assert runner(x=np.zeros((1, 3, 3, 2), np.int8))["y"].shape == (1, 4)
+
+
+def test_every_buffer_starts_at_a_multiple_of_16(make_part):
+    for seed, shape in enumerate([(3, 3, 2), (1, 1, 1), (5, 7, 3)]):
+        data = make_part(seed, shape=shape)
+        model = flatbuffer.schema.Model.GetRootAs(data, 0)
+        start = np.frombuffer(data, np.uint8).ctypes.data
+        buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
+        offsets = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
+        assert len(offsets) > 1 and not any(offset % 16 for offset in offsets)
+
+
+def test_builder_keeps_equal_buffers_and_operator_codes_once():
+    builder = flatbuffer.Builder("test")
+    graphs = [builder.subgraph(name) for name in ("one", "two")]
+    for graph in graphs:
+        a = builder.constant(graph, "a", np.arange(3, dtype=np.float32))
+        b = builder.constant(graph, "b", np.arange(3, dtype=np.float32))
+        builder.operator(graph, "ADD", [a, b], [b], flatbuffer.schema.AddOptionsT())
+    builder.metadata("note", b"hello")
+    builder.min_runtime_version("2.3.0", [builder.model])
+    model = flatbuffer.read(builder.finish())
+    assert len(model.buffers) == 4  # none, the constant, two entries of metadata
+    assert len(model.operatorCodes) == 1
+    assert flatbuffer.metadata(model, "note") == b"hello"
+    assert flatbuffer.metadata(model, "min_runtime_version").rstrip(b"\0") == b"2.3.0"
+    assert flatbuffer.metadata(model, "other") is None
+
+
+def test_min_runtime_version_is_the_newest_that_a_part_needs():
+    part = flatbuffer.Builder("test")
+    part.subgraph("main")
+    part.min_runtime_version("2.10.0", [])
+    whole = flatbuffer.Builder("test")
+    whole.min_runtime_version("2.3.0", [part.model])
+    assert flatbuffer.metadata(whole.model, "min_runtime_version").rstrip(b"\0") == b"2.10.0"
+
+
+def test_every_cut_is_refused(data):
+    for length in range(len(data)):
+        with pytest.raises(ValueError, match="TensorFlow Lite flatbuffer"):
+            flatbuffer.read(data[:length])
+
+
+@settings(max_examples=300, deadline=None)
+@given(edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_a_damaged_file_is_read_or_refused(data, edits):
+    damaged = bytearray(data)
+    for place, value in edits:
+        damaged[8 + int(place * (len(data) - 9))] = value
+    try:
+        model = flatbuffer.read(damaged)
+    except ValueError as error:
+        assert "damaged" in str(error)
+    else:  # what is accepted can be written and read again
+        assert flatbuffer.write(flatbuffer.read(flatbuffer.write(model))) == flatbuffer.write(model)
+
+
+@given(st.binary(max_size=200))
+def test_foreign_bytes_are_refused(foreign):
+    for data in (foreign, b"\x10\0\0\0TFL3" + foreign):
+        with pytest.raises(ValueError, match="TensorFlow Lite flatbuffer"):
+            flatbuffer.read(data)
+
+
+def test_load_names_what_is_wrong(tmp_path, data):
+    with pytest.raises(FileNotFoundError, match="no file .*absent.tflite"):
+        flatbuffer.load(tmp_path / "absent.tflite")
+    with pytest.raises(TypeError, match="got int"):
+        flatbuffer.load(3)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    assert flatbuffer.load(path) == flatbuffer.load(str(path)) == flatbuffer.load(data) == data

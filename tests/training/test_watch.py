@@ -1,0 +1,95 @@
+"""What a training that finds nothing says, and when."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bcnet_keras.training.stages import train_float
+from bcnet_keras.training.watch import class_findings, findings
+
+TEN = np.full(10, 0.1)
+
+
+def history(loss, accuracy, validation=None):
+    given = {"loss": list(loss), "accuracy": list(accuracy)}
+    return given | ({} if validation is None else {"val_accuracy": list(validation)})
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (history([2.30, 2.30, 2.299, 2.30, 2.30], [0.1, 0.11, 0.1, 0.1, 0.1]), "loss"),
+        (history([2.5, 2.4, 2.3, 2.25, 2.2], [0.1, 0.11, 0.12, 0.13, 0.14]), "chance"),
+        (history([2.0, 1.5, 1.0, 0.5, 0.1], [0.3, 0.5, 0.7, 0.9, 1.0], [0.3, 0.4, 0.5, 0.5, 0.5]), "gap"),
+        (history([2.0, 1.5, np.nan], [0.3, 0.5, 0.1]), "diverged"),
+        (history([2.0, 1.5, 1.0, 0.5, 0.1], [0.3, 0.5, 0.7, 0.9, 1.0], [0.3, 0.4, 0.5, 0.8, 0.9]), None),
+        (history([0.01, 0.01, 0.01, 0.01, 0.01], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]), None),  # nothing left to learn
+    ],
+)
+def test_findings(given, reason):
+    found = findings(given, epochs=8, steps=50, shares=TEN, validation_samples=200)
+    assert list(found) == ([] if reason is None else [reason])
+    assert all("\n" not in line for line in found.values())
+
+
+def test_nothing_is_said_too_early():
+    stuck = history([2.3, 2.3, 2.3], [0.1, 0.1, 0.1])
+    assert findings(stuck, epochs=8, steps=10, shares=TEN) == {}
+    assert findings(stuck, epochs=50, steps=100, shares=TEN) == {}
+    assert list(findings(stuck, epochs=8, steps=100, shares=TEN)) == ["loss"]
+    # A gap that so few validation samples do not show.
+    apart = history([2.0, 1.0, 0.5, 0.2, 0.1], [0.4, 0.7, 0.9, 0.95, 0.9], [0.5, 0.6, 0.7, 0.7, 0.7])
+    assert findings(apart, 8, 50, TEN, validation_samples=12) == {}
+    assert list(findings(apart, 8, 50, TEN, validation_samples=500)) == ["gap"]
+
+
+def test_always_saying_the_most_frequent_class_is_chance():
+    skewed = np.array([0.9, 0.1])
+    given = history([0.5, 0.4, 0.36, 0.34, 0.33], [0.9, 0.9, 0.9, 0.9, 0.9])
+    assert list(findings(given, 8, 50, skewed)) == ["chance"]
+
+
+def test_classes():
+    names = ("cat", "dog", "fish")
+    assert class_findings(names, [200, 300, 250]) == {}
+    found = class_findings(names, [400, 300, 12], [40, 60, 0])
+    assert list(found) == ["few", "unbalanced", "unanswered"]
+    assert "fish (12)" in found["few"] and "cat has 400" in found["unbalanced"] and "fish" in found["unanswered"]
+
+
+def net():
+    inputs = tf.keras.Input((4, 4, 1))
+    return tf.keras.Model(inputs, tf.keras.layers.Dense(2)(tf.keras.layers.Flatten()(inputs)))
+
+
+def test_a_training_that_finds_nothing_says_so_once_while_it_happens(caplog):
+    tf.keras.utils.set_random_seed(0)
+    images = np.zeros((400, 4, 4, 1), np.float32)  # all alike, so that nothing tells the classes apart
+    labels = np.arange(400) % 5 // 3
+    epochs_then = []
+    tell = tf.keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epochs_then.append(sum("stage float" in m for m in caplog.messages))
+    )
+    with caplog.at_level(logging.WARNING, "bcnet_keras.training.watch"):
+        train_float(
+            net(), (images, labels), (images[:100], labels[:100]), 20, batch_size=16, verbose=0, callbacks=[tell]
+        )
+    assert len(caplog.messages) == 1 and "stage float, epoch" in caplog.messages[0]
+    assert epochs_then[-1] == 1 and epochs_then[0] == 0
+
+
+def test_a_diverged_training_ends_at_once():
+    model, epochs = net(), []
+    images = np.zeros((64, 4, 4, 1), np.float32)
+
+    def spoil(epoch, logs):
+        epochs.append(epoch)
+        if epoch == 2:
+            model.set_weights([np.nan * weight for weight in model.get_weights()])
+
+    spoiler = tf.keras.callbacks.LambdaCallback(on_epoch_begin=spoil)
+    with pytest.raises(ValueError, match="training diverged in stage float: .*lower the learning rate"):
+        train_float(model, (images, np.arange(64) % 2), epochs=50, batch_size=16, verbose=0, callbacks=[spoiler])
+    assert epochs == [0, 1, 2]
