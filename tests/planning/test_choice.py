@@ -13,7 +13,7 @@ import bcnet_keras as bc
 from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import Profile
-from bcnet_keras.experiment.training_run import run as experiment
+from bcnet_keras.experiment import training_run as experiment
 from bcnet_keras.models.networks import NETWORKS, Nets
 from bcnet_keras.models.pair_profile import LIGHT
 from bcnet_keras.models.twins import int8_twin, share_stem
