@@ -19,8 +19,13 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _PUBLIC = {
+    "BcnetError": "errors",
     "BinaryConv2D": "layers",
     "BinaryDense": "layers",
+    "Int8Conv2D": "layers",
+    "Int8DepthwiseConv2D": "layers",
+    "Int8Dense": "layers",
+    "HardSwish": "layers",
     "CalibratedThermometer": "layers",
     "ThermometerEncoding": "layers",
     "FakeQuant": "layers",
@@ -32,14 +37,18 @@ _PUBLIC = {
     "share_stem": "models.twins",
     "float_logits": "models.twins",
     "train": "training",
+    "coopnet": "training",
+    "cascade": "training",
     "calibrate": "calibration",
     "OperatingPoint": "calibration",
     "AccuracyCostCurve": "calibration",
+    "Interpreter": "runtime.tflite",
+    "Profile": "device.profile",
     "get_threshold": "convert",
     "set_threshold": "convert",
 }
-# `convert` is both a subpackage and a function: the subpackage itself can be called.
-_CALLABLE_MODULES = ("convert",)
+# Both subpackages and functions: the subpackage itself can be called.
+_CALLABLE_MODULES = ("convert", "export")
 
 __all__ = ["__version__", *_PUBLIC, *_CALLABLE_MODULES]
 

@@ -114,6 +114,11 @@ def test_convert_is_a_function_and_a_subpackage_in_any_order_of_import():
     assert python("import bcnet_keras as bc; print(callable(bc.convert))").stdout == "True\n"
 
 
+def test_export_is_a_function_and_a_subpackage():
+    code = "import bcnet_keras.export.facts, bcnet_keras as bc; print(callable(bc.export), bc.export.FORMATS[0])"
+    assert python(code).stdout == "True c\n"
+
+
 def test_heavy_parts_wait_until_they_are_used():
     code = "import sys, bcnet_keras; print([n for n in ('larq', 'matplotlib', 'tensorflow') if n in sys.modules])"
     assert python(code).stdout == "[]\n"

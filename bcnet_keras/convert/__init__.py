@@ -4,9 +4,7 @@ The package can be called, and is then `convert`. `cooperative` says how the fla
 flatbuffers alone (`cooperative`, `passes`) needs no TensorFlow; names are loaded on first use.
 """
 
-import importlib
-import sys
-import types
+from bcnet_keras.utils.callable_package import make_callable
 
 # Name -> module of this package that defines it.
 _PUBLIC = {
@@ -22,14 +20,4 @@ _PUBLIC = {
 __all__ = list(_PUBLIC)
 
 
-class _CallablePackage(types.ModuleType):
-    def __getattr__(self, name):
-        if name in _PUBLIC:
-            return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __call__(self, *arguments, **keywords):
-        return self.convert(*arguments, **keywords)
-
-
-sys.modules[__name__].__class__ = _CallablePackage
+make_callable(__name__)

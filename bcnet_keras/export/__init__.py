@@ -19,6 +19,7 @@ from bcnet_keras.export.facts import read_facts
 from bcnet_keras.export.sources import substitutions
 from bcnet_keras.runtime.native import source_root
 from bcnet_keras.utils.atomic_files import replace_when_done
+from bcnet_keras.utils.callable_package import make_callable
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPERATORS = ("kernels", "micro")  # folders of tflm_ops
@@ -116,3 +117,6 @@ def _copy_operators(target, layout):
             shutil.copytree(sources / part, target / part, ignore=shutil.ignore_patterns(*_NOT_TAKEN, "__pycache__"))
     for path in sorted(target.rglob("*.cc")):
         path.rename(path.with_suffix(layout.suffix))
+
+
+make_callable(__name__)

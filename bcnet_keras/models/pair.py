@@ -230,7 +230,17 @@ class BCNet(tf.keras.Model):
             weight is 1 - focus * p_b(label), rescaled to mean 1 over the batch.
           cost_weight: price of running the int8 net on every sample, in nats of cross-entropy.
           int8_share: the int8 net's part of the cost of running both nets, in (0, 1].
+          kwargs: go to `tf.keras.Model.compile`, such as `run_eagerly`.
+
+        Raises:
+          ModelError: unknown stage; or a loss or metrics, which each stage brings along.
         """
+        for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ModelError(
+                    f"compile takes no {name}: each stage of a pair brings its own loss and measures accuracy; choose "
+                    "the stage instead, or train the nets alone before they become a pair."
+                )
         if stage not in STAGES:
             raise ModelError(f"stage must be one of {STAGES}, got {stage!r}.")
         super().compile(optimizer=optimizer, **kwargs)

@@ -17,6 +17,12 @@ def pair():
     return bc.BCNet.from_keras(float_net())
 
 
+@pytest.mark.parametrize("argument", [{"loss": "mse"}, {"metrics": ["accuracy"]}, {"loss_weights": [1.0]}])
+def test_compile_does_not_ignore_a_loss_or_metrics(pair, argument):
+    with pytest.raises(ValueError, match=f"compile takes no {next(iter(argument))}"):
+        pair.compile("adam", **argument)
+
+
 @pytest.mark.parametrize("combine", ["sum", "swap"])
 @pytest.mark.parametrize("per_class", [False, True])
 def test_answers_are_those_of_the_definition(combine, per_class):
