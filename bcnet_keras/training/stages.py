@@ -41,6 +41,7 @@ _TRAINED = {
 }
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.05, 0.02
 LARGEST_BOOST = 10.0
+SOME_BATCHES = 20  # that settle a net well enough to look at it while it trains
 COOLING = 0.8  # part of a stage after which its learning rate is below a tenth
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ def train(
         steps = fit_arguments.get("validation_steps")  # of a data set that may have no end
         nets, labels = _TRAINED[stage](pair), _labels(validation_data, steps)
         waits = patience if stage != "cooperative" and labels is not None else None
-        extra = [_HalfCosine(rates[stage], epochs[stage], waits, kept.progress), Watch(stage, epochs[stage], labels)]
+        watch = Watch(stage, epochs[stage], labels, _settled_accuracy(nets, train_data, validation_data, steps))
+        extra = [_HalfCosine(rates[stage], epochs[stage], waits, kept.progress), watch]
         best = None if waits is None else _Best(nets, validation_data, len(labels), steps)
         if stage == "cooperative":
             if int8_share is None:
@@ -161,7 +163,8 @@ def train_float(
     labels = _labels(validation_data, steps)
     waits = None if labels is None else patience
     best = None if waits is None else _Best([model], validation_data, len(labels), steps)
-    extra = [_HalfCosine(learning_rate, epochs, waits, kept.progress), Watch(name, epochs, labels)]
+    watch = Watch(name, epochs, labels, _settled_accuracy([model], train_data, validation_data, steps))
+    extra = [_HalfCosine(learning_rate, epochs, waits, kept.progress), watch]
     extra += [best] if best else []
     log.info("stage %s: %d epochs", name, epochs)
     history = _fit(model, train_data, validation_data, epochs, [*callbacks, *extra, *kept.callbacks], fit_arguments)
@@ -181,6 +184,28 @@ def _labels(data, steps=None):
         return None
     found = [labels.numpy() for labels in batches]
     return np.concatenate(found) if found else None
+
+
+def _settled_accuracy(nets, train_data, validation_data, steps=None):
+    """Function (model) for `Watch`: the accuracy of the model's answers to `validation_data`, its `nets` settled on
+    some batches of `train_data`. The nets are then what they were."""
+
+    def measure(model):
+        weights = [net.get_weights() for net in nets]
+        for net in nets:
+            settle(net, train_data, SOME_BATCHES)
+        accuracy = _evaluated(model, validation_data, steps)
+        for net, kept in zip(nets, weights, strict=True):
+            net.set_weights(kept)
+        return accuracy
+
+    return measure
+
+
+def _evaluated(model, data, steps=None):
+    return model.evaluate(
+        *([data] if isinstance(data, tf.data.Dataset) else data), steps=steps, verbose=0, return_dict=True
+    )["accuracy"]
 
 
 def _settle_best(nets, train_data, best):
@@ -424,8 +449,7 @@ class _Best(tf.keras.callbacks.Callback):
         """Takes the best weights back where the last ones are worse by more than a standard error of the accuracy."""
         if self.accuracy < 0:
             return
-        data = [self.data] if isinstance(self.data, tf.data.Dataset) else self.data
-        last = self.model.evaluate(*data, steps=self.steps, verbose=0, return_dict=True)["accuracy"]
+        last = _evaluated(self.model, self.data, self.steps)
         error = np.sqrt(max(self.accuracy * (1 - self.accuracy), 1 / self.samples) / self.samples)
         if self.accuracy - last > error:
             log.info("the weights of epoch %d answer validation data better: they are taken", self.epoch + 1)

@@ -1,6 +1,7 @@
 """Says while a net trains that it finds nothing, in one line with advice, once for each reason and stage."""
 
 import logging
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ FAIR_SHARE = 0.25  # and part of a stage's epochs
 GAP = 0.15  # accuracy on training less that on validation samples
 
 
-def findings(history, epochs, steps, shares=None, validation_samples=None):
+def findings(history, epochs, steps, shares=None, validation_samples=None, settled=None):
     """What is wrong with a training so far, as {reason: one line of what is seen and what to try}.
 
     Arguments:
@@ -24,6 +25,8 @@ def findings(history, epochs, steps, shares=None, validation_samples=None):
       steps: optimiser steps an epoch.
       shares: array [classes], the share of each class in the samples; None where nobody knows.
       validation_samples: number of validation samples, None where there are none.
+      settled: accuracy on validation samples now, with settled batch statistics (`stages.settle`), in place of what
+        the history has; None where nobody has looked.
     """
     loss, accuracy = history["loss"], history["accuracy"]
     validation = history.get("val_accuracy")
@@ -48,7 +51,7 @@ def findings(history, epochs, steps, shares=None, validation_samples=None):
     if validation is not None and validation_samples and "loss" not in found and "chance" not in found:
         # Averages over the last epochs, which jump less; two standard errors of so few samples are no gap.
         last = max(1, done // 10)
-        train, held_out = np.mean(accuracy[-last:]), np.mean(validation[-last:])
+        train, held_out = np.mean(accuracy[-last:]), np.mean(validation[-last:]) if settled is None else settled
         error = np.sqrt(max(held_out * (1 - held_out), 0.01) / validation_samples)
         if 2 * done >= epochs and train - held_out > max(GAP, 2 * error):
             found["gap"] = (
@@ -101,15 +104,22 @@ def _percent(share):
 class Watch(tf.keras.callbacks.Callback):
     """Logs the `findings` of a stage as soon as they are seen, each once, and stops a training that diverged.
 
+    While weights still change, the moving statistics of batch normalisation lag behind: validation answers are then
+    worse than those of the net that the stage will leave. So before a gap between training and validation samples is
+    spoken of, it is measured anew with settled statistics, and where there is none, not again for a tenth of the stage.
+
     Arguments:
       name: of the stage.
       epochs: of the stage.
       labels: of the validation samples [n], or one-hot rows [n, classes]; None where there are none.
+      settled_accuracy: function (model) that gives the accuracy on validation samples with settled statistics, and
+        leaves the model as it was; None for a model without any.
     """
 
-    def __init__(self, name, epochs, labels=None):
+    def __init__(self, name, epochs, labels=None, settled_accuracy=None):
         super().__init__()
         self.name, self.epochs, self.history, self.said = name, epochs, {}, set()
+        self.settled_accuracy, self.next_look = settled_accuracy, 0
         self.shares, self.samples = None, None
         if labels is not None and len(labels):
             labels = np.asarray(labels)
@@ -129,7 +139,15 @@ class Watch(tf.keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if not {"loss", "accuracy"} <= self.history.keys():
             return
-        for reason, line in findings(self.history, self.epochs, self.steps, self.shares, self.samples).items():
+        known = self.history, self.epochs, self.steps, self.shares, self.samples
+        found = findings(*known)
+        if "gap" in found and "gap" not in self.said and self.settled_accuracy is not None:
+            if epoch < self.next_look:
+                del found["gap"]
+            else:
+                self.next_look = epoch + max(1, math.ceil(self.epochs / 10))
+                found = findings(*known, settled=self.settled_accuracy(self.model))
+        for reason, line in found.items():
             if reason not in self.said:
                 self.said.add(reason)
                 log.warning("stage %s, epoch %d of %d: %s.", self.name, epoch + 1, self.epochs, line)

@@ -1,11 +1,13 @@
 """What a training that finds nothing says, and when."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from bcnet_keras.training import stages
 from bcnet_keras.training.stages import train_float
 from bcnet_keras.training.watch import class_findings, findings
 
@@ -93,3 +95,63 @@ def test_a_diverged_training_ends_at_once():
     with pytest.raises(ValueError, match="training diverged in stage float: .*lower the learning rate"):
         train_float(model, (images, np.arange(64) % 2), epochs=50, batch_size=16, verbose=0, callbacks=[spoiler])
     assert epochs == [0, 1, 2]
+
+
+def lagging_net(momentum=0.999):
+    """A net whose moving statistics hardly follow: they are nothing like those of its batches while it trains."""
+    inputs = tf.keras.Input((4, 4, 1))
+    tensor = tf.keras.layers.Flatten()(inputs)
+    for width in (64, 64):
+        tensor = tf.keras.layers.ReLU()(
+            tf.keras.layers.BatchNormalization(momentum=momentum)(tf.keras.layers.Dense(width)(tensor))
+        )
+    return tf.keras.Model(inputs, tf.keras.layers.Dense(2)(tensor))
+
+
+def patterns(number, seed, learnable):
+    """Images of class 1 are brighter on the left; where nothing can be learned, labels have nothing to do with them."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, number)
+    images = random.normal(3, 1, (number, 4, 4, 1)).astype(np.float32)
+    if learnable:
+        images[labels == 1, :, :2] += 1.5
+    return images, labels
+
+
+@pytest.mark.parametrize("learnable", [True, False])
+def test_a_gap_is_that_of_settled_statistics(learnable, caplog):
+    tf.keras.utils.set_random_seed(0)
+    with caplog.at_level(logging.WARNING, "bcnet_keras.training.watch"):
+        seen = train_float(
+            lagging_net(),
+            patterns(320, 0, learnable),
+            patterns(400, 1, learnable),
+            30,
+            learning_rate=5e-3,
+            batch_size=16,
+            verbose=0,
+        )
+    # To whom looks at the history alone the net learns by heart in both cases.
+    assert list(findings(seen, 30, 20, np.full(2, 0.5), 400)) == ["gap"]
+    by_heart = [line for line in caplog.messages if "learns its images by heart" in line]
+    assert len(by_heart) == (0 if learnable else 1)
+    if by_heart:
+        found = re.search(
+            r"epoch (\d+) of 30: ([\d.]+) % of the training samples are right and ([\d.]+) %", by_heart[0]
+        )
+        assert int(found[1]) >= 15 and float(found[2]) > 85 and 40 < float(found[3]) < 60
+
+
+def test_looking_at_settled_statistics_leaves_a_net_as_it_was():
+    tf.keras.utils.set_random_seed(0)
+    model, data = lagging_net(), patterns(64, 0, True)
+    model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(*data, epochs=10, verbose=0)
+    before = model.get_weights()
+    accuracy = stages._settled_accuracy([model], data, patterns(400, 1, True))(model)
+    for weight, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+    assert all(layer.momentum == 0.999 for layer in model.layers if hasattr(layer, "momentum"))
+    # What Keras itself answers once each batch is normalised by its own statistics.
+    images, labels = patterns(400, 1, True)
+    assert accuracy == pytest.approx(np.mean(model(images, training=True).numpy().argmax(-1) == labels), abs=0.05)
