@@ -25,6 +25,7 @@ from bcnet_keras.calibration.curve import logits
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.layers import FakeQuant
 from bcnet_keras.models.pair import STAGES, BCNet, trainable_data
+from bcnet_keras.models.pair_cost import int8_share as count_int8_share
 from bcnet_keras.training.watch import Watch
 from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
@@ -75,7 +76,7 @@ def train(
       learning_rates: dict by stage that overrides `LEARNING_RATES`; the rate falls to 0 by half a cosine. Adam.
       teacher: Keras model of float logits that the binary net also follows, in the binary and the cooperative stage.
       cost_weight, focus: see `BCNet.compile`.
-      int8_share: the int8 net's part of the cost of both nets; by default counted for `core`, see `device.cost`.
+      int8_share: the int8 net's part of the cost of both nets; by default counted for `core`, see `models.pair_cost`.
       patience: part of a stage's epochs without a better answer to the validation data after which it cools down and
         ends, see `cooled`; by default all epochs are trained. A stage then also takes back the weights of its best
         epoch where the last ones are clearly worse. Not of the cooperative stage, which is short.
@@ -110,11 +111,7 @@ def train(
         extra = [_HalfCosine(rates[stage], epochs[stage], waits, kept.progress), watch]
         best = None if waits is None else _Best(nets, validation_data, len(labels), steps)
         if stage == "cooperative":
-            if int8_share is None:
-                from bcnet_keras.device import cost
-
-                int8_share = cost.int8_share(pair, core)
-            settings["int8_share"] = int8_share
+            settings["int8_share"] = count_int8_share(pair, core) if int8_share is None else int8_share
             if np.any(np.isnan(pair.threshold)):
                 pair.threshold = _start_threshold(pair, train_data)
             extra.append(_Annealing(epochs[stage]))

@@ -14,6 +14,7 @@ from small_nets import float_net, images_and_labels
 
 import bcnet_keras as bc
 from bcnet_keras.layers import FakeQuant
+from bcnet_keras.models.pair_cost import pair_cost
 from bcnet_keras.training import stages as training
 from bcnet_keras.training.stages import cascade, cooled, coopnet, fit_boost, settle, train_float
 
@@ -299,6 +300,13 @@ def test_boost_of_a_binary_net_that_errs_throughout_is_zero(monkeypatch):
     pair = bc.BCNet.from_keras(float_net(), boost=1.0)
     monkeypatch.setattr(training, "logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
     assert fit_boost(pair, None) == 0.0
+
+
+def test_the_price_of_the_int8_net_is_counted_where_none_is_given():
+    pair = bc.BCNet.from_keras(float_net())
+    bc.train(pair, images_and_labels(), epochs=1, stages=("cooperative",), cost_weight=0.5, batch_size=32, verbose=0)
+    accepted, escalated = pair_cost(pair)
+    assert pair._settings["cost"] == pytest.approx(0.5 * (1 - accepted / escalated))
 
 
 def test_unknown_stages_are_refused():
