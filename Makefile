@@ -4,6 +4,7 @@
 #   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
 #   make lint    style of the Python and C++ sources
+#   make sources the list of the operators' C++ files, from bcnet_keras/tflite/operators.py
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
 PYTHON ?=
@@ -11,7 +12,7 @@ TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-ea
 	picolibc-arm-none-eabi qemu-system-arm cmake g++ clang lld libclang-rt-dev clang-format make git
 CPP_SOURCES = $(shell find tflm_ops -name build -prune -o \( -name '*.cc' -o -name '*.h' \) -print 2>/dev/null)
 
-.PHONY: demo test bench lint venv packages
+.PHONY: demo test bench lint sources venv packages
 
 demo: venv
 	.venv/bin/bcnet demo
@@ -28,6 +29,9 @@ lint: packages venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(if $(CPP_SOURCES),clang-format --dry-run -Werror $(CPP_SOURCES))
+
+sources: venv
+	.venv/bin/python -m bcnet_keras.tflite.operators > tflm_ops/sources.txt
 
 venv:
 	@scripts/make_venv.sh $(PYTHON)

@@ -13,7 +13,7 @@ setup(
     package_data={
         "bcnet_keras": ["py.typed", "device/*.json", "export/templates/**"],
         "bcnet_keras.tflm_ops": [
-            *("*.md", "CMake*"),
+            *("*.md", "CMake*", "sources.txt"),
             *(f"{folder}/*" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),
         ],
     },

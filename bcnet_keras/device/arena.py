@@ -7,8 +7,8 @@ and from the other end records that stay: of tensors, operators, and what operat
 TensorFlow Lite Micro's own rules for both (memory_planner/greedy_memory_planner.cc, micro_allocation_info.cc and
 micro_allocator.cc): lifetimes, those in subgraphs that IF, WHILE and CALL_ONCE run included; the greedy planner,
 largest buffer first, into the first gap; sizes of its records with pointers of 32 bits; the scratch memory of
-CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operators whose record is not in the table
-count with an allowance; those whose scratch memory is not known make the arena a lower bound (`Arena.incomplete`).
+CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operators whose record is not known
+count with an allowance; those whose memory is not known make the arena a lower bound (`Arena.incomplete`).
 """
 
 import math
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.errors import FlatbufferError
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
 
 _ALIGNMENT = 16
@@ -30,52 +30,7 @@ _HELIUM = {"cortex-m55"}
 _ALLOCATORS, _SUBGRAPH, _TENSOR, _OPERATOR = (36, 44, 36, 8), 8, 12, 32
 _MODEL_TENSOR, _QUANTIZATION, _NUMBER, _HANDLE = 32, 12, 4, 4
 _REQUEST, _SPARE_REQUESTS, _PLANNED, _PLACED = 12, 12, 24, 40
-# Operator -> (bytes of its parsed options and their alignment, bytes of its data).
-_NO_OPTIONS = (0, 1)
-_RECORDS = {
-    "CONV_2D": ((28, 4), 60),
-    "DEPTHWISE_CONV_2D": ((28, 4), 60),
-    "FULLY_CONNECTED": ((5, 1), 72),
-    "AVERAGE_POOL_2D": ((40, 4), 36),
-    "MAX_POOL_2D": ((40, 4), 36),
-    "SOFTMAX": ((4, 4), 56),
-    "RESHAPE": ((36, 4), 0),
-    "ADD": ((2, 1), 60),
-    "SUB": ((2, 1), 52),
-    "MUL": ((1, 1), 36),
-    "MEAN": ((1, 1), 44),
-    "SUM": ((1, 1), 44),
-    "REDUCE_MAX": ((1, 1), 44),
-    "REDUCE_MIN": ((1, 1), 44),
-    "CONCATENATION": ((8, 4), 24),
-    "IF": ((8, 4), 8),
-    "GATHER": ((8, 4), 0),
-    "ARG_MAX": ((1, 1), 0),
-    "STRIDED_SLICE": ((24, 4), 84),
-    "PACK": ((8, 4), 0),
-    "UNPACK": ((8, 4), 0),
-    "SQUEEZE": ((36, 4), 0),
-    "SPLIT": ((4, 4), 0),
-    "EXPAND_DIMS": (_NO_OPTIONS, 0),
-    "SLICE": (_NO_OPTIONS, 0),
-    "PAD": (_NO_OPTIONS, 56),
-    "PADV2": (_NO_OPTIONS, 56),
-    "QUANTIZE": (_NO_OPTIONS, 32),
-    "DEQUANTIZE": (_NO_OPTIONS, 32),
-    "LOGISTIC": (_NO_OPTIONS, 16),
-    "MIRROR_PAD": ((4, 4), 20),
-    "ADD_N": (_NO_OPTIONS, 0),
-    "LESS": (_NO_OPTIONS, 32),
-    "EQUAL": (_NO_OPTIONS, 32),
-    "SELECT_V2": (_NO_OPTIONS, 1),
-    "LceQuantize": (_NO_OPTIONS, 16),
-    "LceDequantize": (_NO_OPTIONS, 16),
-    "LceBMaxPool2d": (_NO_OPTIONS, 32),
-    "LceBconv2d": (_NO_OPTIONS, 88),
-    "BcnetGate": (_NO_OPTIONS, 0),  # its record is among what it prepares
-    "BcnetThermometer": (_NO_OPTIONS, 0),
-}
-_ALLOWANCE = ((8, 4), 128)
+_ALLOWANCE = (8, 4, 128)  # of an operator whose record is not known: options, their alignment, data
 _GATE = 20
 _MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
@@ -175,14 +130,16 @@ class _Node:
     def __init__(self, model, graph, operator, core, scratch_budget):
         self.operator = operator
         self.name = op_name(model, operator)
-        self.options, self.data = _RECORDS.get(self.name, _ALLOWANCE)
+        record = operators.operator(self.name)
+        options, alignment, self.data = record.record or _ALLOWANCE
+        self.options = options, alignment
         inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
         outputs = [graph.tensors[index] for index in operator.outputs]
         self.tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
         type = type_name(inputs[0]) if inputs and inputs[0] is not None else "no input"
-        exact = self.name not in _UNKNOWN_NEEDS and (type != "int16" or self.name in _SIXTEEN_BITS)
+        exact = record.memory != "unknown" and (type != "int16" or record.int16_memory)
         self.unknown = None if exact else f"{self.name} on {type}"
-        need = _NEEDS.get(self.name)
+        need = _NEEDS.get(record.memory)
         self.kept, self.scratch = need(operator, inputs, outputs, core, scratch_budget) if need else ([], [])
 
 
@@ -305,27 +262,19 @@ def _svdf(operator, inputs, outputs, core, _):
     return kept, [4 * batch * filters, 4 * batch * shape(outputs[0])[-1]]
 
 
-# Operators whose memory nobody has read off yet; and operators on int16 that take what they take on int8.
-_UNKNOWN_NEEDS = {"BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "ASSIGN_VARIABLE", "VAR_HANDLE"}
-_SIXTEEN_BITS = {
-    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "SLICE", "STRIDED_SLICE", "SPLIT", "PACK", "UNPACK"),
-    *("PAD", "PADV2", "IF", "WHILE", "QUANTIZE", "DEQUANTIZE", "ADD", "SUB", "MUL", "TRANSPOSE", "GATHER"),
-}
+# Rule -> function, which gives lists of bytes to keep and of bytes of scratch memory.
 _NEEDS = {
-    "ADD_N": _add_n,
-    "MIRROR_PAD": _mirror_pad,
-    "SVDF": _svdf,
-    "TRANSPOSE_CONV": _transposed_convolution,
-    "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _convolution,
-    "FULLY_CONNECTED": _fully_connected,
-    "AVERAGE_POOL_2D": _average_pool,
-    "MEAN": _mean,
-    "SUM": _mean,
-    "REDUCE_MAX": _reduction,
-    "REDUCE_MIN": _reduction,
-    "LceBconv2d": _binary_convolution,
-    "BcnetGate": _gate,
+    "average pooling": _average_pool,
+    "binary convolution": _binary_convolution,
+    "convolution": _convolution,
+    "fully connected": _fully_connected,
+    "gate": _gate,
+    "mean": _mean,
+    "mirrored padding": _mirror_pad,
+    "rank decomposition": _svdf,
+    "reduction": _reduction,
+    "sum of several": _add_n,
+    "transposed convolution": _transposed_convolution,
 }
 
 

@@ -16,39 +16,14 @@ from bcnet_keras.device.arena import Arena, arena
 from bcnet_keras.device.boards import Board, board
 from bcnet_keras.device.cost import CORES, Cost, cost
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.support import check_micro
 from bcnet_keras.utils.pages import text_table
 
 DEFAULT_CORE = "cortex-m4"
 # Bytes of code on a Cortex-M4, linked with TensorFlow Lite Micro's release library: interpreter, start-up and what most
-# operators share, and what each operator adds to them.
-_CODE = {
-    "interpreter": 14596,
-    "ADD": 11100,
-    "AVERAGE_POOL_2D": 2828,
-    "CONCATENATION": 3680,
-    "CONV_2D": 27956,
-    "DEPTHWISE_CONV_2D": 17860,
-    "DEQUANTIZE": 2784,
-    "FULLY_CONNECTED": 16620,
-    "IF": 1024,
-    "LOGISTIC": 4708,
-    "MAX_POOL_2D": 3020,
-    "MEAN": 4804,
-    "MUL": 9124,
-    "PAD": 1084,
-    "QUANTIZE": 2044,
-    "RESHAPE": 1120,
-    "SOFTMAX": 7740,
-    "SUB": 9188,
-    "BcnetGate": 4068,
-    "BcnetThermometer": 924,
-    "LceBMaxPool2d": 1100,
-    "LceBconv2d": 32356,
-    "LceDequantize": 2096,
-    "LceQuantize": 1984,
-}
+# operators share. What each operator adds to them is in its record.
+_INTERPRETER_CODE = 14596
 _CODE_ALLOWANCE = 4096  # of an operator without a figure
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
@@ -133,8 +108,8 @@ class Profile:
     @property
     def code_bytes(self):
         """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
-        names = {op.name for op in self.cost.ops}
-        return _CODE["interpreter"] + sum(_CODE.get(name, _CODE_ALLOWANCE) for name in names)
+        sizes = (operators.operator(name).code_bytes for name in {op.name for op in self.cost.ops})
+        return _INTERPRETER_CODE + sum(_CODE_ALLOWANCE if size is None else size for size in sizes)
 
     @property
     def flash_bytes(self):

@@ -46,7 +46,7 @@ class Layout:
 
 _LAYOUTS = {
     "c": Layout(("c",)),
-    "cmake": Layout(("cmake",), taken=(*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt")),
+    "cmake": Layout(("cmake",), taken=(*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt", "sources.txt")),
     # The suffix is the one that every version of Arduino's tools compiles.
     "arduino": Layout(("arduino", "library"), "libraries/NAME/src", "libraries/bcnet_ops/src", suffix=".cpp"),
     "zephyr": Layout(("zephyr",)),

@@ -5,15 +5,9 @@ import json
 
 import bcnet_keras
 from bcnet_keras.runtime import native
+from bcnet_keras.tflite import operators
 from bcnet_keras.tflite.metadata import NO_VERDICT
 
-# The methods of MicroMutableOpResolver that are not named after their operator.
-_METHODS = {
-    "BATCH_MATMUL": "AddBatchMatMul",
-    "CUMSUM": "AddCumSum",
-    "PADV2": "AddPadV2",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
-}
 _BYTES_A_LINE = 16
 _GATE_CONTEXT = "  if (made->SetMicroExternalContext(&context) != kTfLiteOk) return false;\n"
 _GATE_DECLARED = """
@@ -51,7 +45,7 @@ def substitutions(facts, layout):
       layout: a `Layout` of `bcnet_keras.export`.
     """
     guard = facts.name.upper()
-    operators = len(facts.builtin_ops) + len(facts.custom_ops)
+    count = len(facts.builtin_ops) + len(facts.custom_ops)
     pair, gated = facts.thresholds is not None, "BcnetGate" in facts.custom_ops
     return {
         "name": facts.name,
@@ -74,7 +68,7 @@ def substitutions(facts, layout):
         "raw": _raw(guard, facts),
         "labels_declared": _labels(facts, declared=True),
         "labels_defined": _labels(facts, declared=False),
-        "operators": str(operators),
+        "operators": str(count),
         "operator_list": ", ".join((*facts.builtin_ops, *facts.custom_ops)),
         "add_operators": _add_operators(facts),
         "ops_header": '#include "bcnet_ops.h"\n' if facts.custom_ops else "",
@@ -99,12 +93,6 @@ def substitutions(facts, layout):
         "json_name": json.dumps(facts.name),
         "json_sentence": json.dumps(_sentence(facts)),
     }
-
-
-def resolver_method(operator):
-    """The method of MicroMutableOpResolver that adds a builtin operator: `CONV_2D` -> `AddConv2D`."""
-    words = (word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
-    return _METHODS.get(operator) or "Add" + "".join(words)
 
 
 def _bytes(data):
@@ -171,7 +159,7 @@ def _string(text):
 
 
 def _add_operators(facts):
-    methods = map(resolver_method, facts.builtin_ops)
+    methods = (operators.operator(name).resolver_method for name in facts.builtin_ops)
     lines = [f"  if (resolver.{method}() != kTfLiteOk) return kTfLiteError;" for method in methods]
     if facts.custom_ops:
         listed = " | ".join(f"bcnet::k{name}" for name in facts.custom_ops)
@@ -237,6 +225,4 @@ def _interface(facts, layout):
 
 def _operator_sources():
     """The C++ sources of the operators, one a line, as CMake lists them."""
-    root = native.source_root()
-    sources = sorted(path for part in ("kernels", "micro") for path in (root / "tflm_ops" / part).glob("*.cc"))
-    return "\n".join(f"      bcnet_ops/{path.relative_to(root).as_posix()}" for path in sources)
+    return "\n".join(f"      bcnet_ops/tflm_ops/{source}" for source in operators.kernel_sources())

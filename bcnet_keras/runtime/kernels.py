@@ -18,28 +18,14 @@ from flatbuffers import flexbuffers
 
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
+from bcnet_keras.tflite import operators
 
 BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
 BCONV2D_TRANSFORMS = ("float", "fixed_point", "linear")
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
 SOURCES = [
     "tflm_ops/host/kernels.cc",
-    "tflm_ops/kernels/bconv2d.cc",
-    "tflm_ops/kernels/bconv2d_carry_save.cc",
-    "tflm_ops/kernels/bconv2d_fixed_point.cc",
-    "tflm_ops/kernels/bconv2d_plan.cc",
-    "tflm_ops/kernels/bconv2d_portable.cc",
-    "tflm_ops/kernels/bconv2d_prepare.cc",
-    "tflm_ops/kernels/bconv2d_sliced.cc",
-    "tflm_ops/kernels/bconv2d_transpose.cc",
-    "tflm_ops/kernels/bmaxpool2d.cc",
-    "tflm_ops/kernels/budget.cc",
-    "tflm_ops/kernels/flexbuffer.cc",
-    "tflm_ops/kernels/gate.cc",
-    "tflm_ops/kernels/options.cc",
-    "tflm_ops/kernels/quantize.cc",
-    "tflm_ops/kernels/thermometer.cc",
-    "tflm_ops/kernels/window.cc",
+    *(f"tflm_ops/{source}" for source in operators.kernel_sources() if source.startswith("kernels/")),
 ]
 
 

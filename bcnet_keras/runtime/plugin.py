@@ -15,22 +15,12 @@ import numpy as np
 
 from bcnet_keras.errors import ToolError
 from bcnet_keras.runtime import kernels, native
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.utils.silence import quiet
 
 REGISTERER = "RegisterBcnetOps"  # what the wheel looks up
 
-_SOURCES = [
-    "tflm_ops/host/plugin.cc",
-    "tflm_ops/micro/bcnet_gate.cc",
-    "tflm_ops/micro/bcnet_thermometer.cc",
-    "tflm_ops/micro/lce_bconv2d.cc",
-    "tflm_ops/micro/lce_bmaxpool2d.cc",
-    "tflm_ops/micro/lce_dequantize.cc",
-    "tflm_ops/micro/lce_quantize.cc",
-    "tflm_ops/micro/tensors.cc",
-    *(source for source in kernels.SOURCES if "/kernels/" in source),
-]
+_SOURCES = ["tflm_ops/host/plugin.cc", *(f"tflm_ops/{source}" for source in operators.kernel_sources())]
 _THIRD_PARTY = ("flatbuffers/include", "gemmlowp", "ruy")
 _HOW = (
     "set TFLM_DIR to a tree that TensorFlow Lite Micro's tools/project_generation/create_tflm_tree.py made "

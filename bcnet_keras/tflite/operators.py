@@ -1,16 +1,435 @@
-"""The operators that TensorFlow Lite Micro can run: its builtin ones, and the custom ones of `tflm_ops`."""
+"""The registry of operators: one record for each kind that TensorFlow Lite Micro can run, builtin or custom.
 
-LCE_OPS = frozenset({"LceQuantize", "LceDequantize", "LceBconv2d", "LceBMaxPool2d"})  # on bitpacked words
-_MICRO_OPS = """
-    ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS
-    BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE
-    DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD
-    FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS
-    LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM
-    MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX REDUCE_MIN RELU
-    RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX
-    SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF
-    TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
+    operator("CONV_2D").resolver_method             # "AddConv2D"
+    operator("SOFTMAX").cost                        # "exponential": the rule in bcnet_keras.device.cost
+
+A record says all that this package knows of an operator: what TensorFlow Lite Micro takes of it, how its resolver adds
+it, what it costs, the memory and the code that it takes, and the C++ files of its kernel. Whoever needs one of these
+reads it here: `tflite.support`, `device.cost`, `device.arena`, `device.profile`, `export`, `runtime.plugin`, and CMake
+through `tflm_ops/sources.txt` (`make sources` writes it). Rules that need code are functions in `support`, `cost` and
+`arena`, which a record names; a rule serves many operators.
+
+Sizes are those of TensorFlow Lite Micro's revision 90b983c.
 """
-MICRO_OPS = frozenset(_MICRO_OPS.split())  # the builtin operators of TensorFlow Lite Micro
-CUSTOM_OPS = LCE_OPS | {"BcnetGate", "BcnetThermometer"}  # what tflm_ops brings
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Figures = Mapping[str, tuple[float, float, float, float, float]]
+
+_ALL_THREE = frozenset({"float32", "int8", "int16"})
+_WITH_INT32 = _ALL_THREE | {"int32"}
+_FLOAT = frozenset({"float32"})
+_FLOAT_OR_INT8 = frozenset({"float32", "int8"})
+_PLAIN_WEIGHTS = {"float32": _FLOAT, "int8": frozenset({"int8"}), "int16": frozenset({"int8"})}
+_INT4_WEIGHTS = {**_PLAIN_WEIGHTS, "int8": frozenset({"int8", "int4"})}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What is known of a kind of operator.
+
+    Attributes:
+      name: that of the builtin (`CONV_2D`) or of the custom operator (`LceBconv2d`).
+      types: types of its data that TensorFlow Lite Micro takes; None for any, or where `weights` has them.
+      weights: types of its weights by the type of the data; None for an operator without.
+      data_input: which of its inputs is the data.
+      checks: names of rules in `bcnet_keras.tflite.support` that it has to keep.
+      method: that of TensorFlow Lite Micro's resolver; None where it follows from the name.
+      sources: C++ files of its kernel in `tflm_ops`; empty for what TensorFlow Lite Micro brings.
+      cost: name of its rule in `bcnet_keras.device.cost`; None where its instructions are not known.
+      figures: for that rule, instructions for each of what it counts, on Cortex-M0+, M3, M4, M7 and M55; by the name of
+        a variant, "" for the one without a name.
+      macs: multiply-accumulates of a weight at one pixel of the output.
+      record: bytes of its parsed options, their alignment, and bytes of its data; None for an allowance.
+      memory: name of its rule in `bcnet_keras.device.arena`; None where it takes none, "unknown" where nobody knows.
+      int16_memory: whether it takes with int16 what it takes with int8; what it takes is unknown otherwise.
+      code_bytes: of its code on a Cortex-M4; None for an allowance.
+    """
+
+    name: str
+    types: frozenset[str] | None = None
+    weights: Mapping[str, frozenset[str]] | None = None
+    data_input: int = 0
+    checks: tuple[str, ...] = ()
+    method: str | None = None
+    sources: tuple[str, ...] = ()
+    cost: str | None = None
+    figures: Mapping[str, Figures] = field(default_factory=dict)
+    macs: int = 0
+    record: tuple[int, int, int] | None = None
+    memory: str | None = None
+    int16_memory: bool = False
+    code_bytes: int | None = None
+
+    @property
+    def builtin(self) -> bool:
+        """Whether TensorFlow Lite's schema numbers it."""
+        return self.name == self.name.upper()
+
+    @property
+    def resolver_method(self) -> str:
+        """The method of MicroMutableOpResolver that adds it: `CONV_2D` -> `AddConv2D`."""
+        words = (word if word[0].isdigit() else word.capitalize() for word in self.name.split("_"))
+        return self.method or "Add" + "".join(words)
+
+
+# What the figures count. Convolutions and matrices: mac = multiply-accumulates; rest = inputs of a filter modulo 4, an
+# output; vector = 16 inputs begun, an output; output = output elements (requantisation); position = filter positions
+# gathered, an output pixel; element = elements gathered; pixel = output pixels; row output = output channels, a row of
+# output; row weight = weights, a row of output; four vectors = 16 inputs begun for four pixels of a row begun, an
+# output channel; row = rows of output; call = the operator. Pooling: window = elements of all windows. Else input and
+# output are elements read and written, pixel pixels read or written.
+# In a custom operator's record and in those of MEAN and QUANTIZE the first two columns are estimates, scaled from the
+# third by the ratio of like operators; all of DEQUANTIZE, GATHER, ARG_MAX and float FULLY_CONNECTED is an estimate.
+_RECORDS = (
+    Operator(
+        "CONV_2D",
+        weights=_INT4_WEIGHTS,
+        cost="convolution",
+        figures={
+            "": {
+                "mac": (3.462, 2.206, 1.216, 1.205, 0.0),
+                "rest": (2.663, 0.370, 1.814, 1.802, 0.0),
+                "vector": (40.02, 4.634, 6.509, 6.679, 2.773),
+                "output": (81.89, 39.04, 43.77, 43.64, 13.91),
+                "position": (41.79, 37.85, 36.12, 37.98, 19.79),
+                "element": (13.38, 6.092, 3.163, 3.170, 0.050),
+                "pixel": (103.6, 106.1, 154.6, 157.2, 96.23),
+            },
+            "1x1": {  # stride 1: nothing is gathered
+                "mac": (6.010, 2.504, 1.482, 1.447, 0.005),
+                "rest": (0.0, 0.0, 1.351, 1.411, 0.0),
+                "vector": (0.818, 0.797, 0.0, 0.0, 2.602),
+                "output": (98.19, 36.36, 39.97, 39.91, 14.68),
+            },
+            "1x1 strided": {
+                "mac": (6.01, 2.504, 1.461, 1.392, 0.0),
+                "output": (98.19, 36.36, 35.90, 34.87, 13.77),
+                "row": (785, 785, 785, 1257, 0.0),
+                "call": (0.0, 0.0, 0.0, 0.0, 1701),
+                "row output": (80.0, 50.0, 30.40, 15.05, 0.0),
+                "row weight": (9.3, 3.9, 2.259, 2.304, 0.0),
+                "four vectors": (14.28, 14.28, 14.28, 19.59, 12.87),
+            },
+        },
+        macs=1,
+        record=(28, 4, 60),
+        memory="convolution",
+        code_bytes=27956,
+    ),
+    Operator(
+        "DEPTHWISE_CONV_2D",
+        weights=_INT4_WEIGHTS,
+        cost="depthwise convolution",
+        figures={
+            "3x3": {"mac": (35.72, 9.267, 7.698, 7.698, 1.995), "position": (35.85, 12.90, 10.58, 10.58, 25.01)},
+            "": {"mac": (39.01, 17.83, 10.40, 10.12, 2.224)},  # one shape: 16x16x24, kernel 5x5
+        },
+        macs=1,
+        record=(28, 4, 60),
+        memory="convolution",
+        code_bytes=17860,
+    ),
+    Operator(
+        "FULLY_CONNECTED",
+        weights=_INT4_WEIGHTS,
+        checks=("channel scales on int8 only",),
+        cost="fully connected",
+        figures={
+            "": {
+                "mac": (5.372, 2.583, 1.874, 1.874, 0.0),
+                "vector": (12.90, 15.89, 0.0, 0.0, 8.5),
+                "output": (85.58, 11.61, 49.62, 49.81, 12.57),
+                "call": (473, 450, 259, 265, 290),
+            },
+            "float": {"mac": (250, 140, 8, 8, 8)},
+        },
+        macs=1,
+        record=(5, 1, 72),
+        memory="fully connected",
+        code_bytes=16620,
+    ),
+    Operator(
+        "TRANSPOSE_CONV",
+        weights=_PLAIN_WEIGHTS,
+        data_input=2,
+        memory="transposed convolution",
+    ),
+    # Pooling.
+    Operator(
+        "AVERAGE_POOL_2D",
+        types=_ALL_THREE,
+        cost="pooling",
+        figures={
+            "": {
+                "window": (19.19, 11.59, 5.963, 5.962, 1.033),
+                "output": (147.9, 62.25, 14.16, 14.15, 12.21),
+                "position": (0.0, 0.0, 19.40, 19.34, 0.732),
+            }
+        },
+        record=(40, 4, 36),
+        memory="average pooling",
+        code_bytes=2828,
+    ),
+    Operator(
+        "MAX_POOL_2D",
+        types=_ALL_THREE,
+        cost="pooling",
+        figures={
+            "": {
+                "window": (38.97, 7.239, 7.251, 7.256, 0.906),
+                "output": (0.0, 4.888, 5.082, 5.063, 0.892),
+                "position": (44.99, 36.79, 36.98, 35.48, 25.67),
+            }
+        },
+        record=(40, 4, 36),
+        code_bytes=3020,
+    ),
+    Operator("L2_POOL_2D"),
+    # Element by element.
+    Operator(
+        "ADD",
+        types=_WITH_INT32,
+        cost="element-wise",
+        figures={"": {"output": (239.0, 84.0, 81.40, 80.66, 13.74), "call": (455, 424, 462, 465, 484)}},
+        record=(2, 1, 60),
+        int16_memory=True,
+        code_bytes=11100,
+    ),
+    Operator(
+        "SUB",
+        types=_WITH_INT32,
+        cost="element-wise",
+        figures={"": {"output": (258, 90.6, 88.02, 112.0, 95.03), "call": (540, 540, 540, 531, 578)}},
+        record=(2, 1, 52),
+        int16_memory=True,
+        code_bytes=9188,
+    ),
+    Operator(
+        "MUL",
+        types=_WITH_INT32,
+        cost="element-wise",
+        figures={"": {"output": (91.4, 30.0, 35.81, 35.81, 6.75), "call": (544, 544, 544, 552, 559)}},
+        record=(1, 1, 36),
+        int16_memory=True,
+        code_bytes=9124,
+    ),
+    Operator("ADD_N", record=(0, 1, 0), memory="sum of several"),
+    *(Operator(name, cost="element-wise") for name in ("ABS", "DIV", "MAXIMUM", "MINIMUM", "PRELU")),
+    *(Operator(name, types=_ALL_THREE, cost="element-wise") for name in ("LEAKY_RELU", "RELU", "RELU6")),
+    Operator("HARD_SWISH", types=_FLOAT_OR_INT8, cost="element-wise"),
+    *(Operator(name, cost="element-wise", record=(0, 1, 32)) for name in ("EQUAL", "LESS")),
+    Operator("SELECT_V2", cost="element-wise", record=(0, 1, 1)),
+    *(Operator(name) for name in ("GREATER", "GREATER_EQUAL", "LESS_EQUAL", "NOT_EQUAL")),
+    *(Operator(name) for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")),
+    *(Operator(name) for name in ("FLOOR_DIV", "FLOOR_MOD", "NEG", "RSQRT", "SQUARED_DIFFERENCE")),
+    *(Operator(name, types=_FLOAT) for name in ("CEIL", "FLOOR", "ROUND", "SQRT", "SQUARE")),
+    # Functions.
+    Operator(
+        "SOFTMAX",
+        types=_ALL_THREE,
+        cost="exponential",
+        figures={"": {"output": (1913, 506, 520.6, 529.6, 558.2), "call": (473, 53, 54.7, 72.6, 68.3)}},
+        record=(4, 4, 56),
+        code_bytes=7740,
+    ),
+    Operator("LOGISTIC", types=_ALL_THREE, cost="exponential", record=(0, 1, 16), code_bytes=4708),
+    Operator("TANH", types=_ALL_THREE, cost="exponential"),
+    *(Operator(name, types=_FLOAT, cost="exponential") for name in ("EXP", "LOG")),
+    Operator("LOG_SOFTMAX", cost="exponential"),
+    *(Operator(name, types=_FLOAT) for name in ("COS", "SIN")),
+    Operator("ELU", types=_FLOAT_OR_INT8),
+    Operator("L2_NORMALIZATION"),
+    # Reductions.
+    Operator(
+        "MEAN",
+        types=_ALL_THREE,
+        cost="reduction",
+        figures={
+            "": {
+                "input": (194, 138, 138.3, 129.3, 132.2),
+                "output": (140, 42, 42.03, 42.04, 42.03),
+                "call": (1420, 1014, 1014, 1032, 985),
+            }
+        },
+        record=(1, 1, 44),
+        memory="mean",
+        code_bytes=4804,
+    ),
+    Operator("SUM", types=_ALL_THREE, cost="reduction", record=(1, 1, 44), memory="mean"),
+    *(Operator(name, cost="reduction", record=(1, 1, 44), memory="reduction") for name in ("REDUCE_MAX", "REDUCE_MIN")),
+    Operator("REDUCE_ALL"),
+    Operator("ARG_MAX", cost="counted", figures={"": {"input": (10, 8, 8, 8, 8)}}, record=(1, 1, 0)),
+    Operator("ARG_MIN"),
+    # Types.
+    Operator(
+        "QUANTIZE",
+        types=frozenset({"float32", "int32", "int16", "int8", "uint8"}),
+        cost="counted",
+        figures={"": {"output": (113, 37.2, 44.7, 44.9, 44.2)}},
+        record=(0, 1, 32),
+        int16_memory=True,
+        code_bytes=2044,
+    ),
+    Operator(
+        "DEQUANTIZE",
+        types=frozenset({"int8", "int16", "uint8"}),
+        checks=("one scale",),
+        cost="counted",
+        figures={"": {"output": (150, 100, 8, 8, 8)}},  # without a floating-point unit on the first two
+        record=(0, 1, 32),
+        int16_memory=True,
+        code_bytes=2784,
+    ),
+    Operator("CAST"),
+    # What is copied.
+    Operator("CONCATENATION", cost="copy", record=(8, 4, 24), int16_memory=True, code_bytes=3680),
+    Operator("EXPAND_DIMS", cost="copy", record=(0, 1, 0), int16_memory=True),
+    Operator("PACK", cost="copy", record=(8, 4, 0), int16_memory=True),
+    Operator("PAD", cost="padding", record=(0, 1, 56), int16_memory=True, code_bytes=1084),
+    Operator("PADV2", method="AddPadV2", cost="padding", record=(0, 1, 56), int16_memory=True),
+    Operator("MIRROR_PAD", record=(4, 4, 20), memory="mirrored padding"),
+    Operator("RESHAPE", cost="copy", record=(36, 4, 0), int16_memory=True, code_bytes=1120),
+    Operator("SLICE", cost="copy", record=(0, 1, 0), int16_memory=True),
+    Operator("SPLIT", cost="copy", record=(4, 4, 0), int16_memory=True),
+    Operator("SQUEEZE", cost="copy", record=(36, 4, 0), int16_memory=True),
+    Operator("STRIDED_SLICE", cost="copy", record=(24, 4, 84), int16_memory=True),
+    Operator("UNPACK", cost="copy", record=(8, 4, 0), int16_memory=True),
+    Operator(
+        "GATHER",
+        cost="counted",
+        figures={"": {"output": (60, 40, 40, 40, 40)}},
+        record=(8, 4, 0),
+        int16_memory=True,
+    ),
+    Operator("TRANSPOSE", int16_memory=True),
+    *(Operator(name) for name in ("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH")),
+    *(Operator(name) for name in ("BROADCAST_ARGS", "BROADCAST_TO", "DYNAMIC_UPDATE_SLICE", "EMBEDDING_LOOKUP")),
+    *(Operator(name) for name in ("FILL", "GATHER_ND", "REVERSE_V2", "SHAPE", "SPLIT_V", "ZEROS_LIKE")),
+    *(Operator(name) for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")),
+    # Sequences.
+    Operator("BATCH_MATMUL", method="AddBatchMatMul", memory="unknown"),
+    Operator("CUMSUM", method="AddCumSum"),
+    Operator("SVDF", memory="rank decomposition"),
+    Operator("UNIDIRECTIONAL_SEQUENCE_LSTM", method="AddUnidirectionalSequenceLSTM", memory="unknown"),
+    # Control, and variables.
+    Operator("IF", cost="branch", record=(8, 4, 8), int16_memory=True, code_bytes=1024),
+    Operator("WHILE", cost="loop", int16_memory=True),
+    Operator("CALL_ONCE", cost="call"),
+    Operator("VAR_HANDLE", cost="call", memory="unknown"),
+    Operator("ASSIGN_VARIABLE", cost="assignment", memory="unknown"),
+    Operator("READ_VARIABLE", cost="copy"),
+    # Custom operators, of Larq Compute Engine on bitpacked words and of this project. What counts differently in their
+    # figures: window word and output word = words of 32 channels; pass = pixels of all passes over the image, of which
+    # each makes up to 16 bits; pair = of these, pairs of bits; threshold = thresholds, which are packed before.
+    Operator(
+        "LceQuantize",
+        sources=("micro/lce_quantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
+        cost="counted",
+        figures={
+            "": {
+                "input": (17.3, 10.4, 10.39, 10.39, 9.39),
+                "pixel": (28.5, 17.1, 17.12, 17.12, 17.11),
+                "call": (347, 208, 208, 208, 212),
+            }
+        },
+        record=(0, 1, 16),
+        code_bytes=1984,
+    ),
+    Operator(
+        "LceDequantize",
+        sources=("micro/lce_dequantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
+        cost="counted",
+        figures={
+            "": {
+                "output": (10.9, 7.26, 7.26, 7.26, 7.26),
+                "pixel": (15.8, 10.6, 10.56, 10.56, 9.57),
+                "call": (179, 119, 119, 119, 122),
+            }
+        },
+        record=(0, 1, 16),
+        code_bytes=2096,
+    ),
+    Operator(
+        "LceBMaxPool2d",
+        sources=(
+            *("micro/lce_bmaxpool2d.cc", "micro/tensors.cc"),
+            *("kernels/bmaxpool2d.cc", "kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
+        ),
+        cost="binary pooling",
+        figures={
+            "": {
+                "window word": (8.6, 5.74, 5.736, 5.736, 4.707),
+                "output word": (50.2, 33.4, 33.44, 33.44, 37.54),
+                "pixel": (106, 70.6, 70.55, 70.57, 70.55),
+                "position": (0.8, 0.54, 0.537, 0.534, 0.437),
+                "call": (96, 64, 64, 57, 68),
+            }
+        },
+        record=(0, 1, 32),
+        code_bytes=1100,
+    ),
+    Operator(
+        "LceBconv2d",
+        sources=(
+            *("micro/lce_bconv2d.cc", "micro/tensors.cc"),
+            *("kernels/bconv2d.cc", "kernels/bconv2d_carry_save.cc", "kernels/bconv2d_fixed_point.cc"),
+            *("kernels/bconv2d_helium.cc", "kernels/bconv2d_helium_plan.cc", "kernels/bconv2d_plan.cc"),
+            *("kernels/bconv2d_portable.cc", "kernels/bconv2d_prepare.cc", "kernels/bconv2d_sliced.cc"),
+            *("kernels/bconv2d_transpose.cc", "kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
+        ),
+        cost="binary convolution",
+        macs=32,
+        record=(0, 1, 88),
+        memory="binary convolution",
+        code_bytes=32356,
+    ),
+    Operator(
+        "BcnetGate",
+        sources=(
+            *("micro/bcnet_gate.cc", "micro/tensors.cc", "kernels/gate.cc", "kernels/budget.cc"),
+            *("kernels/options.cc", "kernels/flexbuffer.cc"),
+        ),
+        cost="counted",
+        figures={"": {"input": (3250, 1710, 203.5, 118.0, 118.0), "call": (356, 188, 22.4, 49.3, 66.3)}},
+        record=(0, 1, 0),  # its data is among what it prepares
+        memory="gate",
+        code_bytes=4068,
+    ),
+    Operator(
+        "BcnetThermometer",
+        sources=("micro/bcnet_thermometer.cc", "micro/tensors.cc", "kernels/thermometer.cc"),
+        cost="thermometer",
+        figures={
+            "": {
+                "pair": (5.24, 3.44, 3.45, 3.38, 3.43),
+                "pass": (19.32, 11.62, 11.54, 11.67, 10.58),
+                "threshold": (41.1, 15.2, 20.5, 17.2, 21.4),
+            }
+        },
+        record=(0, 1, 0),
+        code_bytes=924,
+    ),
+)
+OPERATORS: Mapping[str, Operator] = {record.name: record for record in _RECORDS}
+
+MICRO_OPS = frozenset(name for name, record in OPERATORS.items() if record.builtin)  # TensorFlow Lite Micro's builtins
+CUSTOM_OPS = frozenset(OPERATORS) - MICRO_OPS  # what tflm_ops brings
+LCE_OPS = frozenset(name for name in CUSTOM_OPS if name.startswith("Lce"))  # on bitpacked words
+
+
+def operator(name: str) -> Operator:
+    """The record of an operator; one without figures where there is none."""
+    return OPERATORS.get(name) or Operator(name)
+
+
+def kernel_sources() -> tuple[str, ...]:
+    """The C++ files of all kernels, sorted, relative to `tflm_ops`."""
+    return tuple(sorted({source for record in _RECORDS for source in record.sources}))
+
+
+if __name__ == "__main__":
+    print("\n".join(kernel_sources()))

@@ -2,45 +2,13 @@
 
     check_micro(flatbuffer.read(data))      # ValueError with one sentence
 
-The rules are those of TensorFlow Lite Micro's revision 90b983c: the operators of micro_mutable_op_resolver.h, and what
-the Prepare functions in its kernels folder check of types.
+The rules are those of TensorFlow Lite Micro's revision 90b983c: what the Prepare functions in its kernels folder check
+of types. `bcnet_keras.tflite.operators` has those of each operator.
 """
 
 from bcnet_keras.errors import FlatbufferError
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
-
-# Operators with weights -> types of the weights by type of the input.
-_WITH_INT4 = {"float32": {"float32"}, "int8": {"int8", "int4"}, "int16": {"int8"}}
-_WEIGHTED = {
-    "CONV_2D": _WITH_INT4,
-    "DEPTHWISE_CONV_2D": _WITH_INT4,
-    "FULLY_CONNECTED": _WITH_INT4,
-    "TRANSPOSE_CONV": {"float32": {"float32"}, "int8": {"int8"}, "int16": {"int8"}},
-}
-_DATA_INPUT = {"TRANSPOSE_CONV": 2}  # where it is not the first
-_THREE_TYPES = {"float32", "int8", "int16"}
-# Operator -> types of its first input. Those that copy or compare any type are left out.
-_INPUT_TYPES = {
-    "DEQUANTIZE": {"int8", "int16", "uint8"},
-    "QUANTIZE": {"float32", "int32", "int16", "int8", "uint8"},
-    "MAX_POOL_2D": _THREE_TYPES,
-    "AVERAGE_POOL_2D": _THREE_TYPES,
-    "SOFTMAX": _THREE_TYPES,
-    "LOGISTIC": _THREE_TYPES,
-    "TANH": _THREE_TYPES,
-    "LEAKY_RELU": _THREE_TYPES,
-    "RELU": _THREE_TYPES,
-    "RELU6": _THREE_TYPES,
-    "HARD_SWISH": {"float32", "int8"},
-    "ELU": {"float32", "int8"},
-    "ADD": {*_THREE_TYPES, "int32"},
-    "SUB": {*_THREE_TYPES, "int32"},
-    "MUL": {*_THREE_TYPES, "int32"},
-    "MEAN": _THREE_TYPES,
-    "SUM": _THREE_TYPES,
-    **dict.fromkeys(("FLOOR", "CEIL", "ROUND", "EXP", "SIN", "COS", "LOG", "SQRT", "SQUARE"), {"float32"}),
-}
 
 
 def check_micro(model):
@@ -84,28 +52,45 @@ def _check_dimensions(tensor):
 
 def _types_problem(name, graph, operator):
     """What TensorFlow Lite Micro does not take of an operator's types; None where it takes them."""
+    record = operators.operator(name)
     inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
-    place = _DATA_INPUT.get(name, 0)
+    place = record.data_input
     if len(inputs) <= place or inputs[place] is None:
         return None  # the operator is damaged, which its cost says
     given = flatbuffer.type_name(inputs[place])
     where = f"TensorFlow Lite Micro has no {name} on {given}"
-    if name in _WEIGHTED and len(inputs) > 1 and inputs[1] is not None:
+    if record.weights is not None and len(inputs) > 1 and inputs[1] is not None:
         weights = flatbuffer.type_name(inputs[1])
-        if weights not in _WEIGHTED[name].get(given, ()):
+        if weights not in record.weights.get(given, ()):
             return f"{where} with weights of {weights}"
         outputs = [flatbuffer.type_name(graph.tensors[index]) for index in operator.outputs]
         if outputs and outputs[0] != given:
             return f"{where} that gives {outputs[0]}"
-        quantization = inputs[1].quantization
-        scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
-        if name == "FULLY_CONNECTED" and scales > 1 and (given, weights) != ("int8", "int8"):
-            return f"{where} with weights of {weights} that have a scale for each output"
-    if name in _INPUT_TYPES and given not in _INPUT_TYPES[name]:
+    if record.types is not None and given not in record.types:
         return where
-    if name == "DEQUANTIZE":
-        quantization = inputs[0].quantization
-        scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
-        if scales > 1:
-            return f"TensorFlow Lite Micro's DEQUANTIZE applies the first of {scales} scales to all channels"
-    return None
+    problems = (_CHECKS[check](name, given, inputs) for check in record.checks)
+    return next((problem for problem in problems if problem), None)
+
+
+def _one_scale(name, given, inputs):
+    scales = _scales(inputs[0])
+    return (
+        f"TensorFlow Lite Micro's {name} applies the first of {scales} scales to all channels" if scales > 1 else None
+    )
+
+
+def _channel_scales_on_int8_only(name, given, inputs):
+    if len(inputs) < 2 or inputs[1] is None:
+        return None
+    weights = flatbuffer.type_name(inputs[1])
+    if _scales(inputs[1]) < 2 or (given, weights) == ("int8", "int8"):
+        return None
+    return f"TensorFlow Lite Micro has no {name} on {given} with weights of {weights} that have a scale for each output"
+
+
+def _scales(tensor):
+    quantization = tensor.quantization
+    return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+
+
+_CHECKS = {"one scale": _one_scale, "channel scales on int8 only": _channel_scales_on_int8_only}

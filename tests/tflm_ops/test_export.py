@@ -21,10 +21,9 @@ from packaging import licenses
 
 import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, merge
-from bcnet_keras.export.sources import resolver_method
 from bcnet_keras.runtime import native, plugin, tflm
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.tflite.operators import MICRO_OPS
+from bcnet_keras.tflite.operators import MICRO_OPS, operator
 
 OPERATORS = native.source_root() / "tflm_ops"
 COMPILER = "arm-none-eabi-g++"
@@ -149,7 +148,7 @@ def test_registered_operators_are_those_of_the_model(folders, flatbuffers, kind)
     names = {flatbuffer.op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
     methods = {method for method in re.findall(r"resolver\.(Add\w+)\(\)", text)}
     custom = set(re.findall(r"bcnet::k(\w+)", text))
-    assert methods == {resolver_method(name) for name in names & MICRO_OPS} and custom == names - MICRO_OPS
+    assert methods == {operator(name).resolver_method for name in names & MICRO_OPS} and custom == names - MICRO_OPS
     assert f"MicroMutableOpResolver<{len(names)}>" in text
 
 
@@ -157,7 +156,7 @@ def test_registered_operators_are_those_of_the_model(folders, flatbuffers, kind)
 def test_resolver_has_a_method_for_every_operator():
     header = (plugin.tflm_tree() / "tensorflow/lite/micro/micro_mutable_op_resolver.h").read_text()
     methods = set(re.findall(r"TfLiteStatus (Add\w+)\(", header))
-    assert {resolver_method(name) for name in MICRO_OPS} <= methods
+    assert {operator(name).resolver_method for name in MICRO_OPS} <= methods
 
 
 # --- what compiles ---

@@ -1,15 +1,13 @@
 """Markdown tables of the bench's results."""
 
-# Operator -> source files that it needs, those shared with others included.
+from pathlib import PurePath
+
+from bcnet_keras.tflite import operators
+
+# Operator -> names of the source files that it needs, those shared with others included.
 OPERATORS = {
-    "LceQuantize": ("lce_quantize.cc", "quantize.cc"),
-    "LceDequantize": ("lce_dequantize.cc", "quantize.cc"),
-    "LceBMaxPool2d": ("lce_bmaxpool2d.cc", "bmaxpool2d.cc", "window.cc", "options.cc", "flexbuffer.cc"),
-    "LceBconv2d": ("lce_bconv2d.cc", "bconv2d", "window.cc", "options.cc", "flexbuffer.cc"),
-    "BcnetGate": ("bcnet_gate.cc", "gate.cc", "budget.cc", "options.cc", "flexbuffer.cc"),
-    "BcnetThermometer": ("bcnet_thermometer.cc", "thermometer.cc"),
+    name: [PurePath(source).name for source in operators.operator(name).sources] for name in operators.CUSTOM_OPS
 }
-SHARED = "tensors.cc"
 BUDGETS = (48 * 1024, 24 * 1024)
 
 
@@ -91,14 +89,11 @@ def sweep(records, output):
 
 def operator_bytes(code):
     """{operator: bytes of code} of one core, shared files included; {} where the operators were not built."""
-    if SHARED not in code:
-        return {}
-
-    def total(sources):
-        return sum(size for name, size in code.items() if any(name == s or name.startswith(s) for s in sources))
-
     built = {name: sources for name, sources in OPERATORS.items() if sources[0] in code}
-    return {name: total((*sources, SHARED)) for name, sources in built.items()} | {"all": sum(code.values())}
+    if not built:
+        return {}
+    totals = {name: sum(code.get(source, 0) for source in sources) for name, sources in built.items()}
+    return totals | {"all": sum(code.values())}
 
 
 def kernel_bytes(code):
