@@ -6,7 +6,9 @@ from bcnet_keras.tflite import operators
 
 # Operator -> names of the source files that it needs, those shared with others included.
 OPERATORS = {
-    name: [PurePath(source).name for source in operators.operator(name).sources] for name in operators.CUSTOM_OPS
+    name: [PurePath(source).name for source in record.sources]
+    for name, record in operators.OPERATORS.items()
+    if record.sources
 }
 BUDGETS = (48 * 1024, 24 * 1024)
 
