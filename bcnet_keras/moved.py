@@ -1,4 +1,4 @@
-"""Keeps the module names of version 0.1 importable for one version: each is an alias, and says where it went."""
+"""Keeps the names of version 0.1 importable for one version: each is an alias, and says where it went."""
 
 import importlib
 import importlib.abc
@@ -11,7 +11,7 @@ MOVED = {
     "arena": "device.arena",
     "boards": "device.boards",
     "choice": "planning.choice",
-    "confidence": "calibration.curve",
+    "confidence": "calibration",
     "convert.flatbuffer": "tflite.flatbuffer",
     "convert.gate": "convert.passes.add_gate",
     "convert.pooling": "convert.passes.mean_to_average_pool",
@@ -64,6 +64,25 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         # The import system has just given the module the old name's spec.
         module.__spec__ = module.__spec__.loader_state
+
+
+def renamed(module, **names):
+    """Returns a module's `__getattr__` that gives old names with a `DeprecationWarning`.
+
+    Arguments:
+      module: full name of the module.
+      names: old name -> (what to write instead, the object).
+    """
+
+    def get(name):
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, value = names[name]
+        message = f"{module}.{name} is now {new}; the old name goes with the next version"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return value
+
+    return get
 
 
 def install():

@@ -1,20 +1,29 @@
-"""Binary Keras nets to int8-in, int8-out flatbuffers, by Larq Compute Engine (LCE).
+"""Converts binary Keras nets to flatbuffers with int8 input and output, by Larq Compute Engine (LCE).
 
 LCE turns the binary layers into its custom operators `LceQuantize`, `LceBconv2d` and `LceBMaxPool2d` on bitpacked
-words, and every other layer that stands between two fake quantisations into an int8 builtin.
+words. It turns every other layer that stands between two fake quantisations into an int8 builtin.
 """
 
 import tempfile
 
-from bcnet_keras.convert.keras import convert_quietly, require_integer
-from bcnet_keras.convert.passes.mean_to_average_pool import pool_means
+from bcnet_keras.convert.keras import check_fully_quantized, convert_quietly
+from bcnet_keras.convert.passes.mean_to_average_pool import mean_to_average_pool
+from bcnet_keras.tflite import flatbuffer
 
 
 def convert_binary(model):
     """Converts a binary Keras net (images in its input range -> logits) to the bytes of a flatbuffer.
 
-    No float tensor passes between its operators: input, output and all between are int8 or bitpacked. (The multipliers
-    and biases of an `LceBconv2d` that gives int8 are float constants.) The batch is one.
+    See `lower_binary`.
+    """
+    return flatbuffer.rewrite(lower_binary(model))
+
+
+def lower_binary(model):
+    """Converts a binary Keras net (images in its input range -> logits) to a parsed flatbuffer, a `schema.ModelT`.
+
+    All tensors that operators pass on are int8 or bitpacked, input and output too. (The multipliers and biases of an
+    `LceBconv2d` that gives int8 are float constants.) The batch is one.
 
     Raises:
       TypeError: not a Keras model.
@@ -34,6 +43,7 @@ def convert_binary(model):
             tf.saved_model.save(module, folder, signatures=function.get_concrete_function(image))
             return lce.convert_saved_model(folder, inference_input_type=tf.int8, inference_output_type=tf.int8)
 
-    data = pool_means(convert_quietly(convert, model, "binary net"))
-    require_integer(data, model, "binary net")
-    return data
+    converted = flatbuffer.read(convert_quietly(convert, model, "binary net"))
+    mean_to_average_pool(converted)
+    check_fully_quantized(converted, model, "binary net")
+    return converted

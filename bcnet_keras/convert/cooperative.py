@@ -5,31 +5,24 @@
     subgraph 1 "escalate":  image -> int8 net -> ADD of the boosted binary logits (or the int8 logits alone)
     subgraph 2 "accept":    the binary logits
 
-Operators that both nets have in common from the image on (a shared stem, see `twins.share_stem`) are in "main" alone:
-IF then hands "escalate" their last tensors instead of the image.
+An escalated sample is one that the gate hands on to the int8 net.
 
-Outputs are `logits` (int8 [1, classes]) and `escalated` (bool [1]). Both branches give the same scale and zero point,
-so that one pair of numbers turns any answer into real logits; QUANTIZE brings the accepted ones there.
+Operators that both nets have in common from the image on (a shared stem, see `twins.share_stem`) are in "main" alone.
+IF then passes their last tensors to "escalate" instead of the image.
 
-The boost costs nothing: the int8 codes of the binary logits times their scale are b, so the same codes under boost
-times that scale are boost * b. The input of "escalate" declares that scale, and ADD reads it like any other. IF copies
-bytes and looks at types and shapes only, in TensorFlow Lite and in TensorFlow Lite Micro.
+Outputs are `logits` (int8 [1, classes]) and `escalated` (bool [1]). Logits of both branches have the same scale and
+zero point, so that one pair of numbers turns any answer into real logits; QUANTIZE rescales the accepted ones.
+
+The boost costs nothing. The int8 codes of the binary logits times their scale are b, so the same codes times boost *
+scale are boost * b. The input of "escalate" declares that scale, and ADD reads it like any other. IF copies bytes and
+checks types and shapes only, in TensorFlow Lite and in TensorFlow Lite Micro.
 """
 
 import numpy as np
 
-from bcnet_keras.convert.passes.add_gate import (
-    CUSTOM_OP,
-    KINDS,
-    PREFIX,
-    Gate,
-    add_builtin,
-    add_custom,
-    check_threshold,
-    read_gate,
-)
-from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_model, fuse_model
-from bcnet_keras.convert.passes.merge_common_prefix import share_beginning
+from bcnet_keras.convert.passes.add_gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_gate, check_threshold, read_gate
+from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
+from bcnet_keras.convert.passes.merge_common_prefix import merge_common_prefix
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
@@ -57,14 +50,21 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
     Raises:
       ValueError: the parts do not fit together; the message says how.
     """
+    return merge_models(
+        flatbuffer.read(binary), flatbuffer.read(int8), gate, kind, combine, boost, output_range, record
+    )
+
+
+def merge_models(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_range=None, record=None):
+    """Does what `merge` does with parsed flatbuffers, which it changes; returns bytes."""
     if kind not in KINDS:
         raise FlatbufferError(f"unknown gate {kind!r}: expected one of {', '.join(KINDS)}")
     if combine not in COMBINATIONS:
         raise FlatbufferError(f"unknown combination {combine!r}: expected one of {', '.join(COMBINATIONS)}")
     if not (np.isfinite(boost) and boost >= 0):
         raise FlatbufferError(f"the boost must be 0 or more and finite, got {boost}")
-    models = flatbuffer.read(binary), flatbuffer.read(int8)
-    _write_thermometer(models[0], kind)
+    models = binary, int8
+    _write_thermometer(binary, kind)
     (image, logits), (_, int8_logits) = _fitting(models)
     record = {**(record or {}), "combine": combine, "boost": boost}
     names = record.get("class_names")
@@ -78,30 +78,30 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
     output = _nudged(*output_range)
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
-    indices, graph = builder.splice(main, models[0], prefix="binary/"), models[0].subgraphs[0]
-    given = indices[[*share_beginning(*models), graph.outputs[0]]]
+    indices, graph = builder.splice(main, binary, prefix="binary/"), binary.subgraphs[0]
+    branch_inputs = indices[[*merge_common_prefix(binary, int8), graph.outputs[0]]]
     escalate, accept = builder.subgraph("escalate"), builder.subgraph("accept")
-    _add_escalate(builder, escalate, models[1], logits, boosted, output)
-    _add_accept(builder, accept, [main.tensors[index] for index in given], output)
-    _finish_main(builder, main, indices[graph.inputs[0]], given, gate, kind, output, record)
+    _add_escalate(builder, escalate, int8, logits, boosted, output)
+    _add_accept(builder, accept, [main.tensors[index] for index in branch_inputs], output)
+    _finish_main(builder, main, indices[graph.inputs[0]], branch_inputs, gate, kind, output, record)
     builder.min_runtime_version(OLDEST_RUNTIME, models)
     return builder.finish()
 
 
 def get_threshold(data):
-    """The threshold in a merged flatbuffer: a float, or a float32 array [classes] when there is one a class."""
+    """Returns the threshold in a merged flatbuffer: a float, or a float32 array [classes] with one per class."""
     model = flatbuffer.read(data)
     threshold = _gate(model)[1].threshold
     return threshold if threshold.ndim else float(threshold)
 
 
 def set_threshold(data, threshold):
-    """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one a class.
+    """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one per class.
 
-    A verdict goes with the threshold that it was passed on: another one has none.
+    The verdict in the file holds for its threshold only; a new threshold removes it.
 
     Raises:
-      ValueError: the threshold is no number in [0, 1], or `data` is not a flatbuffer that `convert` made.
+      ValueError: the threshold is not a number in [0, 1], or `data` is not a flatbuffer that `convert` made.
     """
     model = flatbuffer.read(data)
     kind, gate = _gate(model)
@@ -110,7 +110,7 @@ def set_threshold(data, threshold):
     record = metadata(model)
     if not np.array_equal(changed.threshold, gate.threshold):
         record.pop("verdict", None)
-    return _with_gate(model, kind, changed, record)
+    return flatbuffer.write(_with_gate(model, kind, changed, record))
 
 
 def with_verdict(data, sentence):
@@ -119,24 +119,28 @@ def with_verdict(data, sentence):
     Raises ValueError where `data` is not a flatbuffer that `convert` made.
     """
     model = flatbuffer.read(data)
-    return _with_gate(model, *_gate(model), metadata(model) | {"verdict": sentence})
+    return flatbuffer.write(_with_gate(model, *_gate(model), metadata(model) | {"verdict": sentence}))
 
 
 def replace_gate(data, gate):
     """Returns the merged flatbuffer `data` with gate and thermometer as "custom" operators or in "builtin" ones.
 
-    Nothing is lost: there and back gives the same bytes.
+    Nothing is lost: converting back gives the same bytes.
     """
+    return flatbuffer.write(replace_gate_in(flatbuffer.read(data), gate))
+
+
+def replace_gate_in(model, gate):
+    """Does what `replace_gate` does with a parsed flatbuffer, which it changes; returns a `schema.ModelT`."""
     if gate not in KINDS:
         raise FlatbufferError(f"unknown gate {gate!r}: expected one of {', '.join(KINDS)}")
-    model = flatbuffer.read(data)
     _, read = _gate(model)
     _write_thermometer(model, gate)
     return _with_gate(model, gate, read, metadata(model))
 
 
 def _full_range(binary_logits, int8_logits, boost):
-    """A symmetric range that holds every accepted and every escalated logit."""
+    """Returns a symmetric range that holds every accepted and every escalated logit."""
     reach = []
     for tensor in (binary_logits, int8_logits):
         scale, zero_point = flatbuffer.quantization(tensor)
@@ -146,17 +150,17 @@ def _full_range(binary_logits, int8_logits, boost):
 
 
 def _nudged(low, high):
-    """(scale, zero point) of int8 codes for a range, 0 exactly on a code, as TensorFlow's fake quantisation does it."""
+    """Returns (scale, zero point) of int8 codes for a range, with 0 on a code, like TensorFlow's fake quantisation."""
     if not (np.isfinite(low) and np.isfinite(high) and low <= 0 <= high and low < high):
         raise FlatbufferError(f"the output range must contain 0 and not be empty, got [{low}, {high}]")
     scale = float(np.float32((high - low) / 255))
-    # A symmetric range lies half a code off the grid: the zero point 0 is one of the two right ones, always the same.
+    # A symmetric range is half a code off the grid, so that two zero points are right; we always take 0.
     zero_point = 0 if low == -high else round(min(max(-low / scale, 0.0), 255.0)) - 128
     return scale, zero_point
 
 
 def check_part(model, what):
-    """(input, output) tensors of a net alone; ValueError that says why it is no part of a pair."""
+    """Returns the (input, output) tensors of a net alone; raises ValueError if it cannot be part of a pair."""
     if len(model.subgraphs) != 1:
         raise FlatbufferError(f"the {what} flatbuffer has {len(model.subgraphs)} subgraphs, expected a single net")
     graph = model.subgraphs[0]
@@ -184,7 +188,7 @@ def check_part(model, what):
 
 
 def _fitting(models):
-    """The (input, output) tensors of both nets; ValueError when the nets do not fit together."""
+    """Returns the (input, output) tensors of both nets; raises ValueError if the nets do not fit together."""
     interfaces = [check_part(model, what) for model, what in zip(models, ("binary", "int8"), strict=True)]
     (image, logits), (int8_image, int8_logits) = interfaces
     for one, other, what in (
@@ -206,49 +210,51 @@ def _fitting(models):
 
 def _write_thermometer(model, kind):
     """Writes the thermometer encoding of a `schema.ModelT` as the operators of `kind`, in place."""
-    fuse_model(model)
-    if kind == "builtin":  # by way of the custom operator, so that the result does not depend on the form before
-        expand_model(model)
+    fuse_thermometer(model)
+    if kind == "builtin":  # expanded from the custom operator, so that the result does not depend on the form before
+        expand_thermometer(model)
 
 
 def _add_escalate(builder, graph, model, logits, boost, output):
     indices = builder.splice(graph, model, prefix="int8/")
-    given, int8_logits = indices[model.subgraphs[0].inputs], indices[model.subgraphs[0].outputs[0]]
+    inputs, int8_logits = indices[model.subgraphs[0].inputs], indices[model.subgraphs[0].outputs[0]]
     shape, int8 = flatbuffer.shape(logits), schema.TensorType.INT8
     scale, zero_point = flatbuffer.quantization(logits)
-    # The boost lies in the scale (see the module's docstring).
+    # The scale carries the boost (see the module's docstring).
     boosted = builder.tensor(graph, "boosted_logits", int8, shape, (scale * (boost or 1.0), zero_point))
     combined = builder.tensor(graph, "combined_logits", int8, shape, output)
     if boost:
         builder.operator(graph, "ADD", [boosted, int8_logits], [combined], schema.AddOptionsT(), version=2)
     else:
         builder.operator(graph, "QUANTIZE", [int8_logits], [combined], schema.QuantizeOptionsT(), version=2)
-    graph.inputs, graph.outputs = np.array([*given, boosted], np.int32), np.array([combined], np.int32)
+    graph.inputs, graph.outputs = np.array([*inputs, boosted], np.int32), np.array([combined], np.int32)
 
 
-def _add_accept(builder, graph, given, output):
-    """The subgraph that takes as much as "escalate" does: `given` are tensors, the last the binary logits."""
+def _add_accept(builder, graph, inputs, output):
+    """Fills "accept", which has the inputs of "escalate"; the last of the tensors `inputs` is the binary logits."""
+    names = [*(f"unused_{index}" for index in range(len(inputs) - 1)), "binary_logits"]
     tensors = [
         builder.tensor(graph, name, tensor.type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
-        for name, tensor in zip([*(f"unused_{i}" for i in range(len(given) - 1)), "binary_logits"], given, strict=True)
+        for name, tensor in zip(names, inputs, strict=True)
     ]
-    accepted = builder.tensor(graph, "accepted_logits", schema.TensorType.INT8, flatbuffer.shape(given[-1]), output)
+    accepted = builder.tensor(graph, "accepted_logits", schema.TensorType.INT8, flatbuffer.shape(inputs[-1]), output)
     builder.operator(graph, "QUANTIZE", tensors[-1:], [accepted], schema.QuantizeOptionsT(), version=2)
     graph.inputs, graph.outputs = np.array(tensors, np.int32), np.array([accepted], np.int32)
 
 
-def _finish_main(builder, main, image, given, gate, kind, output, record):
+def _finish_main(builder, main, image, branch_inputs, gate, kind, output, record):
     """Appends gate and IF to subgraph 0 and writes the record.
 
-    `image` is the index of the input, `given` those of the tensors that the branches take, the last the binary logits.
+    `image` is the index of the input. `branch_inputs` are the indices of the tensors that the branches take, the last
+    that of the binary logits.
     """
-    logits = given[-1]
-    escalated = {"custom": add_custom, "builtin": add_builtin}[kind](builder, main, gate, logits)
+    logits = branch_inputs[-1]
+    escalated = add_gate(builder, main, gate, logits, kind)
     shape = flatbuffer.shape(main.tensors[logits])
     answer = builder.tensor(main, PREFIX + "answer", schema.TensorType.INT8, shape, output)
     options = schema.IfOptionsT()
     options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
-    builder.operator(main, "IF", [escalated, *given], [answer], options)
+    builder.operator(main, "IF", [escalated, *branch_inputs], [answer], options)
     main.inputs, main.outputs = np.array([image], np.int32), np.array([answer, escalated], np.int32)
     builder.signature(0, {"image": image}, {"logits": answer, "escalated": escalated})
     threshold = [float(value) for value in np.atleast_1d(gate.threshold)]
@@ -264,7 +270,7 @@ def _output(model):
 
 
 def _gate(model):
-    """(kind, Gate) of a merged flatbuffer."""
+    """Returns (kind, `Gate`) of a merged flatbuffer."""
     record = metadata(model)
     if record is None or "measure" not in record or len(model.subgraphs) != 3:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
@@ -272,7 +278,7 @@ def _gate(model):
 
 
 def _with_gate(model, kind, gate, record):
-    """The flatbuffer of a merged model whose gate and IF are written anew, with the record."""
+    """Returns a copy of a merged model with a new gate, IF and record."""
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
     indices = builder.splice(main, model, leave_out=lambda name: name.startswith(PREFIX))
@@ -282,10 +288,10 @@ def _with_gate(model, kind, gate, record):
         graph = builder.subgraph(flatbuffer.text(source.name))
         copied = builder.splice(graph, model, number)
         graph.inputs, graph.outputs = copied[source.inputs], copied[source.outputs]
-    image, given = indices[model.subgraphs[0].inputs[0]], indices[branch.inputs[1:]]
-    _finish_main(builder, main, image, given, gate, kind, flatbuffer.quantization(_output(model)), record)
+    image, branch_inputs = indices[model.subgraphs[0].inputs[0]], indices[branch.inputs[1:]]
+    _finish_main(builder, main, image, branch_inputs, gate, kind, flatbuffer.quantization(_output(model)), record)
     builder.min_runtime_version(OLDEST_RUNTIME, [model])
-    return builder.finish()
+    return builder.model
 
 
 def has_custom_gate(model):

@@ -1,4 +1,4 @@
-"""Keras nets with 8-bit fake quantisation to int8 flatbuffers, by TensorFlow Lite's converter.
+"""Converts Keras nets with 8-bit fake quantisation to int8 flatbuffers, by TensorFlow Lite's converter.
 
 The net is one of `bcnet_keras.layers` (`FakeQuant`, `Int8Conv2D`, ...) or one that
 `tfmot.quantization.keras.quantize_model` made.
@@ -8,26 +8,36 @@ import contextlib
 
 import tensorflow as tf
 
-from bcnet_keras.convert.keras import convert_quietly, require_integer
-from bcnet_keras.convert.passes.mean_to_average_pool import pool_means
+from bcnet_keras.convert.keras import check_fully_quantized, convert_quietly
+from bcnet_keras.convert.passes.mean_to_average_pool import mean_to_average_pool
 from bcnet_keras.errors import ModelError
+from bcnet_keras.layers import FakeQuant
+from bcnet_keras.tflite import flatbuffer
 
 
 def convert_int8(model, input_range):
     """Converts a quantisation-aware trained Keras net to the bytes of an int8 flatbuffer with a batch of one.
+
+    See `lower_int8`.
+    """
+    return flatbuffer.rewrite(lower_int8(model, input_range))
+
+
+def lower_int8(model, input_range):
+    """Converts a quantisation-aware trained Keras net to a parsed int8 flatbuffer, a `schema.ModelT`, of batch one.
 
     The input's scale and zero point follow from `input_range` = (lowest, highest): a tfmot net gets that range for the
     time of the conversion, a net of `FakeQuant` layers must have it already.
 
     Raises:
       TypeError: not a Keras model.
-      ValueError: the net was not quantised (a float tensor stays behind) or does not convert; the message says why.
+      ValueError: the net was not quantised (a float tensor is left) or does not convert; the message says why.
     """
 
     def convert(batch_of_one):
         image = tf.TensorSpec(batch_of_one.input_shape, tf.float32)
         function = tf.function(lambda image: batch_of_one(image, training=False)).get_concrete_function(image)
-        # From a function, straight: by way of a SavedModel, which is written to disk, it takes ten times as long.
+        # Converting through a SavedModel, which is written to disk, takes ten times as long.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], batch_of_one)
         converter.experimental_lower_to_saved_model = False
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -40,20 +50,19 @@ def convert_int8(model, input_range):
             "tfmot.quantization.keras.quantize_model, and train it"
         )
     with _input_range(model, input_range):
-        data = pool_means(convert_quietly(convert, model, "int8 net"))
-    require_integer(data, model, "int8 net")
-    return data
+        converted = flatbuffer.read(convert_quietly(convert, model, "int8 net"))
+    mean_to_average_pool(converted)
+    check_fully_quantized(converted, model, "int8 net")
+    return converted
 
 
 def _quantises(layer):
-    from bcnet_keras.layers import FakeQuant
-
     return isinstance(layer, FakeQuant) or type(layer).__name__ == "QuantizeLayer"
 
 
 @contextlib.contextmanager
 def _input_range(model, input_range):
-    """Gives the input quantiser of a tfmot net `input_range`, and its own range back at the end."""
+    """Sets the input quantiser of a tfmot net to `input_range` and restores its range at the end."""
     variables = []
     for layer in getattr(model, "layers", []):
         if type(layer).__name__ == "QuantizeLayer" and layer.quantizer is not None:

@@ -1,4 +1,4 @@
-"""What both conversions from Keras to a flatbuffer share: a batch of one, a quiet converter, the check for floats."""
+"""What both conversions from Keras to a flatbuffer share: a batch of one, a quiet converter, a check for floats."""
 
 import tensorflow as tf
 
@@ -17,7 +17,7 @@ _FAKE_QUANT = "put FakeQuant before and behind the layer, and use Int8Conv2D, In
 
 
 def convert_quietly(convert, model, what):
-    """Returns `convert(model with a batch of one)`, the bytes of a flatbuffer, without the converter's chatter.
+    """Returns `convert(model with a batch of one)`, the bytes of a flatbuffer, and silences the converter.
 
     Arguments:
       convert: function of a Keras model.
@@ -34,7 +34,7 @@ def convert_quietly(convert, model, what):
         raise ModelError(f"the {what} must be a built model with one input and one output; build it on Input(...)")
     model = with_precision(model, "float32")  # which the converters need
     if front_of(model):
-        model = tf.keras.Model(front_of(model)[-1].output, model.output)
+        model = tf.keras.Model(front_of(model)[-1].output, model.output, name=model.name)
     shape, classes = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if len(shape) != 3 or None in shape or len(classes) != 1 or None in classes:
         raise ModelError(
@@ -42,22 +42,26 @@ def convert_quietly(convert, model, what):
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
     image = tf.keras.Input(batch_shape=(1, *shape), name="image")
-    with quiet() as said:
+    with quiet() as captured:
         try:
-            # Tensors are named after the models, so that a name of its own gives the same bytes every time.
+            # The converters name tensors after the models; fixed names give the same bytes every time.
             return convert(tf.keras.Model(image, model(image), name="net"))
         except Exception as error:  # converters raise bare Exception
-            lines = [line.strip() for line in [*str(error).splitlines(), *said().splitlines()] if "error:" in line]
+            lines = [line.strip() for line in [*str(error).splitlines(), *captured().splitlines()] if "error:" in line]
             reason = (lines or str(error).splitlines() or [type(error).__name__])[0]
     raise ModelError(f"the {what} does not convert to a flatbuffer: {reason}")
 
 
-def require_integer(data, model, what):
-    """Raises ValueError when a float tensor passes between the operators of a converted net.
+def check_fully_quantized(converted, model, what):
+    """Raises ValueError if a converted net computes with floats anywhere between input and output.
 
-    The message names the first such operator, the layer that it comes from and what to change there.
+    The message names the first operator that gives floats, the layer that it comes from and what to change there.
+
+    Arguments:
+      converted: `schema.ModelT` of the net.
+      model: the Keras net that it was converted from.
+      what: the name of the net for error messages, such as "binary net".
     """
-    converted = flatbuffer.read(data)
     graph = converted.subgraphs[0]
     float32 = flatbuffer.schema.TensorType.FLOAT32
     for position, operator in enumerate(graph.operators):
@@ -66,7 +70,7 @@ def require_integer(data, model, what):
             continue
         readers = [other for other in graph.operators[position:] if set(operator.outputs) & set(other.inputs)]
         if flatbuffer.op_name(converted, operator) == "DEQUANTIZE" and readers:
-            operator = readers[0]  # what made the converter leave the integers
+            operator = readers[0]  # the operator that the converter could not quantise
         name, hint = flatbuffer.op_name(converted, operator), _FAKE_QUANT
         if name == "SIGN":
             hint = "binary layers belong into the binary net"
@@ -84,7 +88,7 @@ def require_integer(data, model, what):
 
 
 def _layer_of(model, names):
-    """The layer of `model` whose name is part of the path of one of the tensors; the last layer when none is."""
+    """Returns the name of the layer whose name is part of a tensor's path; that of the last layer if there is none."""
     models, layers = tf.keras.Model, tf.keras.layers.Layer
     known = {item.name for item in model.submodules if isinstance(item, layers) and not isinstance(item, models)}
     for name in names:

@@ -1,7 +1,7 @@
-"""What a Keras net will be when converted, in milliseconds and without its weights: for what it costs and takes.
+"""Builds a flatbuffer like that of a Keras net in milliseconds, without its weights, to count cost and memory.
 
-`outline(net)` is a flatbuffer with the operators, shapes and types that `convert_int8` or `convert_binary` give for
-nets of `bcnet_keras.layers`, as the twins are. Its weights mean nothing, and it answers nothing.
+`outline(net)` has the operators, shapes and types that `convert_int8` or `convert_binary` give for nets of
+`bcnet_keras.layers`, such as the twins. Its weights are random; its answers mean nothing.
 """
 
 import zlib
@@ -34,13 +34,13 @@ _FUSE_RELU = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "
 
 
 def outline(net):
-    """The flatbuffer, bytes. Raises LookupError for a layer whose operator is not known beforehand."""
+    """Returns the bytes of the flatbuffer; raises LookupError for a layer whose operator it cannot predict."""
     return _Outline(net).data
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the flatbuffer: its index, the operator that wrote it, and whether a `FakeQuant` was behind it."""
+    """A tensor of the flatbuffer: its index, the operator that writes it, and whether a `FakeQuant` follows it."""
 
     index: int
     operator: str
@@ -78,7 +78,7 @@ class _Outline:
         return self.builder.tensor(self.graph, name, type, shape, quantization, data)
 
     def weights(self, layer, name, shape, type=_INT8, scales=1, axis=0):
-        """A constant whose bytes follow from the layer's name, so that no two layers look the same."""
+        """Appends a constant whose bytes follow from the layer's name, so that no two layers look the same."""
         size = int(np.prod(shape)) * (1 if type == _INT8 else 4)
         data = np.random.default_rng(zlib.crc32(f"{layer.name}/{name}".encode())).integers(1, 127, size, np.uint8)
         index = self.tensor(f"net/{layer.name}/{name}", shape, None if type == _FLOAT32 else _SCALE, type, data)
@@ -112,19 +112,19 @@ class _Outline:
     def add(self, node):
         layer = node.layer
         outputs = tf.nest.flatten(node.outputs)
-        given = [self.values[id(tensor)] for tensor in node.keras_inputs]
+        inputs = [self.values[id(tensor)] for tensor in node.keras_inputs]
         if isinstance(layer, FakeQuant):
-            for tensor, value in zip(outputs, given, strict=True):
+            for tensor, value in zip(outputs, inputs, strict=True):
                 self.values[id(tensor)] = _Value(value.index, value.operator, True)
             return
         kinds = [kind for kind in type(layer).__mro__ if kind in self.RULES]
         if not kinds:
             raise LookupError(f"no operator is known for the layer {layer.name} ({type(layer).__name__})")
         self.node = node
-        self.values[id(outputs[0])] = self.RULES[kinds[0]](self, layer, outputs[0], *given)
+        self.values[id(outputs[0])] = self.RULES[kinds[0]](self, layer, outputs[0], *inputs)
 
     def read_as_bits(self, tensor, rounded=False):
-        """Whether nothing but signs of a tensor is read; with `rounded` they may be those of its 8-bit codes."""
+        """True if every consumer uses only the sign of a tensor; with `rounded` also that of its 8-bit codes."""
         readers = self.readers.get(id(tensor), [])
         return bool(readers) and all(
             isinstance(node.layer, BinaryConv2D | BinaryDense)
@@ -173,7 +173,7 @@ class _Outline:
         return _Value(self.operator(op, [value.index, kernel, bias], layer, output.shape, options), op)
 
     def bits(self, layer, value):
-        """The signs of an int8 tensor."""
+        """Appends the operator that takes the signs of an int8 tensor."""
         if value.index not in self.packed:
             shape = flatbuffer.shape(self.graph.tensors[value.index])
             shape = (*shape[:-1], -(-shape[-1] // 32))
@@ -242,7 +242,7 @@ class _Outline:
         return _Value(self.operator(op, [value.index], layer, shape, options), op)
 
     def read_by_dense(self, output):
-        """Whether nothing but fully connected layers reads a tensor, rounded or not: they take any shape."""
+        """True if all consumers of a tensor, rounded or not, are fully connected layers, which take any shape."""
         pending, readers = [output], []
         while pending:
             for node in self.readers.get(id(pending.pop()), []):

@@ -1,12 +1,15 @@
-"""From a pair of Keras nets to the flatbuffer that `convert.cooperative` makes of the two."""
+"""Converts a pair of Keras nets to one flatbuffer; `convert.cooperative` describes its layout.
+
+The converters' output is parsed once per net and packed once per pair; all passes between work in memory.
+"""
 
 import numpy as np
 
-from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge
-from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.binary import lower_binary
+from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
+from bcnet_keras.convert.int8 import lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
-from bcnet_keras.convert.passes.fuse_thermometer import fuse
+from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import front_affine
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import write_record
@@ -19,8 +22,8 @@ def convert(pair, gate="custom", parts=None, threshold=None):
       pair: a `bcnet_keras.BCNet`, trained and with a threshold.
       gate: "custom" for the operators `BcnetGate` and, behind a `ThermometerEncoding`, `BcnetThermometer`; or "builtin"
         for those of TensorFlow Lite and Larq Compute Engine in their place.
-      parts: what `convert_parts(pair)` gave, when it is at hand; the nets are then not converted again.
-      threshold: in place of the pair's own, a number in [0, 1] or one a class.
+      parts: the result of `convert_parts(pair)`, if it is at hand; the nets are then not converted again.
+      threshold: a number in [0, 1], or one per class, that replaces the pair's own.
 
     Returns:
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
@@ -34,10 +37,9 @@ def convert(pair, gate="custom", parts=None, threshold=None):
         weights, bias = np.asarray(pair.gate.weights_vector), float(np.asarray(pair.gate.bias))
     threshold = pair.gate.threshold if threshold is None else threshold
     spec = Gate.create(classes, pair.gate.measure, threshold, weights, bias)
-    binary, int8 = convert_parts(pair) if parts is None else parts
-    return merge(
-        binary,
-        int8,
+    models = _lower(pair) if parts is None else [flatbuffer.read(part) for part in parts]
+    return merge_models(
+        *models,
         spec,
         kind=gate,
         combine=pair.combine,
@@ -48,16 +50,26 @@ def convert(pair, gate="custom", parts=None, threshold=None):
 
 
 def convert_parts(pair):
-    """Converts the two nets of a pair alone: (binary flatbuffer, int8 flatbuffer), each `image` -> `logits` in int8.
+    """Converts each net of a pair alone.
 
-    A `ThermometerEncoding` of the binary net becomes the operator `BcnetThermometer`; `thermometer.expand` writes it in
-    those of Larq Compute Engine.
+    A `ThermometerEncoding` of the binary net becomes the operator `BcnetThermometer`; the pass `expand_thermometer`
+    writes it in operators of Larq Compute Engine.
+
+    Returns:
+      (binary flatbuffer, int8 flatbuffer), both bytes, each `image` -> `logits` in int8.
     """
     record = _record(pair)
-    return (
-        _single(fuse(convert_binary(pair.binary)), "binary", record),
-        _single(convert_int8(pair.int8, pair.input_range), "int8", record),
-    )
+    return tuple(_pack(model, record) for model in _lower(pair))
+
+
+def _lower(pair):
+    """Converts both nets; returns their parsed flatbuffers, a `schema.ModelT` each."""
+    binary = lower_binary(pair.binary)
+    fuse_thermometer(binary)
+    check_part(binary, "binary")
+    int8 = lower_int8(pair.int8, pair.input_range)
+    check_part(int8, "int8")
+    return binary, int8
 
 
 def _record(pair):
@@ -71,13 +83,13 @@ def _record(pair):
 
 
 def _image_range(pair):
-    """(lowest, highest) value of the converted nets' image: what the nets' front makes of the pair's input range."""
+    """Returns the (lowest, highest) value of the converted nets' image: the pair's input range behind their front."""
     scale, offset = front_affine(pair.binary)
     return [scale * value + offset for value in pair.input_range]
 
 
 def _trained_range(output_quant):
-    """The range of a `FakeQuant` layer that has followed some data; None when there is none or it has not."""
+    """Returns the range that a `FakeQuant` layer has learned from data; None if there is no layer or no data yet."""
     if output_quant is None or not output_quant.built:
         return None
     if not output_quant.fixed and output_quant.range == output_quant.initial_range:
@@ -85,10 +97,8 @@ def _trained_range(output_quant):
     return output_quant.range
 
 
-def _single(data, what, record):
-    """The flatbuffer of a net alone, with the signature and the record that a merged one has."""
-    model = flatbuffer.read(data)
-    check_part(model, what)
+def _pack(model, record):
+    """Packs a net alone into bytes, with the signature and the record that a merged flatbuffer has."""
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
     indices = builder.splice(main, model)

@@ -9,8 +9,9 @@ from bcnet_keras.convert import merge
 from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.int8 import convert_int8
 from bcnet_keras.convert.outline import outline
+from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.add_gate import Gate
-from bcnet_keras.convert.passes.fuse_thermometer import fuse
+from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.layers import INPUT_RANGE
 from bcnet_keras.utils.pages import text_table
@@ -96,4 +97,6 @@ def flatbuffer_of(name, net):
     try:
         return outline(net)
     except LookupError:  # a net of layers of the user's own
-        return fuse(convert_binary(net)) if name == "binary" else convert_int8(net, INPUT_RANGE)
+        if name == "int8":
+            return convert_int8(net, INPUT_RANGE)
+        return run_passes(convert_binary(net), fuse_thermometer)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate
-from bcnet_keras.convert.passes.fuse_thermometer import expand
+from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate_in
+from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
 from bcnet_keras.tflite import flatbuffer
@@ -30,9 +30,11 @@ class Interpreter(BaseInterpreter):
 
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
             raise FlatbufferError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
-        model = flatbuffer.read(expand(flatbuffer.load(source)))
+        model = flatbuffer.read(flatbuffer.load(source))
         if has_custom_gate(model):
-            model = flatbuffer.read(replace_gate(flatbuffer.write(model), "builtin"))
+            model = replace_gate_in(model, "builtin")  # which expands the thermometer too
+        elif expand_thermometer(model):
+            model = flatbuffer.prune(model)
         missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)
         if missing:
             raise FlatbufferError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
@@ -50,9 +52,9 @@ class Interpreter(BaseInterpreter):
 
 def _explained(error, function, *arguments, **keywords):
     """Calls a function of the interpreter; where that fails, raises `error` with the reason that it prints."""
-    with quiet() as said:
+    with quiet() as captured:
         try:
             return function(*arguments, **keywords)
         except RuntimeError as failure:
-            reason = " ".join(said().split()) or " ".join(str(failure).split())
+            reason = " ".join(captured().split()) or " ".join(str(failure).split())
     raise error(f"TensorFlow Lite cannot run the flatbuffer: {reason}")

@@ -119,6 +119,11 @@ def write(model):
 
 def rewrite(model):
     """Packs a `schema.ModelT` into bytes without tensors, buffers and operator codes that nothing uses."""
+    return write(prune(model))
+
+
+def prune(model):
+    """Returns a copy of a `schema.ModelT` without tensors, buffers and operator codes that nothing uses."""
     builder, indices = Builder(model.description), []
     for number, source in enumerate(model.subgraphs):
         graph = builder.subgraph(source.name)
@@ -133,7 +138,7 @@ def rewrite(model):
         builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
     for entry in model.metadata:
         builder.metadata(entry.name, metadata(model, text(entry.name)))
-    return builder.finish()
+    return builder.model
 
 
 def op_name(model, operator):

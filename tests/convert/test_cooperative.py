@@ -245,9 +245,9 @@ def test_options_of_the_custom_gate():
     builder = flatbuffer.Builder("test")
     graph = builder.subgraph("main")
     logits = builder.tensor(graph, "logits", flatbuffer.schema.TensorType.INT8, [1, 3], (0.1, 0))
-    from bcnet_keras.convert.passes.add_gate import add_custom
+    from bcnet_keras.convert.passes.add_gate import add_gate
 
-    add_custom(builder, graph, Gate.create(3, "learned", [0.1, 0.2, 0.3], range(6), -1.5), logits)
+    add_gate(builder, graph, Gate.create(3, "learned", [0.1, 0.2, 0.3], range(6), -1.5), logits)
     data = builder.finish()
     operator = flatbuffer.schema.Model.GetRootAs(data, 0).Subgraphs(0).Operators(0)
     options = operator.CustomOptionsAsNumpy()

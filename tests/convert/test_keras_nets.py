@@ -11,7 +11,8 @@ from bcnet_keras import BCNet, BinaryConv2D, FakeQuant, ThermometerEncoding
 from bcnet_keras.convert import convert_parts, get_threshold, merge
 from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.int8 import convert_int8
-from bcnet_keras.convert.passes.fuse_thermometer import expand
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.layers import INPUT_RANGE, CalibratedThermometer, Int8Conv2D, Int8Dense
 from bcnet_keras.models.networks import binary_cnn
@@ -217,7 +218,7 @@ def test_binary_part_is_the_same_with_reference_kernels(parts):
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
     codes = (raw_images(100, 3)[0].astype(int) - 128).astype(np.int8)
-    expected = Interpreter(expand(parts[0]), use_reference_bconv=True).predict(codes)
+    expected = Interpreter(run_passes(parts[0], expand_thermometer), use_reference_bconv=True).predict(codes)
     np.testing.assert_array_equal(tflite.Interpreter(parts[0])._run(codes)[0], expected)
 
 
@@ -358,3 +359,43 @@ def test_nets_that_differ_in_range_are_refused(pair, parts):
 
     with pytest.raises(ValueError, match="nets differ in input quantisation"):
         merge(parts[0], convert_int8(other, INPUT_RANGE), Gate.create(4, "entropy", 0.5))
+
+
+@pytest.mark.parametrize("stem", ["thermometer", "int8"])
+def test_each_net_is_parsed_once_and_the_pair_packed_once(stem, monkeypatch):
+    pair = small_pair(stem=stem)
+    read, write, calls = flatbuffer.read, flatbuffer.write, []
+
+    def counted_read(data):
+        calls.append("read")
+        return read(data)
+
+    def counted_write(model):
+        calls.append(f"write {flatbuffer.text(model.description)}")
+        return write(model)
+
+    monkeypatch.setattr(flatbuffer, "read", counted_read)
+    monkeypatch.setattr(flatbuffer, "write", counted_write)
+    data = bcnet_keras.convert(pair, threshold=0.5)
+    monkeypatch.undo()
+    # LCE's interpreter runs the two operators of a thermometer alone, so that these are packed for it.
+    probes = {"thermometer": ["write thermometer"], "int8": []}[stem]
+    assert sorted(calls) == sorted(["read", "read", "write bcnet-keras", *probes])
+    assert data == bcnet_keras.convert(pair, threshold=0.5, parts=convert_parts(pair))
+
+
+def test_a_pair_with_rescaling_in_front_converts_to_the_same_bytes_every_time():
+    inputs = tf.keras.Input(SHAPE)
+    model = tf.keras.Model(inputs, small_model()(layers.Rescaling(1 / 127.5, offset=-1)(inputs)))
+    pair = BCNet.from_keras(model)
+    assert convert_parts(pair) == convert_parts(pair)
+
+
+def test_old_names_of_the_passes_work_with_a_warning(parts):
+    from bcnet_keras.convert.passes import fuse_thermometer as module
+
+    with pytest.warns(DeprecationWarning, match=r"expand is now run_passes\(data, expand_thermometer\)"):
+        expand = module.expand
+    assert expand(parts[0]) == run_passes(parts[0], expand_thermometer)
+    with pytest.raises(AttributeError, match="has no attribute 'join'"):
+        module.join  # noqa: B018

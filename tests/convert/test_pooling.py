@@ -7,7 +7,8 @@ import tensorflow as tf
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding, global_average
 from bcnet_keras.convert import binary as binary_module
 from bcnet_keras.convert import int8 as int8_module
-from bcnet_keras.convert.passes import mean_to_average_pool as pooling
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.mean_to_average_pool import mean_to_average_pool
 from bcnet_keras.device.cost import cost
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
@@ -24,7 +25,7 @@ def image_codes(count):
 def converted(mean, module, monkeypatch=None):
     """A net that ends in `mean(tensor)`, as flatbuffer; with its means left when given a `monkeypatch`."""
     if monkeypatch is not None:
-        monkeypatch.setattr(module, "pool_means", lambda data: data)
+        monkeypatch.setattr(module, "mean_to_average_pool", lambda model: False)
     tf.keras.utils.set_random_seed(1)
     inputs = tf.keras.Input(SHAPE)
     tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
@@ -81,9 +82,9 @@ def test_pooling_does_what_the_mean_did_for_less(module, mean, monkeypatch):
 def test_mean_with_a_scale_of_its_own_stays():
     data, _ = converted(two_scales, int8_module)
     assert "MEAN" in op_names(data) and "AVERAGE_POOL_2D" not in op_names(data)
-    assert pooling.pool_means(data) == data
+    assert run_passes(data, mean_to_average_pool) == data
 
 
 def test_foreign_bytes_are_refused():
     with pytest.raises(ValueError, match="not a TensorFlow Lite flatbuffer"):
-        pooling.pool_means(b"PK\3\4....")
+        run_passes(b"PK\3\4....", mean_to_average_pool)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding
 from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
 from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand, fuse
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.tflite import flatbuffer
@@ -20,6 +21,14 @@ layers, schema = tf.keras.layers, flatbuffer.schema
 CODES = np.arange(-128, 128)
 # (channels, planes): bits in exactly one word, across words within a channel and between channels.
 ENCODINGS = [(2, 16), (1, 40), (3, 21)]
+
+
+def fuse(data):
+    return run_passes(data, fuse_thermometer)
+
+
+def expand(data):
+    return run_passes(data, expand_thermometer)
 
 
 def binary_net(channels, first, input_range=INPUT_RANGE):

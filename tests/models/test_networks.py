@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.passes.fuse_thermometer import fuse
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import INPUT_RANGE, ThermometerEncoding
 from bcnet_keras.models.networks import NETWORKS, binary_cnn, parse_blocks
 from bcnet_keras.runtime.tflite import Interpreter
@@ -33,7 +34,7 @@ def test_pooling_works_on_integers_and_as_in_keras(planes, last):
     images = np.random.default_rng(0).integers(-128, 128, (20, 12, 8, 2)) / np.float32(128)
     for _ in range(40):  # ranges and statistics follow the images
         net(images, training=True)
-    flatbuffer = fuse(convert_binary(net))
+    flatbuffer = run_passes(convert_binary(net), fuse_thermometer)
     model = read(flatbuffer)
     names = [op_name(model, operator) for operator in model.subgraphs[0].operators]
     pools = [name for name in names if "Pool" in name or "POOL" in name]

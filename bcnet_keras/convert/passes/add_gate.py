@@ -1,19 +1,20 @@
-"""The gate of a cooperative pair inside a flatbuffer: from the binary net's logits to "escalate or accept".
+"""Adds the gate of a cooperative pair to a flatbuffer: from the binary net's logits to "escalate or accept".
 
-From p = softmax(logits) and K classes a gate takes one of four confidences, all in [0, 1], higher for a surer answer:
+Let p = softmax(logits) over K classes. A gate computes one of four confidences. All lie in [0, 1]; a higher one means a
+surer answer:
 
-* `score_margin`: largest less second largest probability,
+* `score_margin`: largest minus second largest probability,
 * `max_probability`: the largest probability,
 * `entropy`: 1 - H(p) / log(K),
 * `learned`: sigmoid(w . [p, score margin, max probability, entropy] + bias),
 
-and escalates when the confidence is below the threshold (with one threshold a class: that of the predicted class).
+It escalates when the confidence is below the threshold (with one threshold per class: that of the predicted class).
 
-The gate is written in one of two ways. As the custom op `BcnetGate`: logits int8 or float32 [1, K] -> bool [1], its
+The gate takes one of two forms. One is the custom op `BcnetGate`: logits int8 or float32 [1, K] -> bool [1], its
 custom options a flexbuffer map with `measure` (string), `threshold` (typed vector of 1 or K 32-bit floats) and, for
-`learned`, `weights` (typed vector of K + 3 floats) and `bias` (float). Or in builtin operators that both
-TensorFlow Lite and TensorFlow Lite Micro have, for runtimes without the custom op (there is no TOPK_V2 in the latter:
-the second largest probability is the largest one with the first masked).
+`learned`, `weights` (typed vector of K + 3 floats) and `bias` (float). The other form, for runtimes without the custom
+op, is a group of builtin operators that both TensorFlow Lite and TensorFlow Lite Micro have. (The latter has no
+TOPK_V2: the second largest probability is the largest one with the first masked.)
 """
 
 from dataclasses import dataclass
@@ -91,8 +92,22 @@ def check_threshold(threshold, classes):
     return array
 
 
-def add_custom(builder, graph, gate, logits):
-    """Appends the custom op to `graph`; returns the index of the bool tensor [1] that is true to escalate."""
+def add_gate(builder, graph, gate, logits, kind="custom"):
+    """Appends a gate to a subgraph under construction.
+
+    Arguments:
+      builder: a `tflite.flatbuffer.Builder`; graph: its subgraph.
+      gate: `Gate`.
+      logits: index of the tensor [1, K] of the binary logits.
+      kind: "custom" for the operator `BcnetGate`, "builtin" for builtin operators in its place.
+
+    Returns:
+      The index of a bool tensor [1] that is true to escalate.
+    """
+    return {"custom": _add_custom, "builtin": _add_builtin}[kind](builder, graph, gate, logits)
+
+
+def _add_custom(builder, graph, gate, logits):
     escalated = builder.tensor(graph, PREFIX + "escalated", schema.TensorType.BOOL, [1])
     flex = flexbuffers.Builder()
     with flex.Map():
@@ -111,8 +126,7 @@ def add_custom(builder, graph, gate, logits):
     return escalated
 
 
-def add_builtin(builder, graph, gate, logits):
-    """Appends the gate in builtin operators; returns the index of the bool tensor [1] that is true to escalate."""
+def _add_builtin(builder, graph, gate, logits):
     types, classes = schema.TensorType, int(graph.tensors[logits].shape[-1])
     constants = {}
 
@@ -195,10 +209,15 @@ def add_builtin(builder, graph, gate, logits):
 
 
 def read_gate(model, measure, classes):
-    """Returns (kind, Gate) of a merged flatbuffer; `measure` is the one that its metadata name.
+    """Returns (kind, `Gate`) of a merged flatbuffer.
+
+    Arguments:
+      model: `schema.ModelT`.
+      measure: the confidence measure that its metadata name.
+      classes: number of classes.
 
     Raises:
-      ValueError: subgraph 0 holds no gate that this module wrote.
+      ValueError: subgraph 0 has no gate that `add_gate` wrote.
     """
     graph = model.subgraphs[0]
     for operator in graph.operators:

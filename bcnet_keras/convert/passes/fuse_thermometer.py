@@ -1,22 +1,25 @@
-"""From real numbers to a binary layer: int8 channels compared with thresholds, straight to bits.
+"""Fuses the thermometer encoding at a binary net's input: int8 channels are compared with thresholds, giving bits.
 
-Larq Compute Engine makes two operators of a `ThermometerEncoding`: an int8 CONV_2D of 1x1 (DEPTHWISE_CONV_2D for a
-`CalibratedThermometer`) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes the
-signs. `fuse` replaces both by one `BcnetThermometer`, which costs a few instructions a bit where they cost some 50:
+Larq Compute Engine (LCE) writes a `ThermometerEncoding` as two operators: an int8 CONV_2D of 1x1 (DEPTHWISE_CONV_2D for
+a `CalibratedThermometer`) whose output channel c * planes + p is x_c less a level, and an `LceQuantize` that takes the
+signs. `fuse_thermometer` replaces both by one `BcnetThermometer`, which takes a few instructions per bit instead of
+some 50:
 
     input 0   int8 [n, h, w, c]
     input 1   constant int32 [c * planes], each in [-128, 128]
     output    int32 [n, h, w, words]: bit c * planes + p is 1 where x_c < threshold c * planes + p, in words of 32 bits
 
-`expand` goes the other way, for runtimes without that operator: to a CONV_2D with a multiplier of exactly 1, so that no
-runtime can round a difference to another sign.
+`expand_thermometer` is the inverse, for runtimes without that operator. It writes a CONV_2D with a multiplier of
+exactly 1, so that no runtime can round a difference to another sign.
 """
 
 import copy
 
 import numpy as np
 
+from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.errors import FlatbufferError
+from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
 
@@ -24,33 +27,15 @@ THERMOMETER = "BcnetThermometer"
 _CODES = np.arange(-128, 128, dtype=np.int8)
 
 
-def fuse(data):
-    """Returns the flatbuffer with each thermometer encoding as one `BcnetThermometer`.
+def fuse_thermometer(model):
+    """Fuses each thermometer encoding of a `schema.ModelT` into one `BcnetThermometer`, in place.
 
-    The thresholds are what LCE's interpreter makes of the two operators on all 256 codes of each channel. A file
-    without such operators, or whose bits are no "x_c < threshold" in this order, is returned as it is.
+    LCE's interpreter runs the two operators on all 256 codes of each channel; the thresholds follow from its bits.
+    Operators whose bits are not "x_c < threshold" in this order stay.
 
-    Raises:
-      ValueError: not a flatbuffer, or a truncated one.
+    Returns:
+      Whether the model changed.
     """
-    model = flatbuffer.read(data)
-    return flatbuffer.rewrite(model) if fuse_model(model) else bytes(data)
-
-
-def expand(data):
-    """Returns the flatbuffer with its `BcnetThermometer` as the operators CONV_2D and `LceQuantize`.
-
-    `fuse` gives the same file back. One without that operator is returned as it is.
-
-    Raises:
-      ValueError: not a flatbuffer, or a truncated one.
-    """
-    model = flatbuffer.read(data)
-    return flatbuffer.rewrite(model) if expand_model(model) else bytes(data)
-
-
-def fuse_model(model):
-    """`fuse` on a `schema.ModelT`, in place; what is no longer used stays in it. Returns whether anything changed."""
     graph = model.subgraphs[0]
     found = [(pair, _thresholds(model, *pair)) for pair in _encodings(model, graph)]
     found = [(pair, thresholds) for pair, thresholds in found if thresholds is not None]
@@ -63,15 +48,29 @@ def fuse_model(model):
     return bool(found)
 
 
-def expand_model(model):
-    """`expand` on a `schema.ModelT`, in place; what is no longer used stays in it. Returns whether anything changed."""
+def expand_thermometer(model):
+    """Writes each `BcnetThermometer` of a `schema.ModelT` as CONV_2D and `LceQuantize`, in place.
+
+    `fuse_thermometer` restores the same file.
+
+    Returns:
+      Whether the model changed.
+
+    Raises:
+      ValueError: a `BcnetThermometer` has no constant thresholds, or inputs that do not fit it.
+    """
     graph = model.subgraphs[0]
     found = [operator for operator in graph.operators if op_name(model, operator) == THERMOMETER]
-    if not found:
-        return False
     for operator in found:
         _expand_operator(model, graph, operator)
-    return True
+    return bool(found)
+
+
+__getattr__ = renamed(
+    __name__,
+    fuse=("run_passes(data, fuse_thermometer)", lambda data: run_passes(data, fuse_thermometer)),
+    expand=("run_passes(data, expand_thermometer)", lambda data: run_passes(data, expand_thermometer)),
+)
 
 
 def _expand_operator(model, graph, operator):
@@ -112,14 +111,14 @@ def _name(graph, bits, name):
 
 
 def _replace(graph, old, count):
-    """Puts the last `count` operators of the graph where those of `old` stand."""
+    """Moves the last `count` operators of the graph to the place of those in `old`."""
     new, rest = graph.operators[-count:], graph.operators[:-count]
     position = rest.index(old[0])
     graph.operators = [*rest[:position], *new, *(operator for operator in rest[position:] if operator not in old)]
 
 
 def _encodings(model, graph):
-    """Pairs of a convolution and an LceQuantize that could be an encoding of int8."""
+    """Yields pairs of a convolution and an `LceQuantize` that could be an encoding of int8 channels."""
     for convolution in graph.operators:
         if op_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             continue
@@ -139,7 +138,7 @@ def _encodings(model, graph):
 
 
 def _reads_channels_in_order(name, kernel, channels):
-    """Whether filter c * planes + p of a 1x1 kernel reads no channel but c."""
+    """Whether filter c * planes + p of a 1x1 kernel reads channel c alone."""
     if name == "DEPTHWISE_CONV_2D":
         return kernel.shape[:3] == (1, 1, 1) and kernel.shape[3] % channels == 0
     filters, height, width, depth = kernel.shape
@@ -150,7 +149,7 @@ def _reads_channels_in_order(name, kernel, channels):
 
 
 def _thresholds(model, convolution, quantize):
-    """int32 thresholds of the bits that the two operators make of their input's channels; None where they have none."""
+    """Returns the int32 thresholds by which the two operators make bits of their input; None if there are none."""
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
     graph, ends = model.subgraphs[0], (convolution.inputs[0], quantize.outputs[0])

@@ -1,24 +1,26 @@
-"""What two nets compute alike from the same image on, so that a file with both computes it once."""
+"""Merges the operators that two nets have in common from the image on, so that a file with both computes them once."""
 
 import numpy as np
 
+from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
 
 
-def share_beginning(net, other):
-    """Takes out of `other` the operators that `net` has too, in place; both are `schema.ModelT` of a net alone.
+def merge_common_prefix(net, other):
+    """Removes from `other` the operators that `net` has too, in place; both are `schema.ModelT` of one net.
 
-    Operators are the same where kind, options, constants, types, shapes and quantisation are, and what they read is
-    the image or the outputs of operators that are the same. `other` then has as inputs the tensors of the common part
-    that the rest of it reads: the image, where nothing is common.
+    Two operators are the same if kind, options, constants, types, shapes and quantisation agree, and if both read the
+    image or the outputs of operators that are the same. The inputs of `other` then become the tensors of the common
+    part that the rest of it reads; without a common part this is the image.
 
-    Returns the indices of the same tensors in `net`.
+    Returns:
+      The indices in `net` of the tensors that became the inputs of `other`.
     """
     (graph,), (rest,) = net.subgraphs, other.subgraphs
     same = {-1: -1}  # tensor of `other` -> tensor of `net`; -1 stands for an input left out
 
     def alike(index, twin):
-        """Whether a tensor of `other` and one of `net` are of one kind and, if constant, hold the same."""
+        """Whether a tensor of `other` and one of `net` have the same type, shape, quantisation and data."""
         one, two = rest.tensors[index], graph.tensors[twin]
         data = other.buffers[one.buffer].data, net.buffers[two.buffer].data
         return (one.type, flatbuffer.shape(one)) == (two.type, flatbuffer.shape(two)) and _equal(
@@ -57,6 +59,9 @@ def share_beginning(net, other):
     return [same[index] for index in rest.inputs]
 
 
+__getattr__ = renamed(__name__, share_beginning=("merge_common_prefix", merge_common_prefix))
+
+
 def _quantization(tensor):
     """Scales, zero points and the dimension that they go along, as the schema's object has them."""
     parameters = tensor.quantization
@@ -64,7 +69,7 @@ def _quantization(tensor):
 
 
 def _equal(one, other):
-    """Whether two values of the schema's object API hold the same."""
+    """Whether two values of the schema's object API are equal in content."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
     if hasattr(one, "__dict__"):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import bcnet_keras as bc
 from bcnet_keras.convert import convert_parts
 from bcnet_keras.convert.outline import outline
-from bcnet_keras.convert.passes.fuse_thermometer import expand
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.models.twins.graph import read
@@ -29,7 +30,7 @@ def reference_codes(data, codes):
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
     if flatbuffer.custom_ops(flatbuffer.read(data)):
-        return Interpreter(expand(data), use_reference_bconv=True).predict(codes)
+        return Interpreter(run_passes(data, expand_thermometer), use_reference_bconv=True).predict(codes)
     kernels = tf.lite.experimental.OpResolverType.BUILTIN_REF
     runner = tf.lite.Interpreter(model_content=data, experimental_op_resolver_type=kernels).get_signature_runner()
     return np.concatenate([runner(image=image[None])["logits"] for image in codes])
