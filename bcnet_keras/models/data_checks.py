@@ -1,0 +1,66 @@
+"""Checks of the data that a pair or a net is trained on."""
+
+import contextlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bcnet_keras.errors import ArgumentTypeError, ModelError
+
+
+@contextlib.contextmanager
+def trainable_data(input_shape, *sets):
+    """Wraps a `fit`; reports data that it cannot train on in one line, where TensorFlow prints many.
+
+    Arguments:
+      input_shape: that of the net, (None, h, w, c).
+      sets: batched `tf.data.Dataset`s of (images, labels), or tuples of arrays. Other kinds are not checked beforehand.
+
+    Raises:
+      TypeError: a wrong dtype.
+      ValueError: empty data, another shape, NaN, or labels that name no class.
+    """
+    for data in sets:
+        if isinstance(data, tf.data.Dataset | tuple | list):
+            _check_data(input_shape, data)
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        known = re.search(
+            r"labels must be whole numbers from 0 to \d+|images hold NaN or infinite values"
+            r"|label value of -?\d+ which is outside the valid range of \[0, \d+\)",
+            error.message,
+        )
+        if known is None:
+            raise
+        raise ModelError(f"cannot train: {known[0]}.") from None
+
+
+def _check_data(input_shape, data):
+    arrays = not isinstance(data, tf.data.Dataset)
+    parts = data if arrays else data.element_spec
+    if not isinstance(parts, tuple | list) or len(parts) < 2:
+        raise ModelError("cannot train: the data must be (images, labels).")
+    images, labels = parts[:2]
+    if arrays:
+        try:
+            images, labels = (each if tf.is_tensor(each) else np.asarray(each) for each in (images, labels))
+        except ValueError:
+            raise ModelError("cannot train: images or labels differ in size.") from None
+        if len(images) != len(labels):
+            raise ModelError(f"cannot train: {len(images)} images need as many labels, got {len(labels)}.")
+    if (len(images) if arrays else data.cardinality()) == 0:
+        raise ModelError("the training data is empty; at least one labelled sample is needed.")
+    dtype, label_dtype = tf.as_dtype(images.dtype), tf.as_dtype(labels.dtype)
+    if not dtype.is_floating:
+        raise ArgumentTypeError(
+            f"cannot train: images must be floats in the input range (pair.preprocess), got {dtype.name}."
+        )
+    if not (label_dtype.is_floating or label_dtype.is_integer):
+        raise ArgumentTypeError(f"cannot train: labels must be class numbers or one-hot rows, got {label_dtype.name}.")
+    shape = tf.TensorShape(images.shape)
+    if not shape.is_compatible_with(input_shape):
+        raise ModelError(f"cannot train: images must have the shape {input_shape}, got {tuple(shape)}.")
+    if arrays and not np.isfinite(images).all():
+        raise ModelError("cannot train: images hold NaN or infinite values.")
