@@ -217,15 +217,15 @@ def widened(blocks, width):
 
 @dataclasses.dataclass(frozen=True)
 class _Named:
-    """The nets of a data set: `own` with a stem for each, `shared` behind a shared one."""
+    """The nets of a data set: `separate` with a stem for each net, `shared` with one stem for both."""
 
-    own: Nets
+    separate: Nets
     shared: Nets
 
     def nets(self, shared_stem=False, binary_width=1.0, binary_blocks=None):
         """The `Nets`: `binary_width` multiplies the filters of the binary net's convolutions, `binary_blocks` puts
         others in their place, with the first layer that goes with them, see `parse_blocks`."""
-        nets = self.shared if shared_stem else self.own
+        nets = self.shared if shared_stem else self.separate
         blocks, planes = (nets.blocks, nets.planes) if binary_blocks is None else parse_blocks(binary_blocks)
         return dataclasses.replace(nets, blocks=widened(blocks, binary_width), planes=planes)
 
@@ -235,8 +235,9 @@ class _Named:
 
 
 def _pair(float_net, blocks, planes=None, shared_blocks=None, shared_planes=4):
-    own = Nets(**float_net, blocks=blocks, planes=planes, shared_stem=False)
-    return _Named(own, dataclasses.replace(own, blocks=shared_blocks or blocks, planes=shared_planes, shared_stem=True))
+    separate = Nets(**float_net, blocks=blocks, planes=planes, shared_stem=False)
+    shared = dataclasses.replace(separate, blocks=shared_blocks or blocks, planes=shared_planes, shared_stem=True)
+    return _Named(separate, shared)
 
 
 _RESNET8 = {"family": "resnet8", "filters": 16, "stem": (3, 1)}

@@ -225,10 +225,10 @@ def _pairs(nets, input_shape, shared_stem, width, blocks):
     for shared in (True, False) if shared_stem is None else (shared_stem,):
         if blocks is None:
             side = math.ceil(least / nets.stem[1]) if shared else least
-            own = binary_nets(side, shared, input_shape[-1])
+            binaries = binary_nets(side, shared, input_shape[-1])
         else:
-            own = [parse_blocks(blocks)]
-        for each, planes in own:
+            binaries = [parse_blocks(blocks)]
+        for each, planes in binaries:
             yield dataclasses.replace(nets, blocks=widened(each, width), planes=planes, shared_stem=shared)
 
 

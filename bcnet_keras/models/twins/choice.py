@@ -1,4 +1,4 @@
-"""Picks the binary twin by what it costs beside the int8 twin on a core, before any of them is trained."""
+"""Chooses the binary twin by its cost relative to the int8 twin on a core, before either is trained."""
 
 import logging
 
@@ -15,27 +15,28 @@ log = logging.getLogger(__name__)
 
 
 def light_binary_twin(graph, int8, max_cost, input_range, stem, planes, core=None, board_name=None):
-    """The binary twin that costs at most `max_cost` of `int8` on a core, as much like the float model as can be.
+    """Returns the binary twin closest to the float model that costs at most `max_cost` of `int8` on a core.
 
-    In this order: the whole topology; its main path, without shortcuts and branches beside the deepest one; and a
-    compact net of strided convolutions, whatever the float model looks like. Of each, the widest that is light enough
-    and with which the pair fits the board. Where none is, the cheapest of all.
+    It tries three topologies in this order: the whole one; its main path, without shortcuts and branches beside the
+    deepest one; and a compact net of strided convolutions, whatever the float model looks like. Of each it takes the
+    widest that is light enough and with which the pair fits the board. If there is none, it takes the cheapest of all.
 
     Arguments:
       graph: that of the float model.
       int8: its int8 twin.
-      max_cost: of an accepted sample, over the int8 net's.
+      max_cost: largest cost of an accepted sample, relative to the int8 net's.
       input_range, stem, planes: as for `bcnet_keras.binary_twin`.
       core, board_name: as for `bcnet_keras.device.profile.Profile.of`.
 
-    Returns (Keras model, what it is in words).
+    Returns:
+      (Keras model, its description in words).
     """
     core = core or (board(board_name).core if board_name else DEFAULT_CORE)
     whole = _instructions("int8", int8, core)
     tried = {}  # what the binary net computes -> candidate
 
     def candidate(topology, width):
-        """(share of the int8 net's instructions, Keras model, what it is)."""
+        """Returns (share of the int8 net's instructions, Keras model, description)."""
         source, factor = (graph, width) if topology != "compact" else (_compact(graph, width), 1.0)
         plan = BinaryTwin(source, input_range, factor, stem, planes, topology)
         key = topology if topology == "compact" else "", plan.layout()
@@ -80,10 +81,10 @@ def _compact(graph, filters):
 
 
 def advice(profile, width):
-    """What would help where a binary net is not light or the pair does not fit, in one line; None where all is well."""
-    said = []
+    """Returns one line of advice if the binary net is not light or the pair does not fit the board; otherwise None."""
+    sentences = []
     if not profile.is_light:
-        said.append(
+        sentences.append(
             f"the binary net costs {profile.cost[0]:.2f} of the int8 net on {profile.pair.core}, so the pair can "
             "hardly pay: "
             + (
@@ -96,5 +97,5 @@ def advice(profile, width):
     if shortage:
         alone = profile.int8.shortage() is None
         help_ = "the int8 net alone fits" if alone else "make the float model or its images smaller, or stride earlier"
-        said.append(f"{shortage}; {help_}")
-    return "; ".join(said) or None
+        sentences.append(f"{shortage}; {help_}")
+    return "; ".join(sentences) or None

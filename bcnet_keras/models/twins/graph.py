@@ -196,8 +196,8 @@ def _activation_problem(activation):
     if activation is None or isinstance(activation, tf.keras.layers.Layer):
         return None if activation is None or type(activation) in _Reader.RULES else type(activation).__name__
     name = getattr(activation, "__name__", type(activation).__name__)
-    own = not str(getattr(activation, "__module__", "")).startswith(("tf_keras", "keras", "tensorflow"))
-    if own and activation is not _FUNCTIONS.get(name):
+    is_custom = not str(getattr(activation, "__module__", "")).startswith(("tf_keras", "keras", "tensorflow"))
+    if is_custom and activation is not _FUNCTIONS.get(name):
         return f"activation {name!r} of your own is not supported"
     return None if name in _FUNCTIONS else f"activation {name!r} is not supported"
 
@@ -274,29 +274,29 @@ class _Reader:
         for depth in sorted(model._nodes_by_depth, reverse=True):
             for node in model._nodes_by_depth[depth]:
                 if not node.is_input:
-                    given = [values[id(tensor)] for tensor in node.keras_inputs]
+                    layer_inputs = [values[id(tensor)] for tensor in node.keras_inputs]
                     (result,) = tf.nest.flatten(node.outputs)
-                    values[id(result)] = self.called(node.layer, given, tuple(result.shape), node)
+                    values[id(result)] = self.called(node.layer, layer_inputs, tuple(result.shape), node)
         return values[id(model.outputs[0])]
 
-    def called(self, layer, given, shape, node):
-        """The value of a layer on `given` values; `shape` is that of its output in the user's model, with the batch."""
+    def called(self, layer, inputs, shape, node):
+        """Returns the value of a layer on `inputs`; `shape` is its output shape in the user's model, with the batch."""
         if _is_model(layer):
-            return self.model(layer, given)
+            return self.model(layer, inputs)
         if type(layer).__name__ in _AUGMENTATION:
             self.dropped.append(layer.name)
-            return given[0]
+            return inputs[0]
         if type(layer).__name__ == "TFOpLambda":
-            return self.operation(layer, given, shape, node)
+            return self.operation(layer, inputs, shape, node)
         if isinstance(layer, _keras.Reshape):
-            return self.reshaped(given[0], tuple(shape[1:]))
+            return self.reshaped(inputs[0], tuple(shape[1:]))
         if isinstance(layer, _keras.Rescaling):
-            return self.affine(given[0], np.asarray(layer.scale, float), np.asarray(layer.offset, float))
+            return self.affine(inputs[0], np.asarray(layer.scale, float), np.asarray(layer.offset, float))
         if isinstance(layer, _keras.Normalization):
             scale = 1 / np.maximum(np.sqrt(np.asarray(layer.variance, float)), tf.keras.backend.epsilon())
-            return self.affine(given[0], scale.reshape(-1), (-np.asarray(layer.mean, float) * scale).reshape(-1))
+            return self.affine(inputs[0], scale.reshape(-1), (-np.asarray(layer.mean, float) * scale).reshape(-1))
         rule = self.RULES[type(layer)]
-        result = rule(self, layer, *(self.node(value, layer) for value in given))
+        result = rule(self, layer, *(self.node(value, layer) for value in inputs))
         activation = getattr(layer, "activation", None)
         return result if isinstance(layer, _keras.Activation) else self.activated(result, activation)
 
@@ -531,28 +531,28 @@ class _Reader:
             nodes = [self.as_map(node) for node in nodes]
         return self.emit(_keras.Concatenate(), *nodes) if len(nodes) > 1 else nodes[0]
 
-    def operation(self, layer, given, shape, node):
+    def operation(self, layer, inputs, shape, node):
         """A function of TensorFlow that was called on a Keras tensor."""
         function = self.OPERATIONS[layer.symbol]
         arguments = [value for value in (*node.call_args, *node.call_kwargs.values()) if value is not None]
         if function == "reshape":
-            return self.reshaped(given[0], tuple(shape[1:]))
+            return self.reshaped(inputs[0], tuple(shape[1:]))
         if isinstance(function, str) and function in _FUNCTIONS:
             if len(arguments) == 2 and function == "leaky_relu":
-                return self.emit(_keras.LeakyReLU(float(arguments[1])), self.node(given[0]))
+                return self.emit(_keras.LeakyReLU(float(arguments[1])), self.node(inputs[0]))
             name = function
-            result = self.node(given[0])
+            result = self.node(inputs[0])
             return self.emit(_FUNCTIONS[name](), result)
         if function == "mean":
             axis = node.call_kwargs.get("axis", node.call_args[1] if len(node.call_args) > 1 else None)
             if sorted(int(each) % 4 for each in np.ravel(axis)) != [1, 2]:
                 raise ModelError(f"cannot make a twin: {layer.name} must average over height and width, axis=[1, 2].")
-            return self.global_pooling(_keras.GlobalAveragePooling2D(), self.node(given[0]))
+            return self.global_pooling(_keras.GlobalAveragePooling2D(), self.node(inputs[0]))
         if function == "concat":
-            return self.concatenate(layer, *(self.node(value) for value in given))
+            return self.concatenate(layer, *(self.node(value) for value in inputs))
         operands = [value for value in arguments if not isinstance(value, str)][:2]
-        if len(given) == 2:
-            nodes = [self.node(value) for value in given]
+        if len(inputs) == 2:
+            nodes = [self.node(value) for value in inputs]
             if function == "divide":
                 raise ModelError(f"cannot make a twin: {layer.name} divides a tensor by another.")
             if function == "multiply":
@@ -568,7 +568,7 @@ class _Reader:
             "multiply": (number, 0.0),
             "divide": (1 / number, 0.0),
         }[function]
-        return self.affine(given[0], np.asarray(scale, float), np.asarray(offset, float))
+        return self.affine(inputs[0], np.asarray(scale, float), np.asarray(offset, float))
 
     def two_classes(self, output):
         """The nodes with two logits in place of one."""

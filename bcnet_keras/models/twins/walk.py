@@ -78,8 +78,8 @@ class Twin:
         image_quant = FakeQuant(*self.image_range, fixed=True, name="image_quant")
         self.signals = {id(self.nodes[0]): Signal(image_quant(tensor), image_quant, is_image=True)}
         for node in self.nodes[1:]:
-            given = [self.signals[id(source)] for source in self.sources(node)]
-            self.signals[id(node)] = self.RULES[type(node.layer)](self, node, *given)
+            signals = [self.signals[id(source)] for source in self.sources(node)]
+            self.signals[id(node)] = self.RULES[type(node.layer)](self, node, *signals)
         logits = self.as_vector(self.quantised(self.signals[id(self.graph.output)]))
         return tf.keras.Model(inputs, logits.tensor, name=name)
 
