@@ -87,4 +87,5 @@ def renamed(module, **names):
 
 def install():
     """Makes the old names importable."""
-    sys.meta_path.append(_Finder())
+    # First, or submodules of a moved package would be found in its folder and loaded a second time.
+    sys.meta_path.insert(0, _Finder())
