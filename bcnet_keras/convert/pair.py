@@ -1,18 +1,25 @@
 """Converts a pair of Keras nets to one flatbuffer; `convert.cooperative` describes its layout.
 
-The converters' output is parsed once per net and packed once per pair; all passes between work in memory.
+`convert.emit` writes the operators of nets of this package's layers. Nets with other layers go through the converters
+of Larq Compute Engine and TensorFlow Lite, whose output is parsed once. All passes work in memory, and a pair is packed
+once.
 """
+
+import logging
 
 import numpy as np
 
 from bcnet_keras.convert.binary import lower_binary
 from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
+from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.int8 import lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import front_affine
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import write_record
+
+log = logging.getLogger(__name__)
 
 
 def convert(pair, gate="custom", parts=None, threshold=None):
@@ -63,13 +70,22 @@ def convert_parts(pair):
 
 
 def _lower(pair):
-    """Converts both nets; returns their parsed flatbuffers, a `schema.ModelT` each."""
-    binary = lower_binary(pair.binary)
+    """Turns both nets into operators; returns a `schema.ModelT` for each."""
+    binary = lower(pair.binary, lower_binary)
     fuse_thermometer(binary)
     check_part(binary, "binary")
-    int8 = lower_int8(pair.int8, pair.input_range)
+    int8 = lower(pair.int8, lambda net: lower_int8(net, pair.input_range))
     check_part(int8, "int8")
     return binary, int8
+
+
+def lower(net, by_converter):
+    """Turns a Keras net into a `schema.ModelT`: written by `emit`, or by a converter where it has foreign layers."""
+    try:
+        return emit(net)
+    except NotEmitted as reason:
+        log.debug("left to the converters: %s", reason)
+    return by_converter(net)
 
 
 def _record(pair):

@@ -1,0 +1,176 @@
+"""Nets written without a converter, against Larq Compute Engine's and TensorFlow Lite's own conversions of them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import bcnet_keras as bc
+from bcnet_keras.convert import emit as module
+from bcnet_keras.convert.binary import convert_binary
+from bcnet_keras.convert.emit import NotEmitted, emit
+from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.layers import FakeQuant, Int8Conv2D, Int8Dense
+from bcnet_keras.models.twins import share_stem
+from bcnet_keras.runtime import tflite
+from bcnet_keras.tflite import flatbuffer
+
+layers = tf.keras.layers
+
+
+def settled_pair(model, **options):
+    """A pair whose ranges and statistics are those of some images, and the images."""
+    pair = bc.BCNet.from_keras(zoo.with_statistics(model), verbose=0, **options)
+    raw = zoo.pixels(model)
+    images = pair.preprocess(raw)
+    for net in (pair.binary, pair.int8):
+        zoo.settle(net, images, statistics=True)
+    return pair, images
+
+
+def by_converters(pair, net):
+    return convert_int8(net, pair.input_range) if net is pair.int8 else convert_binary(net)
+
+
+def codes(net, data, images):
+    """`images` as 8-bit codes of the flatbuffer's input."""
+    graph = flatbuffer.read(data).subgraphs[0]
+    scale, zero_point = flatbuffer.quantization(graph.tensors[graph.inputs[0]])
+    factor, offset = bc.layers.front_affine(net)
+    values = np.round((np.asarray(images) * factor + offset) / scale) + zero_point
+    return np.clip(values, -128, 127).astype(np.int8).reshape(-1, *flatbuffer.shape(graph.tensors[graph.inputs[0]])[1:])
+
+
+def answers(net, data, images):
+    return tflite.Interpreter(data)._run(codes(net, data, images))[0].astype(int)
+
+
+@pytest.fixture
+def converters_root(monkeypatch):
+    """The inverse square root that converters use, so that constants can be compared bit by bit."""
+    monkeypatch.setattr(module, "_inverse_root", lambda values: tf.math.rsqrt(values).numpy())
+
+
+@pytest.mark.parametrize(
+    "make", [zoo.tutorial, zoo.series, *(pytest.param(make, marks=pytest.mark.slow) for make in zoo.SMALL[3:])]
+)
+def test_answers_are_those_of_the_converters(make, converters_root):
+    tf.keras.utils.set_random_seed(1)
+    pair, images = settled_pair(make(), width=1.0)
+    for net in (pair.binary, pair.int8):
+        try:
+            mine = flatbuffer.write(emit(net))
+        except NotEmitted as error:
+            assert "PReLU" in str(error)
+            continue
+        np.testing.assert_array_equal(answers(net, mine, images), answers(net, by_converters(pair, net), images))
+
+
+def binary_convolutions(data):
+    """(options, constants, quantization of the output) of each LceBconv2d."""
+    model = flatbuffer.read(data)
+    graph = model.subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        if flatbuffer.op_name(model, operator) == "LceBconv2d":
+            constants = [flatbuffer.constant(model, graph.tensors[index]) for index in operator.inputs if index >= 0]
+            quantization = flatbuffer.quantization(graph.tensors[operator.outputs[0]])
+            options = flatbuffer.custom_options(operator)
+            found.append((options, [each for each in constants if each is not None], quantization))
+    return found
+
+
+SLOW = [pytest.param(make, marks=pytest.mark.slow) for make in (zoo.series, zoo.fire, zoo.operators)]
+
+
+@pytest.mark.parametrize("make", [zoo.tutorial, *SLOW])
+def test_binary_convolutions_are_larq_compute_engines_bit_by_bit(make, converters_root):
+    tf.keras.utils.set_random_seed(2)
+    pair, _ = settled_pair(make(), width=1.0)
+    mine = binary_convolutions(flatbuffer.write(emit(pair.binary)))
+    theirs = binary_convolutions(convert_binary(pair.binary))
+    assert len(mine) == len(theirs) > 0
+
+    def key(record):
+        options, constants, quantization = record
+        return sorted(options.items()), [each.tobytes() for each in constants], quantization
+
+    assert sorted(map(repr, map(key, mine))) == sorted(map(repr, map(key, theirs)))
+
+
+@st.composite
+def binary_nets(draw):
+    """Random nets of binary layers behind a thermometer, with statistics of all kinds."""
+    size = draw(st.sampled_from((6, 9)))
+    image = tf.keras.Input((size, size, draw(st.integers(1, 3))))
+    tensor = bc.ThermometerEncoding(draw(st.integers(2, 7)))(FakeQuant(-1.0, 127 / 128, fixed=True)(image))
+    for number in range(draw(st.integers(1, 3))):
+        if number and min(tensor.shape[1:3]) > 1 and draw(st.booleans()):
+            tensor = layers.MaxPooling2D()(tensor)
+        kernel = draw(st.sampled_from((1, 3)))
+        padding = draw(st.sampled_from(("same", "valid"))) if min(tensor.shape[1:3]) >= kernel else "same"
+        strides = draw(st.sampled_from((1, 2)))
+        tensor = bc.BinaryConv2D(draw(st.sampled_from((5, 32, 40))), kernel, strides, padding)(tensor)
+        gamma = tf.keras.initializers.RandomUniform(-1, 1, seed=number)
+        tensor = layers.BatchNormalization(scale=draw(st.booleans()), gamma_initializer=gamma)(tensor)
+    tensor = bc.global_average(tensor, FakeQuant())
+    return tf.keras.Model(image, FakeQuant()(Int8Dense(3)(tensor)))
+
+
+@pytest.mark.slow
+@settings(max_examples=6, suppress_health_check=list(HealthCheck), deadline=None)
+@given(net=binary_nets(), seed=st.integers(0, 1000))
+def test_random_binary_nets_are_as_converted(net, seed):
+    random = np.random.default_rng(seed)
+    images = random.integers(-128, 128, (8, *net.input_shape[1:])).astype(np.float32) / 128
+    zoo.settle(net, images, statistics=True)
+    mine = flatbuffer.write(emit(net))
+    theirs = convert_binary(net)
+    for (_, ours, _), (_, converted, _) in zip(binary_convolutions(mine), binary_convolutions(theirs), strict=True):
+        np.testing.assert_array_equal(ours[0], converted[0])  # kernels
+        for one, other in zip(ours[1:], converted[1:], strict=True):
+            # The converter's inverse square root is off by a rounding error, which may move a threshold by one.
+            allowed = 1 if one.dtype == np.int32 else 4e-7 * np.abs(other)
+            assert (np.abs(one.astype(np.float64) - other) <= allowed).all()
+    assert np.abs(answers(net, mine, images) - answers(net, theirs, images)).max() <= 2
+
+
+def test_a_shared_stem_is_written_alike_in_both_nets():
+    tf.keras.utils.set_random_seed(3)
+    model = zoo.with_statistics(zoo.tutorial())
+    pair, images = settled_pair(model, stem="shared", width=1.0)
+    share_stem(pair.binary, pair.int8, [images])
+    for net in (pair.binary, pair.int8):
+        mine = flatbuffer.write(emit(net))
+        assert np.abs(answers(net, mine, images) - answers(net, by_converters(pair, net), images)).max() <= 1
+
+
+def image_net(make):
+    image = tf.keras.Input((6, 6, 2))
+    return tf.keras.Model(image, make(FakeQuant(-1.0, 127 / 128, fixed=True)(image)))
+
+
+def binary_net(**quantizers):
+    return lambda image: bc.global_average(bc.BinaryConv2D(4, 3, name="odd", **quantizers)(image), FakeQuant())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda image: FakeQuant()(layers.Dense(3)(layers.Flatten()(image))), "Dense.*cannot be written; expected one"),
+        (lambda image: FakeQuant()(Int8Dense(3)(Int8Conv2D(4, 6, name="bare")(image))), "'bare'.*FakeQuant is missing"),
+        (lambda image: FakeQuant()(layers.BatchNormalization(name="norm")(image)), "batch normalisation 'norm'"),
+        (binary_net(kernel_quantizer="ste_tern"), "'odd'.*more than two numbers"),
+        (binary_net(input_quantizer="ste_tern"), "'odd'.*no sign"),
+    ],
+)
+def test_what_cannot_be_written_is_named(make, message):
+    with pytest.raises(NotEmitted, match=message):
+        emit(image_net(make))
+
+
+def test_the_file_is_the_same_whatever_the_processor_rounds():
+    values = np.float32([1e-3, 0.25, 0.3, 2.0, 1e6])
+    np.testing.assert_array_equal(module._inverse_root(values), np.float32(1 / np.sqrt(values.astype(np.float64))))
