@@ -6,14 +6,14 @@ print(PairProfile.of(binary, int8, board_name="nucleo-f446re").text())
 from dataclasses import dataclass
 
 from bcnet_keras.convert import merge
-from bcnet_keras.convert.binary import convert_binary
-from bcnet_keras.convert.int8 import convert_int8
-from bcnet_keras.convert.outline import outline
-from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.binary import lower_binary
+from bcnet_keras.convert.int8 import lower_int8
+from bcnet_keras.convert.pair import lower
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.layers import INPUT_RANGE
+from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.pages import text_table
 
 LIGHT = 0.5  # of the int8 net's instructions; a binary net that costs more can hardly pay
@@ -93,10 +93,9 @@ class PairProfile:
 
 
 def flatbuffer_of(name, net):
-    """A flatbuffer that costs what the net named "binary" or "int8" will."""
-    try:
-        return outline(net)
-    except LookupError:  # a net of layers of the user's own
-        if name == "int8":
-            return convert_int8(net, INPUT_RANGE)
-        return run_passes(convert_binary(net), fuse_thermometer)
+    """The flatbuffer, bytes, of the net named "binary" or "int8", trained or not."""
+    if name == "int8":
+        return flatbuffer.write(lower(net, lambda net: lower_int8(net, INPUT_RANGE)))
+    model = lower(net, lower_binary)
+    fuse_thermometer(model)
+    return flatbuffer.rewrite(model)

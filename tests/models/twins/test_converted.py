@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import bcnet_keras as bc
 from bcnet_keras.convert import convert_parts
-from bcnet_keras.convert.outline import outline
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.cost import CORES, cost
+from bcnet_keras.models.pair_profile import flatbuffer_of
 from bcnet_keras.models.twins.graph import read
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.tflite import flatbuffer
@@ -60,7 +60,7 @@ def check(pair, raw):
         # Roundings ahead of a sign can turn it, and some layers round once more on the device.
         assert np.corrcoef(expected.ravel(), logits.ravel())[0, 1] > (0.97 if net is pair.int8 else 0.9)
         # What is told before training is what the flatbuffer costs.
-        foretold = outline(net)
+        foretold = flatbuffer_of("int8" if net is pair.int8 else "binary", net)
         names = [sorted(set(operators(each)) - {"RESHAPE"}) for each in (flatbuffer.read(foretold), model)]
         assert names[0] == names[1]
         costs = [cost(each).instructions for each in (foretold, data)]
@@ -93,7 +93,7 @@ def test_twins_convert_to_what_was_foretold(make):
 
 
 def bc_pair_cost(data, pair):
-    whole, alone = cost(data), cost(outline(pair.int8))
+    whole, alone = cost(data), cost(flatbuffer_of("int8", pair.int8))
     return [each["cortex-m4"] / alone.instructions["cortex-m4"] for each in (whole.accepted, whole.escalated)]
 
 
