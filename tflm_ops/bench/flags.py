@@ -4,8 +4,7 @@
 
 Exports for Arduino, PlatformIO and Zephyr are built with the flags that their ecosystems set, most of them for size.
 What is counted are instructions, as in bench.py, of the layers L1, L2, L3 and P1 of layers.h with bitpacked output and
-48 KB of scratch memory; the figures are ratios to the faster of two builds by GCC in the same run: the bench's own, and
-``-O3`` for every file.
+48 KB of scratch memory; the figures are ratios to the bench's own build by GCC in the same run.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from bcnet_keras.utils import atomic_files as files
 HERE = Path(__file__).resolve().parent
 LAYERS = ("L1", "L2", "L3", "P1")
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
-# What no build may exceed on L1, L2 and L3; by GCC: none for size.
+# What no build may exceed; by GCC: none for size.
 GCC_LIMITS = dict.fromkeys(CORES, 1.01) | {"cortex-m0plus": 1.05, "cortex-m55": 1.05}
 CLANG_LIMIT = 1.10
 _SECTIONS = "-ffunction-sections -fdata-sections -fno-rtti -fno-exceptions"
@@ -39,9 +38,10 @@ class Build(NamedTuple):
     where: str = ""
 
 
-REFERENCES = (Build("the bench's own", "gcc", "-Os -DNDEBUG", "CMake's MinSizeRel"), Build("-O3", "gcc", "-O3"))
+REFERENCE = Build("the bench's own", "gcc", "-Os -DNDEBUG", "CMake's MinSizeRel")
 BUILDS = (
-    *REFERENCES,
+    REFERENCE,
+    Build("-O3", "gcc", "-O3"),
     Build(
         "Arduino, mbed cores",
         "gcc",
@@ -89,22 +89,20 @@ def measure(core, build):
     return {"core": core, "build": build.name, "code_bytes": code, "instructions": chosen}
 
 
-def ratios(records):
-    """Yields (record, {layer: instructions over those of the faster reference on the same core})."""
-    for record in records:
-        fewest = reference(records, record["core"])
-        yield record, {layer: count / fewest[layer] for layer, count in record["instructions"].items()}
-
-
 def reference(records, core):
-    """The fewest instructions of the references, by layer."""
-    names = [build.name for build in REFERENCES]
-    counts = [r["instructions"] for r in records if r["core"] == core and r["build"] in names]
-    return {layer: min(count[layer] for count in counts) for layer in LAYERS}
+    """The instructions of the reference, by layer."""
+    return next(r["instructions"] for r in records if (r["core"], r["build"]) == (core, REFERENCE.name))
+
+
+def ratios(records):
+    """Yields (record, {layer: instructions over those of the reference on the same core})."""
+    for record in records:
+        own = reference(records, record["core"])
+        yield record, {layer: count / own[layer] for layer, count in record["instructions"].items()}
 
 
 def limit(record):
-    """What a record's ratios may be at most on L1, L2 and L3."""
+    """What a record's ratios may be at most."""
     build = next(build for build in BUILDS if build.name == record["build"])
     if build.compiler == "clang":
         return CLANG_LIMIT
@@ -117,7 +115,7 @@ def above_limit(records):
         f"{record['build']} on {record['core']}, {layer}: {ratio:.4f} is above {limit(record)}"
         for record, by_layer in ratios(records)
         for layer, ratio in by_layer.items()
-        if layer in ("L1", "L2", "L3") and ratio > limit(record)
+        if ratio > limit(record)
     ]
 
 
@@ -126,10 +124,10 @@ def report(results):
     lines = [
         "# The binary convolutions by the flags of ecosystems",
         "",
-        "Bitpacked output, 48 KB of scratch memory; instructions over those of the faster of two builds by GCC in the",
-        "same run, the bench's own and `-O3`. On L1, L2 and L3 builds for size by GCC stay within "
-        f"{GCC_LIMITS['cortex-m4']:.2f} on Cortex-M4, M7",
-        f"and M33 and {GCC_LIMITS['cortex-m55']:.2f} on Cortex-M0+ and M55, all by clang within {CLANG_LIMIT:.2f}.",
+        "Bitpacked output, 48 KB of scratch memory; instructions over those of the bench's own build in the same run.",
+        f"Builds for size by GCC stay within {GCC_LIMITS['cortex-m4']:.2f} on Cortex-M4, M7 and M33 and "
+        f"{GCC_LIMITS['cortex-m55']:.2f} on Cortex-M0+ and M55,",
+        f"all by clang within {CLANG_LIMIT:.2f}.",
         "",
         f"- Command: `{results['command']}`",
         f"- Compilers: {'; '.join(results['compilers'])}",
@@ -137,8 +135,8 @@ def report(results):
         "",
     ]
     for core in dict.fromkeys(record["core"] for record in results["records"]):
-        fewest = reference(results["records"], core)
-        counts = ", ".join(f"{layer} {count:,}" for layer, count in fewest.items())
+        own = reference(results["records"], core)
+        counts = ", ".join(f"{layer} {count:,}" for layer, count in own.items())
         rows = [
             [record["build"], *(f"{ratio:.3f}" for ratio in by_layer.values()), f"{record['code_bytes']:,}"]
             for record, by_layer in ratios(results["records"])

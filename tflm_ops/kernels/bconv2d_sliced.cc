@@ -265,7 +265,11 @@ template <typename Last, typename Index>
 BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t offset) {
   const Pair a = AddQuarter<0>(low, last, index, offset);
   const Pair b = AddQuarter<1>(low, last, index, offset);
-  const Pair ab = sliced::AddPairs(&low->fours, a, b);
+  Pair ab = sliced::AddPairs(&low->fours, a, b);
+#if defined(__clang__)
+  // Clang would begin the other half before, and spill.
+  __asm__ volatile("" : "+r"(ab.x), "+r"(ab.p));
+#endif
   const Pair c = AddQuarter<2>(low, last, index, offset);
   const Pair d = AddQuarter<3>(low, last, index, offset);
   return sliced::AddPairs(&low->eights, ab, sliced::AddPairs(&low->fours, c, d));
