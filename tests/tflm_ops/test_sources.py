@@ -36,6 +36,14 @@ def test_no_header_says_how_its_users_are_optimized():
             assert "optimize" not in re.sub(r"//.*", "", header.read_text()), header
 
 
+def test_kernels_include_what_every_compiler_has():
+    """GCC 7 to 9, which Arduino's cores are built with, lack the intrinsics of <arm_acle.h>."""
+    included = {
+        name for path in SOURCES.glob("kernels/*.*") for name in re.findall(r"#\s*include <(.*)>", path.read_text())
+    }
+    assert included == {"arm_mve.h", "cmath", "cstddef", "cstdint", "cstring", "utility"}
+
+
 @needs_gcc
 @pytest.mark.parametrize("level", ("-O2", "-O3"))
 def test_gcc_vectorizes_nothing_for_helium(level):
