@@ -1,6 +1,6 @@
 """Compilers of firmware: how each builds the kernels' test program for a variant of a core, without a build system.
 
-The flags are those of a row of test_compilers.py, those that name the core, and warnings as errors, and no others: an
+The flags are those of a row of the matrix, those that name the core, and warnings as errors, and no others: an
 answer must not be right by what CMakeLists.txt adds.
 """
 
@@ -160,3 +160,17 @@ def emulate(program, board, cases):
 def check(answer, count):
     status, said = answer
     assert status == 0 and f"{count} cases, 0 failed" in said, said[-4000:]
+
+
+def row(compiler, variant, flags, name=None, slow=True):
+    """pytest's parameters (compiler, variant, flags) of a row of the matrix."""
+    if "-std=" not in flags:
+        flags = f"-std=c++17 {flags}"
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(compiler, variant, flags, id=name or f"{compiler} {variant} {flags[11:]}", marks=marks)
+
+
+def check_row(name, variant, flags, all_cases, folder):
+    path, count = all_cases
+    program = compiler(name).build(VARIANTS[variant], flags, folder)
+    check(emulate(program, VARIANTS[variant].board, path), count)

@@ -1,6 +1,7 @@
 """Fixtures for the tests of the operators."""
 
 import pytest
+import self_test
 import test_cores
 
 
@@ -11,3 +12,12 @@ def small_grid(tmp_path_factory):
     count, data = test_cores.small_grid()
     path.write_bytes(data)
     return path, count
+
+
+@pytest.fixture(scope="session")
+def all_cases(small_grid, tmp_path_factory):
+    """(file, number) of the self-test's cases and the small grid."""
+    (grid, count), (own_count, own) = small_grid, self_test.cases()
+    path = tmp_path_factory.mktemp("golden") / "cases"
+    path.write_bytes(own + grid.read_bytes())
+    return path, own_count + count

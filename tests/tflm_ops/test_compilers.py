@@ -4,25 +4,13 @@ A row is (compiler, variant of a core, flags). All files of the test program are
 then it runs the self-test that exports carry and the small grid of test_cores.py, so that a wrong instruction is a
 failed case. Compilers: Debian's GCC and clang, and the clang of the PyPI package ziglang, whose version is pinned.
 
-* Cortex-M4 and Cortex-M55, whose code differs most: every level of optimisation, link-time optimisation and the flags
-  that keep functions apart (``LEVELS``), by GCC and by Debian's clang (not slow), the main levels by the newer clang.
-* Every other variant by GCC and by one of the clangs, each at one level (``OTHER_VARIANTS``): not all levels, which
-  would take hours.
-* The usual flags of ecosystems, with the language standard and the ABI that they choose (``ECOSYSTEMS``).
-* Both C libraries of Debian, and both compilers by the toolchain file, with CMake.
+Here are Cortex-M4 and Cortex-M55, whose code differs most: every level of optimisation, link-time optimisation and the
+flags that keep functions apart, by GCC and by Debian's clang (not slow), the main levels by the newer clang. The other
+variants and the flags of ecosystems are in test_compiler_variants.py.
 """
-
-import contextlib
-import os
-import re
-import subprocess
 
 import compilers
 import pytest
-import self_test
-import test_cores
-from compilers import VARIANTS
-from micro import include_flags
 
 LEVELS = {
     "gcc": [
@@ -32,151 +20,14 @@ LEVELS = {
     "clang": ["-O0 -g", "-O1", "-Os -DNDEBUG", "-Oz", "-O2 -g -DNDEBUG", "-O3 -DNDEBUG", "-Ofast -w", "-O2 -flto"],
     "ziglang": ["-Os", "-O2", "-O3", "-O2 -flto"],
 }
-# The other variants: GCC's level, and that of one of the clangs.
-OTHER_VARIANTS = {
-    "m0plus": ("-O2", "clang", "-Os"),
-    "m3": ("-O3", "ziglang", "-O2"),
-    "m4-softfp": ("-O2", "clang", "-O3"),
-    "m4-soft": ("-Os", "ziglang", "-O2"),
-    "m7": ("-O2", "clang", "-O3"),
-    "m7-sp": ("-Ofast", "ziglang", "-Os"),
-    "m23": ("-Os", "clang", "-O2"),
-    "m33": ("-O2", "ziglang", "-O3"),
-    "m33+nodsp": ("-O3", "clang", "-O2"),
-    "m33+nodsp-hard": ("-O2", "ziglang", "-O3"),
-    "m55-soft": ("-O2", "clang", "-Os"),
-    "m55+nomve": ("-O2", "ziglang", "-O3"),
-    "m55+nomve.fp": ("-O2", "clang", "-O2"),
-    "m55+nofp": ("-O3", "ziglang", "-O2"),
-}
-SECTIONS = "-ffunction-sections -fdata-sections -fno-exceptions -fno-rtti"
-ZEPHYR = (
-    f"-std=c++17 {SECTIONS} -fno-strict-aliasing -fno-common -g -gdwarf-4 -fno-pic -fno-pie -mfp16-format=ieee"
-    " -fno-asynchronous-unwind-tables -ftls-model=local-exec -fno-reorder-functions -fno-defer-pop -fcheck-new"
-    " --param=min-pagesize=0"
-)
-ECOSYSTEMS = {
-    "zephyr": ("m33", f"-Os {ZEPHYR}"),
-    "zephyr-m55": ("m55", f"-Os {ZEPHYR}"),
-    "zephyr-speed": ("m55", f"-O2 {ZEPHYR} -fno-omit-frame-pointer -fstack-protector-strong"),
-    "arduino-mbed": ("m4-softfp", f"-Os -std=gnu++14 {SECTIONS} -funsigned-char -fmessage-length=0 -fpermissive"),
-    "arduino-renesas": ("m4", f"-Os -g3 -std=gnu++17 {SECTIONS} -fsigned-char -fmessage-length=0 -flto"),
-    "arduino-samd": (
-        "m0plus",
-        f"-Os -std=gnu++17 {SECTIONS} --param max-inline-insns-single=500",
-    ),
-    "teensy": ("m7", f"-O2 -std=gnu++17 {SECTIONS} -felide-constructors -fpermissive -fno-strict-aliasing"),
-    "pico-sdk": ("m0plus", f"-O3 -DNDEBUG -std=gnu++20 {SECTIONS} -fno-unwind-tables -fno-use-cxa-atexit"),
-    "stm32cube": ("m7", f"-Os -g0 -std=gnu++17 {SECTIONS} -fstack-usage -fno-use-cxa-atexit"),
-    "mcuxpresso": ("m33", f"-O1 -g -std=gnu++23 {SECTIONS} -fno-builtin -fmerge-constants -ffreestanding"),
-}
 
 
 def rows():
-    """Yields pytest's parameters (compiler, variant, flags)."""
-
-    def row(compiler, variant, flags, name=None, slow=True):
-        if "-std=" not in flags:
-            flags = f"-std=c++17 {flags}"
-        marks = [pytest.mark.slow] if slow else []
-        return pytest.param(compiler, variant, flags, id=name or f"{compiler} {variant} {flags[11:]}", marks=marks)
-
     for compiler, levels in LEVELS.items():
         for variant in ("m4", "m55"):
-            yield from (row(compiler, variant, level, slow=compiler == "ziglang") for level in levels)
-    for variant, (level, clang, clangs_level) in OTHER_VARIANTS.items():
-        yield row("gcc", variant, level)
-        yield row(clang, variant, clangs_level)
-    yield from (row("gcc", variant, flags, name) for name, (variant, flags) in ECOSYSTEMS.items())
+            yield from (compilers.row(compiler, variant, level, slow=compiler == "ziglang") for level in levels)
 
 
-@pytest.fixture(scope="module")
-def all_cases(small_grid, tmp_path_factory):
-    """(file, number) of the self-test's cases and the small grid."""
-    (grid, count), (own_count, own) = small_grid, self_test.cases()
-    path = tmp_path_factory.mktemp("golden") / "cases"
-    path.write_bytes(own + grid.read_bytes())
-    return path, own_count + count
-
-
-@pytest.mark.parametrize(("compiler", "variant", "flags"), rows())
+@pytest.mark.parametrize(("compiler", "variant", "flags"), list(rows()))
 def test_compiler(compiler, variant, flags, all_cases, tmp_path):
-    path, count = all_cases
-    variant = VARIANTS[variant]
-    program = compilers.compiler(compiler).build(variant, flags, tmp_path)
-    compilers.check(compilers.emulate(program, variant.board, path), count)
-
-
-def test_rows_cover_what_they_should():
-    """Each variant by GCC and by a clang, each level by each compiler, and no row twice."""
-    table = [row.values for row in rows()]
-    assert len(set(table)) == len(table)
-    assert {(compiler == "gcc", variant) for compiler, variant, _ in table} == {
-        (is_gcc, variant) for is_gcc in (False, True) for variant in VARIANTS
-    }
-
-
-TOOLCHAINS = {  # preset of CMake, and options of cmake/arm-none-eabi.cmake
-    "picolibc": ("cortex-m4", {"BCNET_LIBC": "picolibc"}),
-    "clang picolibc": ("cortex-m4", {"BCNET_CLANG": "clang", "BCNET_LIBC": "picolibc", "BCNET_FLOAT_ABI": "softfp"}),
-    "ziglang": ("cortex-m55", {"BCNET_CLANG": "ziglang", "CMAKE_BUILD_TYPE": "RelWithDebInfo"}),
-    "m33+nodsp": ("cortex-m33", {"BCNET_CORE": "cortex-m33+nodsp", "BCNET_FLOAT_ABI": "soft"}),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TOOLCHAINS)
-def test_toolchain_file(name, tmp_path):
-    preset, options = TOOLCHAINS[name]
-    if "picolibc" in options.values() and not compilers.has_picolibc():
-        pytest.skip("picolibc.specs is not installed; on Debian it is in picolibc-arm-none-eabi")
-    if "BCNET_CLANG" in options:
-        options = options | {"BCNET_CLANG": ";".join(map(str, compilers.compiler(options["BCNET_CLANG"]).command))}
-    program = test_cores.build(preset, tmp_path, *(f"-D{key}={value}" for key, value in options.items()))
-    answer = compilers.emulate(program, compilers.BOARDS[preset], self_test.PATH)
-    compilers.check(answer, self_test.cases()[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("-DBCNET_CORE=cortex-a9", "BCNET_CORE must be cortex-m0plus, .* got 'cortex-a9'"),
-        ("-DBCNET_CORE=cortex-m3 -DBCNET_FLOAT_ABI=hard", "soft for a core without .* got 'hard' for cortex-m3"),
-        ("-DBCNET_FLOAT_ABI=fast", "must be hard, softfp or soft, .* got 'fast'"),
-        ("-DBCNET_LIBC=glibc", "BCNET_LIBC must be newlib or picolibc, got 'glibc'"),
-    ],
-)
-def test_toolchain_file_refuses(options, message, tmp_path):
-    compilers.compiler("gcc")
-    command = ["cmake", "--preset", "cortex-m4", "-B", str(tmp_path), *options.split()]
-    run = subprocess.run(command, cwd=compilers.SOURCES, capture_output=True, text=True)
-    assert run.returncode != 0 and re.search(message, " ".join(run.stderr.split())), run.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("standard", ["gnu++14", "c++17", "c++20", "gnu++2b"])
-@pytest.mark.parametrize("compiler", LEVELS)
-def test_language_standards(compiler, standard, tmp_path):
-    """No warning by any standard. TensorFlow Lite Micro needs C++17, so that C++14 is for the kernels alone."""
-    flags, sources = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"], compilers.FILES
-    flags.append("-Wno-unused-command-line-argument")  # a -c beside -fsyntax-only; GCC knows no such warning
-    with contextlib.suppress(FileNotFoundError):  # without a tree, the kernels alone
-        if standard != "gnu++14":
-            flags += include_flags(tmp_path)
-            sources = [*sources, *sorted(compilers.SOURCES.glob("micro/*.cc"))]
-    compilers.compiler(compiler).compile(VARIANTS["m55"], flags, tmp_path, sources)
-
-
-@pytest.mark.skipif("BCNET_OLD_TFLM_DIR" not in os.environ, reason="BCNET_OLD_TFLM_DIR names no tree of 2023-06-21")
-def test_operators_compile_with_the_oldest_tree(tmp_path, monkeypatch):
-    """Before 2023-06-21 (commit f22888af6) a resolver's AddCustom took no constant registration."""
-    monkeypatch.setenv("TFLM_DIR", os.environ["BCNET_OLD_TFLM_DIR"])
-    program = tmp_path / "program.cc"
-    program.write_text(
-        """#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-        #include "tflm_ops/micro/bcnet_ops.h"
-        TfLiteStatus Register(tflite::MicroMutableOpResolver<6>& r) { return bcnet::RegisterBcnetOps(r); }"""
-    )
-    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *include_flags(tmp_path)]
-    sources = [program, *sorted(compilers.SOURCES.glob("micro/*.cc"))]
-    compilers.compiler("gcc").compile(VARIANTS["m4"], flags, tmp_path, sources)
+    compilers.check_row(compiler, variant, flags, all_cases, tmp_path)
