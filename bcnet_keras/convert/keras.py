@@ -34,7 +34,7 @@ def convert_quietly(convert, model, what):
         raise ModelError(f"the {what} must be a built model with one input and one output; build it on Input(...)")
     model = with_precision(model, "float32")  # which the converters need
     if front_of(model):
-        model = tf.keras.Model(front_of(model)[-1].output, model.output, name=model.name)
+        model = tf.keras.Model(front_of(model)[-1].output, model.output, name="model")
     shape, classes = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if len(shape) != 3 or None in shape or len(classes) != 1 or None in classes:
         raise ModelError(
