@@ -98,6 +98,9 @@ def _checked(name, command, values, positional):
             return 0
         print(f"bcnet {name}: stopped; run the same command again to go on.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (BcnetError, OSError) as error:
         if values.debug:
             traceback.print_exc()
