@@ -4,10 +4,11 @@
 
 #include <cstdint>
 
-// Whether there is SSAT. Clang has __ARM_FEATURE_SAT for Cortex-M23 too, which has none. __ssat of
-// <arm_acle.h> came with GCC 10, and Arduino's cores have GCC 7.
-#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
+// Whether there is SSAT. Clang has __ARM_FEATURE_SAT for Cortex-M23 too, which has none. __ssat
+// came with GCC 10, and Arduino's cores have GCC 7.
+#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__) && (defined(__clang__) || __GNUC__ >= 10)
 #define BCNET_SSAT 1
+#include <arm_acle.h>
 #else
 #define BCNET_SSAT 0
 #endif
@@ -80,9 +81,7 @@ inline int8_t Bconv2dInt8Output(const LinearChannel& channel, int32_t sum) {
                                          static_cast<uint32_t>(channel.bias)) >>
                     kLinearShift;
 #if BCNET_SSAT
-  int32_t output;
-  __asm__("ssat %0, #8, %1" : "=r"(output) : "r"(y));
-  return static_cast<int8_t>(output);
+  return static_cast<int8_t>(__ssat(y, 8));
 #else
   return static_cast<int8_t>(y < -128 ? -128 : y > 127 ? 127 : y);
 #endif
