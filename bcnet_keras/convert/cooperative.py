@@ -272,7 +272,8 @@ def _output(model):
 def _gate(model):
     """Returns (kind, `Gate`) of a merged flatbuffer."""
     record = metadata(model)
-    if record is None or "measure" not in record or len(model.subgraphs) != 3:
+    branches = [operator for operator in model.subgraphs[0].operators if flatbuffer.op_name(model, operator) == "IF"]
+    if record is None or "measure" not in record or len(model.subgraphs) != 3 or len(branches) != 1:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
     return read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1])
 

@@ -18,6 +18,7 @@ from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.verify import MOST_BYTES
 
 _ALIGNMENT = 16
 _TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "float16": 2, "int32": 4, "float32": 4, "int64": 8}
@@ -98,6 +99,11 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     )
     records, setup = _records(model, nodes, len(buffers))
     activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
+    if activations > MOST_BYTES:
+        raise FlatbufferError(
+            f"activations of {activations / 2**30:.1f} GiB are more than any memory of a microcontroller; write the "
+            "flatbuffer again"
+        )
     unknown = dict.fromkeys(node.unknown for group in nodes for node in group if node.unknown is not None)
     return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
 

@@ -96,7 +96,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
 
 def _fill(templates, target, values, suffix=".cc"):
     """Writes every template under `templates` to `target`: `@key@` stands for a value, `NAME` in paths for the name."""
-    for template in sorted(path for path in templates.rglob("*") if path.is_file()):
+    for template in sorted(path for path in templates.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         path = target / str(template.relative_to(templates)).replace("NAME", values["name"])
         if path.suffix == ".cc":
             path = path.with_suffix(suffix)

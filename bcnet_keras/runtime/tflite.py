@@ -6,8 +6,10 @@ from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate_in
 from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
+from bcnet_keras.runtime.kernels import encode_options
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.operators import LCE_OPS
+from bcnet_keras.tflite.verify import verify
 from bcnet_keras.utils.silence import quiet
 
 
@@ -31,6 +33,7 @@ class Interpreter(BaseInterpreter):
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
             raise FlatbufferError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
         model = flatbuffer.read(flatbuffer.load(source))
+        verify(model)
         if has_custom_gate(model):
             model = replace_gate_in(model, "builtin")  # which expands the thermometer too
         elif expand_thermometer(model):
@@ -38,6 +41,7 @@ class Interpreter(BaseInterpreter):
         missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)
         if missing:
             raise FlatbufferError(f"TensorFlow Lite lacks the flatbuffer's custom operators {', '.join(missing)}")
+        _encode_options_anew(model)
         super().__init__(model)
         # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither. The indirect
         # binary convolution gives the same bits as the default one, several times as fast on x86.
@@ -48,6 +52,15 @@ class Interpreter(BaseInterpreter):
         outputs = _explained(ToolError, self._interpreter.predict, codes)
         logits, *escalated = outputs if self._gated else [outputs]
         return [logits.reshape(len(codes), self.classes), *(np.reshape(part, len(codes)) for part in escalated)]
+
+
+def _encode_options_anew(model):
+    """Larq Compute Engine reads the options of its operators without a check: they are written as they were read."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if flatbuffer.op_name(model, operator) in LCE_OPS and operator.customOptions is not None:
+                options = encode_options(flatbuffer.custom_options(operator)) if len(operator.customOptions) else b""
+                operator.customOptions = np.frombuffer(options, np.uint8)
 
 
 def _explained(error, function, *arguments, **keywords):

@@ -36,7 +36,9 @@ _DTYPES = {
 }
 _TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 _OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_READ_ERRORS = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
+_MOST_DIMENSIONS = 8  # TensorFlow Lite's kernels take up to 6
+_READ_ERRORS = (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
+_READ_ERRORS += (TypeError, ValueError)
 
 
 class _BoundedBytes(bytearray):
@@ -470,6 +472,8 @@ def _tensor_problem(tensor, buffers):
         return f"has the unknown type {tensor.type}"
     if not 0 <= tensor.buffer < len(buffers):
         return f"uses buffer {tensor.buffer} of {len(buffers)}"
+    if len(shape(tensor)) > _MOST_DIMENSIONS:
+        return f"has {len(shape(tensor))} dimensions"
     if any(size < 0 for size in shape(tensor)):
         return f"has the shape {list(shape(tensor))}"
     data = buffers[tensor.buffer].data

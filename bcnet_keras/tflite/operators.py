@@ -37,6 +37,7 @@ class Operator:
       weights: types of its weights by the type of the data; None for an operator without.
       data_input: which of its inputs is the data.
       checks: names of rules in `bcnet_keras.tflite.support` that it has to keep.
+      shapes: name of the rule in `bcnet_keras.tflite.verify` that its shapes have to keep; None where there is none.
       method: that of TensorFlow Lite Micro's resolver; None where it follows from the name.
       sources: C++ files of its kernel in `tflm_ops`; empty for what TensorFlow Lite Micro brings.
       cost: name of its rule in `bcnet_keras.device.cost`; None where its instructions are not known.
@@ -54,6 +55,7 @@ class Operator:
     weights: Mapping[str, frozenset[str]] | None = None
     data_input: int = 0
     checks: tuple[str, ...] = ()
+    shapes: str | None = None
     method: str | None = None
     sources: tuple[str, ...] = ()
     cost: str | None = None
@@ -87,6 +89,7 @@ class Operator:
 _RECORDS = (
     Operator(
         "CONV_2D",
+        shapes="convolution",
         weights=_INT4_WEIGHTS,
         cost="convolution",
         figures={
@@ -122,6 +125,7 @@ _RECORDS = (
     ),
     Operator(
         "DEPTHWISE_CONV_2D",
+        shapes="depthwise convolution",
         weights=_INT4_WEIGHTS,
         cost="depthwise convolution",
         figures={
@@ -135,6 +139,7 @@ _RECORDS = (
     ),
     Operator(
         "FULLY_CONNECTED",
+        shapes="fully connected",
         weights=_INT4_WEIGHTS,
         checks=("channel scales on int8 only",),
         cost="fully connected",
@@ -161,6 +166,7 @@ _RECORDS = (
     # Pooling.
     Operator(
         "AVERAGE_POOL_2D",
+        shapes="pooling",
         types=_ALL_THREE,
         cost="pooling",
         figures={
@@ -176,6 +182,7 @@ _RECORDS = (
     ),
     Operator(
         "MAX_POOL_2D",
+        shapes="pooling",
         types=_ALL_THREE,
         cost="pooling",
         figures={
@@ -188,10 +195,11 @@ _RECORDS = (
         record=(40, 4, 36),
         code_bytes=3020,
     ),
-    Operator("L2_POOL_2D"),
+    Operator("L2_POOL_2D", shapes="pooling"),
     # Element by element.
     Operator(
         "ADD",
+        shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
         figures={"": {"output": (239.0, 84.0, 81.40, 80.66, 13.74), "call": (455, 424, 462, 465, 484)}},
@@ -201,6 +209,7 @@ _RECORDS = (
     ),
     Operator(
         "SUB",
+        shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
         figures={"": {"output": (258, 90.6, 88.02, 112.0, 95.03), "call": (540, 540, 540, 531, 578)}},
@@ -210,6 +219,7 @@ _RECORDS = (
     ),
     Operator(
         "MUL",
+        shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
         figures={"": {"output": (91.4, 30.0, 35.81, 35.81, 6.75), "call": (544, 544, 544, 552, 559)}},
@@ -217,35 +227,40 @@ _RECORDS = (
         int16_memory=True,
         code_bytes=9124,
     ),
-    Operator("ADD_N", record=(0, 1, 0), memory="sum of several"),
-    *(Operator(name, cost="element-wise") for name in ("ABS", "DIV", "MAXIMUM", "MINIMUM", "PRELU")),
-    *(Operator(name, types=_ALL_THREE, cost="element-wise") for name in ("LEAKY_RELU", "RELU", "RELU6")),
-    Operator("HARD_SWISH", types=_FLOAT_OR_INT8, cost="element-wise"),
-    *(Operator(name, cost="element-wise", record=(0, 1, 32)) for name in ("EQUAL", "LESS")),
-    Operator("SELECT_V2", cost="element-wise", record=(0, 1, 1)),
-    *(Operator(name) for name in ("GREATER", "GREATER_EQUAL", "LESS_EQUAL", "NOT_EQUAL")),
-    *(Operator(name) for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")),
-    *(Operator(name) for name in ("FLOOR_DIV", "FLOOR_MOD", "NEG", "RSQRT", "SQUARED_DIFFERENCE")),
-    *(Operator(name, types=_FLOAT) for name in ("CEIL", "FLOOR", "ROUND", "SQRT", "SQUARE")),
+    Operator("ADD_N", shapes="broadcast", record=(0, 1, 0), memory="sum of several"),
+    *(
+        Operator(name, shapes="broadcast", cost="element-wise")
+        for name in ("ABS", "DIV", "MAXIMUM", "MINIMUM", "PRELU")
+    ),
+    *(Operator(name, types=_ALL_THREE, shapes="same", cost="element-wise") for name in ("LEAKY_RELU", "RELU", "RELU6")),
+    Operator("HARD_SWISH", shapes="same", types=_FLOAT_OR_INT8, cost="element-wise"),
+    *(Operator(name, shapes="broadcast", cost="element-wise", record=(0, 1, 32)) for name in ("EQUAL", "LESS")),
+    Operator("SELECT_V2", shapes="broadcast", cost="element-wise", record=(0, 1, 1)),
+    *(Operator(name, shapes="broadcast") for name in ("GREATER", "GREATER_EQUAL", "LESS_EQUAL", "NOT_EQUAL")),
+    *(Operator(name, shapes="broadcast") for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")),
+    *(Operator(name, shapes="broadcast") for name in ("FLOOR_DIV", "FLOOR_MOD", "NEG", "RSQRT", "SQUARED_DIFFERENCE")),
+    *(Operator(name, types=_FLOAT, shapes="same") for name in ("CEIL", "FLOOR", "ROUND", "SQRT", "SQUARE")),
     # Functions.
     Operator(
         "SOFTMAX",
+        shapes="same",
         types=_ALL_THREE,
         cost="exponential",
         figures={"": {"output": (1913, 506, 520.6, 529.6, 558.2), "call": (473, 53, 54.7, 72.6, 68.3)}},
         record=(4, 4, 56),
         code_bytes=7740,
     ),
-    Operator("LOGISTIC", types=_ALL_THREE, cost="exponential", record=(0, 1, 16), code_bytes=4708),
-    Operator("TANH", types=_ALL_THREE, cost="exponential"),
-    *(Operator(name, types=_FLOAT, cost="exponential") for name in ("EXP", "LOG")),
-    Operator("LOG_SOFTMAX", cost="exponential"),
-    *(Operator(name, types=_FLOAT) for name in ("COS", "SIN")),
-    Operator("ELU", types=_FLOAT_OR_INT8),
-    Operator("L2_NORMALIZATION"),
+    Operator("LOGISTIC", shapes="same", types=_ALL_THREE, cost="exponential", record=(0, 1, 16), code_bytes=4708),
+    Operator("TANH", shapes="same", types=_ALL_THREE, cost="exponential"),
+    *(Operator(name, types=_FLOAT, shapes="same", cost="exponential") for name in ("EXP", "LOG")),
+    Operator("LOG_SOFTMAX", shapes="same", cost="exponential"),
+    *(Operator(name, types=_FLOAT, shapes="same") for name in ("COS", "SIN")),
+    Operator("ELU", shapes="same", types=_FLOAT_OR_INT8),
+    Operator("L2_NORMALIZATION", shapes="same"),
     # Reductions.
     Operator(
         "MEAN",
+        shapes="reduction",
         types=_ALL_THREE,
         cost="reduction",
         figures={
@@ -259,14 +274,20 @@ _RECORDS = (
         memory="mean",
         code_bytes=4804,
     ),
-    Operator("SUM", types=_ALL_THREE, cost="reduction", record=(1, 1, 44), memory="mean"),
-    *(Operator(name, cost="reduction", record=(1, 1, 44), memory="reduction") for name in ("REDUCE_MAX", "REDUCE_MIN")),
-    Operator("REDUCE_ALL"),
-    Operator("ARG_MAX", cost="counted", figures={"": {"input": (10, 8, 8, 8, 8)}}, record=(1, 1, 0)),
-    Operator("ARG_MIN"),
+    Operator("SUM", shapes="reduction", types=_ALL_THREE, cost="reduction", record=(1, 1, 44), memory="mean"),
+    *(
+        Operator(name, shapes="reduction", cost="reduction", record=(1, 1, 44), memory="reduction")
+        for name in ("REDUCE_MAX", "REDUCE_MIN")
+    ),
+    Operator("REDUCE_ALL", shapes="reduction"),
+    Operator(
+        "ARG_MAX", shapes="reduction", cost="counted", figures={"": {"input": (10, 8, 8, 8, 8)}}, record=(1, 1, 0)
+    ),
+    Operator("ARG_MIN", shapes="reduction"),
     # Types.
     Operator(
         "QUANTIZE",
+        shapes="same",
         types=frozenset({"float32", "int32", "int16", "int8", "uint8"}),
         cost="counted",
         figures={"": {"output": (113, 37.2, 44.7, 44.9, 44.2)}},
@@ -276,6 +297,7 @@ _RECORDS = (
     ),
     Operator(
         "DEQUANTIZE",
+        shapes="same",
         types=frozenset({"int8", "int16", "uint8"}),
         checks=("one scale",),
         cost="counted",
@@ -284,20 +306,20 @@ _RECORDS = (
         int16_memory=True,
         code_bytes=2784,
     ),
-    Operator("CAST"),
+    Operator("CAST", shapes="same"),
     # What is copied.
-    Operator("CONCATENATION", cost="copy", record=(8, 4, 24), int16_memory=True, code_bytes=3680),
-    Operator("EXPAND_DIMS", cost="copy", record=(0, 1, 0), int16_memory=True),
-    Operator("PACK", cost="copy", record=(8, 4, 0), int16_memory=True),
-    Operator("PAD", cost="padding", record=(0, 1, 56), int16_memory=True, code_bytes=1084),
-    Operator("PADV2", method="AddPadV2", cost="padding", record=(0, 1, 56), int16_memory=True),
-    Operator("MIRROR_PAD", record=(4, 4, 20), memory="mirrored padding"),
-    Operator("RESHAPE", cost="copy", record=(36, 4, 0), int16_memory=True, code_bytes=1120),
-    Operator("SLICE", cost="copy", record=(0, 1, 0), int16_memory=True),
-    Operator("SPLIT", cost="copy", record=(4, 4, 0), int16_memory=True),
-    Operator("SQUEEZE", cost="copy", record=(36, 4, 0), int16_memory=True),
-    Operator("STRIDED_SLICE", cost="copy", record=(24, 4, 84), int16_memory=True),
-    Operator("UNPACK", cost="copy", record=(8, 4, 0), int16_memory=True),
+    Operator("CONCATENATION", shapes="all of it", cost="copy", record=(8, 4, 24), int16_memory=True, code_bytes=3680),
+    Operator("EXPAND_DIMS", shapes="same size", cost="copy", record=(0, 1, 0), int16_memory=True),
+    Operator("PACK", shapes="all of it", cost="copy", record=(8, 4, 0), int16_memory=True),
+    Operator("PAD", shapes="padding", cost="padding", record=(0, 1, 56), int16_memory=True, code_bytes=1084),
+    Operator("PADV2", shapes="padding", method="AddPadV2", cost="padding", record=(0, 1, 56), int16_memory=True),
+    Operator("MIRROR_PAD", shapes="padding", record=(4, 4, 20), memory="mirrored padding"),
+    Operator("RESHAPE", shapes="same size", cost="copy", record=(36, 4, 0), int16_memory=True, code_bytes=1120),
+    Operator("SLICE", shapes="part", cost="copy", record=(0, 1, 0), int16_memory=True),
+    Operator("SPLIT", shapes="split", cost="copy", record=(4, 4, 0), int16_memory=True),
+    Operator("SQUEEZE", shapes="same size", cost="copy", record=(36, 4, 0), int16_memory=True),
+    Operator("STRIDED_SLICE", shapes="part", cost="copy", record=(24, 4, 84), int16_memory=True),
+    Operator("UNPACK", shapes="all of it", cost="copy", record=(8, 4, 0), int16_memory=True),
     Operator(
         "GATHER",
         cost="counted",
@@ -305,19 +327,19 @@ _RECORDS = (
         record=(8, 4, 0),
         int16_memory=True,
     ),
-    Operator("TRANSPOSE", int16_memory=True),
+    Operator("TRANSPOSE", shapes="permutation", int16_memory=True),
     *(Operator(name) for name in ("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH")),
     *(Operator(name) for name in ("BROADCAST_ARGS", "BROADCAST_TO", "DYNAMIC_UPDATE_SLICE", "EMBEDDING_LOOKUP")),
     *(Operator(name) for name in ("FILL", "GATHER_ND", "REVERSE_V2", "SHAPE", "SPLIT_V", "ZEROS_LIKE")),
     *(Operator(name) for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")),
     # Sequences.
     Operator("BATCH_MATMUL", method="AddBatchMatMul", memory="unknown"),
-    Operator("CUMSUM", method="AddCumSum"),
+    Operator("CUMSUM", shapes="same", method="AddCumSum"),
     Operator("SVDF", memory="rank decomposition"),
     Operator("UNIDIRECTIONAL_SEQUENCE_LSTM", method="AddUnidirectionalSequenceLSTM", memory="unknown"),
     # Control, and variables.
-    Operator("IF", cost="branch", record=(8, 4, 8), int16_memory=True, code_bytes=1024),
-    Operator("WHILE", cost="loop", int16_memory=True),
+    Operator("IF", shapes="branches", cost="branch", record=(8, 4, 8), int16_memory=True, code_bytes=1024),
+    Operator("WHILE", shapes="loop", cost="loop", int16_memory=True),
     Operator("CALL_ONCE", cost="call"),
     Operator("VAR_HANDLE", cost="call", memory="unknown"),
     Operator("ASSIGN_VARIABLE", cost="assignment", memory="unknown"),
@@ -327,6 +349,7 @@ _RECORDS = (
     # each makes up to 16 bits; pair = of these, pairs of bits; threshold = thresholds, which are packed before.
     Operator(
         "LceQuantize",
+        shapes="packing",
         sources=("micro/lce_quantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
         figures={
@@ -341,6 +364,7 @@ _RECORDS = (
     ),
     Operator(
         "LceDequantize",
+        shapes="unpacking",
         sources=("micro/lce_dequantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
         figures={
@@ -355,6 +379,7 @@ _RECORDS = (
     ),
     Operator(
         "LceBMaxPool2d",
+        shapes="binary pooling",
         sources=(
             *("micro/lce_bmaxpool2d.cc", "micro/tensors.cc"),
             *("kernels/bmaxpool2d.cc", "kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
@@ -374,6 +399,7 @@ _RECORDS = (
     ),
     Operator(
         "LceBconv2d",
+        shapes="binary convolution",
         sources=(
             *("micro/lce_bconv2d.cc", "micro/tensors.cc"),
             *("kernels/bconv2d.cc", "kernels/bconv2d_carry_save.cc", "kernels/bconv2d_fixed_point.cc"),
@@ -389,6 +415,7 @@ _RECORDS = (
     ),
     Operator(
         "BcnetGate",
+        shapes="gate",
         sources=(
             *("micro/bcnet_gate.cc", "micro/tensors.cc", "kernels/gate.cc", "kernels/budget.cc"),
             *("kernels/options.cc", "kernels/flexbuffer.cc"),
@@ -401,6 +428,7 @@ _RECORDS = (
     ),
     Operator(
         "BcnetThermometer",
+        shapes="thermometer",
         sources=("micro/bcnet_thermometer.cc", "micro/tensors.cc", "kernels/thermometer.cc"),
         cost="thermometer",
         figures={

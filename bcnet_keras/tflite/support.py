@@ -9,6 +9,7 @@ of types. `bcnet_keras.tflite.operators` has those of each operator.
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
+from bcnet_keras.tflite.verify import verify
 
 
 def check_micro(model):
@@ -30,6 +31,7 @@ def check_micro(model):
                 "constants lie behind the flatbuffer's tables (buffers with an offset), which TensorFlow Lite Micro "
                 "reads as empty; convert the model again without use_buffer_offset"
             )
+    verify(model)
     for graph in model.subgraphs:
         for index in (*graph.inputs, *graph.outputs):
             _check_dimensions(graph.tensors[index])

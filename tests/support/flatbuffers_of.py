@@ -92,3 +92,59 @@ def branching_net(structure):
     image = builder.tensor(main, "image", int8, [1, 8], (1.0, 0))
     main.inputs, main.outputs = np.array([image], np.int32), np.array([fill(main, structure, image)], np.int32)
     return builder.finish()
+
+
+def make_int8_net(
+    seed,
+    classes=4,
+    shape=(3, 3, 2),
+    scale=0.05,
+    zero_point=0,
+    image=(1 / 128, 0),
+    end=None,
+    batch=1,
+    spread=1.0,
+    stem=None,
+    skip=False,
+):
+    """Random weights, `scale` and `zero_point` those of the logits, whose codes mostly lie in 64 * `spread` around it.
+
+    `end` is the name of a builtin operator without options that is put behind the logits. `stem` is the seed of a 1x1
+    CONV_2D in front, with the image's scale at its output too; with `skip` the image is added to that.
+    """
+    int8, random, size = schema.TensorType.INT8, np.random.default_rng(seed), int(np.prod(shape))
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    pixels = builder.tensor(graph, "pixels", int8, [batch, *shape], image)
+    flat = builder.tensor(graph, "flat", int8, [batch, size], image)
+    front = pixels
+    if stem is not None:
+        own, channels = np.random.default_rng(stem), shape[-1]
+        numbers = own.integers(-127, 128, (channels, 1, 1, channels)).astype(np.int8)
+        filters = builder.tensor(graph, "filters", int8, numbers.shape, (0.01, 0), numbers)
+        biases = own.integers(-3000, 3000, channels).astype(np.int32)
+        bias = builder.tensor(graph, "bias", schema.TensorType.INT32, [channels], (0.01 * image[0], 0), biases)
+        front = builder.tensor(graph, "front", int8, [batch, *shape], image)
+        options = schema.Conv2DOptionsT()
+        options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
+        builder.operator(graph, "CONV_2D", [pixels, filters, bias], [front], options, version=3)
+        if skip:
+            total = builder.tensor(graph, "total", int8, [batch, *shape], image)
+            builder.operator(graph, "ADD", [front, pixels], [total], schema.AddOptionsT(), version=2)
+            front = total
+    options = schema.ReshapeOptionsT()
+    options.newShape = np.array([batch, size], np.int32)
+    builder.operator(graph, "RESHAPE", [front, builder.constant(graph, "s", options.newShape)], [flat], options)
+    weights = random.integers(-127, 128, (classes, size)).astype(np.int8)
+    # Pixels and weights are uniform with a deviation of about 74 codes.
+    weight_scale = scale * 32 * spread / (74 * 74 * np.sqrt(size) * image[0])
+    kernel = builder.tensor(graph, "kernel", int8, weights.shape, (weight_scale, 0), weights)
+    logits = builder.tensor(graph, "logits", int8, [batch, classes], (scale, zero_point))
+    builder.operator(graph, "FULLY_CONNECTED", [flat, kernel, -1], [logits], schema.FullyConnectedOptionsT(), version=4)
+    if end:
+        last = builder.tensor(graph, "last", int8, [batch, classes], (scale, zero_point))
+        builder.operator(graph, end, [logits], [last])
+        logits = last
+    graph.inputs, graph.outputs = np.array([pixels], np.int32), np.array([logits], np.int32)
+    builder.signature(0, {"x": pixels}, {"y": logits})
+    return builder.finish()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bcnet_keras.device import arena, cost
-from bcnet_keras.tflite import operators, support
+from bcnet_keras.tflite import operators, support, verify
 from bcnet_keras.tflite.operators import OPERATORS, kernel_sources, operator
 from bcnet_keras.tflite.schema import schema
 
@@ -71,6 +71,7 @@ def test_record_is_sound(record):
     assert record.cost is None or record.cost in cost._RULES
     assert record.memory is None or record.memory == "unknown" or record.memory in arena._NEEDS
     assert set(record.checks) <= set(support._CHECKS)
+    assert record.shapes is None or record.shapes in verify.RULES
     assert bool(record.sources) == (not record.builtin)
     for figures in record.figures.values():
         assert figures and all(len(columns) == 5 and min(columns) >= 0 for columns in figures.values())
@@ -81,6 +82,7 @@ def test_every_rule_has_an_operator():
     assert {record.cost for record in records} - {None} == set(cost._RULES)
     assert {record.memory for record in records} - {None, "unknown"} == set(arena._NEEDS)
     assert {check for record in records for check in record.checks} == set(support._CHECKS)
+    assert {record.shapes for record in records} - {None} == verify.RULES
 
 
 def test_sources_are_those_of_the_folders():

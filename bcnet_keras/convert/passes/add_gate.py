@@ -223,9 +223,12 @@ def read_gate(model, measure, classes):
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].customCode == CUSTOM_OP:
             options = custom_options(operator)
-            threshold = options["threshold"] if len(options["threshold"]) > 1 else options["threshold"][0]
-            gate = Gate.create(classes, options["measure"], threshold, options.get("weights"), options.get("bias"))
-            return "custom", gate
+            try:
+                threshold = options["threshold"] if len(options["threshold"]) > 1 else options["threshold"][0]
+                parts = options["measure"], threshold, options.get("weights"), options.get("bias")
+            except (LookupError, TypeError):
+                raise FlatbufferError("the options of the gate are damaged; convert the pair again") from None
+            return "custom", Gate.create(classes, *parts)
     constants = {text(tensor.name): constant(model, tensor) for tensor in graph.tensors}
     threshold = constants.get(PREFIX + "threshold")
     if threshold is None:

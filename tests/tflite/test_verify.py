@@ -1,0 +1,40 @@
+"""Shapes and options that contradict each other are refused before anything computes with them."""
+
+import numpy as np
+import pytest
+from test_damaged import five_files
+
+from bcnet_keras.device.profile import Profile
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.verify import verify
+
+
+@pytest.mark.parametrize("data", five_files(), ids=["int8", "custom gate", "builtin gate", "binary", "branches"])
+def test_any_other_dimension_is_refused(data):
+    """Every dimension of every tensor that two operators share is known from its neighbours."""
+    verify(flatbuffer.read(data))
+    accepted = []
+    for number, graph in enumerate(flatbuffer.read(data).subgraphs):
+        used = {index for holder in (graph, *graph.operators) for index in (*holder.inputs, *holder.outputs)}
+        for index in used - {-1}:
+            tensor = graph.tensors[index]
+            for axis in range(len(flatbuffer.shape(tensor))):
+                model = flatbuffer.read(data)
+                damaged = model.subgraphs[number].tensors[index]
+                damaged.shape = np.array(damaged.shape)
+                damaged.shape[axis] += 1
+                try:
+                    verify(flatbuffer.read(flatbuffer.write(model)))
+                except ValueError as error:
+                    assert len(str(error)) < 300 and str(error).endswith("write the file again")
+                else:
+                    accepted.append((flatbuffer.text(tensor.name), axis))
+    assert set(accepted) <= {("signs", 3)}  # words hold 33 to 64 channels
+
+
+@pytest.mark.parametrize("field,value", [("strideH", 0), ("strideW", -1), ("dilationHFactor", 1 << 20), ("padding", 7)])
+def test_options_out_of_range_are_refused(make_part, field, value):
+    model = flatbuffer.read(make_part(0, stem=1))
+    setattr(model.subgraphs[0].operators[0].builtinOptions, field, value)
+    with pytest.raises(ValueError, match=rf"operator CONV_2D \(number 0 of subgraph 0\) has the .*{value}"):
+        Profile.of(flatbuffer.write(model))
