@@ -9,6 +9,13 @@
 
 #include "tflm_ops/kernels/requirements.h"
 
+#if __cplusplus < 201703L && defined(__has_include)
+#if __has_include("tensorflow/lite/types/half.h")
+#error "This tree of TensorFlow Lite Micro needs C++17 or later: compile with -std=gnu++17."
+#include "stopped, see the error above"
+#endif
+#endif
+
 #include <cstdint>
 
 #include "tensorflow/lite/c/common.h"
