@@ -64,6 +64,7 @@ def _command(name, arguments):
     getattr(command, define)(values)
     flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=values)
     flags.DEFINE_bool("debug", False, "Show the traceback of every error.", flag_values=values)
+    arguments = getattr(command, "prepare", list)(arguments)
     try:
         _, *positional = values([f"bcnet {name}", *arguments])
     except flags.Error as error:

@@ -1,5 +1,7 @@
 """Prints what a flatbuffer costs on a core, and whether a board can hold it."""
 
+import sys
+
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
@@ -33,8 +35,22 @@ def define(values):
         flag_values=values,
         lower_bound=0,
     )
-    flags.DEFINE_string("json", None, "Where to write the profile as JSON.", flag_values=values)
+    flags.DEFINE_string(
+        "json",
+        None,
+        "Where to write the profile as JSON; alone, standard output, and nothing else there.",
+        flag_values=values,
+    )
     flags.DEFINE_string("html", None, "Where to write the profile as a page with pictures.", flag_values=values)
+
+
+def prepare(arguments):
+    """The command line with a value behind a lone --json, which absl asks for: "-", standard output."""
+    after = [*arguments, "--"][1:]
+    return [
+        "--json=-" if word == "--json" and (following.startswith("--") or following.endswith(".tflite")) else word
+        for word, following in zip(arguments, after, strict=True)
+    ]
 
 
 def run(values, arguments):
@@ -42,12 +58,17 @@ def run(values, arguments):
     (source,) = positionals(arguments, 1, "a .tflite file")
 
     profile = Profile.of(source, values.core, values.board, values.escalation_rate, values.scratch_budget)
-    print(profile.text())
-    if (verdict := verdict_of(source)) is not None:
-        print(f"\n{verdict}")
+    told = sys.stdout
+    if values.json == "-":
+        print(profile.json(), end="")
+        told = sys.stderr
+    else:
+        print(profile.text())
+        if (verdict := verdict_of(source)) is not None:
+            print(f"\n{verdict}")
     for path, content in ((values.json, profile.json), (values.html, lambda: profile_page(profile))):
-        if path is not None:
+        if path not in (None, "-"):
             write_atomic(path, content())
-            print(f"{path}: written")
+            print(f"{path}: written", file=told)
     if profile.shortage():
         raise BcnetError(profile.shortage())

@@ -28,7 +28,7 @@ def define_demo(values):
 def _define_run(values, dataset, name):
     string, integer, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
     if dataset is None:
-        string("dataset", "digits", f"Data set: {', '.join(NAMES)}.", flag_values=values)
+        string("dataset", None, f"Data set: {', '.join(NAMES)}.", flag_values=values)
         string(
             "data_dir",
             None,
@@ -119,6 +119,14 @@ def _define_run(values, dataset, name):
         flag_values=values,
     )
     flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "The same command gives the same flatbuffers, bit for bit, with the same versions on the same machine, also "
+        "when the run is killed and goes on; it may train more slowly. Not with --minutes or --search_minutes, which "
+        "go by the clock. Without this, a run on a CPU mostly repeats itself, and one on a GPU does not.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
         "shared_stem",
         None,
         "Both nets begin with the float net's first block, run once. By default chosen for images of your own, and not "
@@ -167,6 +175,12 @@ def run(values, arguments):
         if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
             raise BcnetError(f"--resize takes height and width, such as 32x32; got {resize!r}.")
         resize = tuple(map(int, sides))
+    if dataset is None:
+        raise BcnetError(
+            f"give --dataset, one of {', '.join(NAMES)}: a float net is trained, from it an int8 net and a binary net, "
+            f"then both together, in {pathlib.Path(values.runs_dir) / (values.name or 'NAME_SEED')}; bcnet demo needs "
+            "no data."
+        )
     settings = Settings(
         dataset=dataset,
         data_dir=values.data_dir if "data_dir" in values else None,
@@ -188,6 +202,7 @@ def run(values, arguments):
                 "cost_weight",
                 "weight_decay",
                 "mixed_precision",
+                "deterministic",
                 "shared_stem",
                 "binary_width",
                 "binary_blocks",

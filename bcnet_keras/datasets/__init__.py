@@ -7,10 +7,12 @@ Nothing is downloaded: a loader that misses its files says which ones it looks f
 """
 
 import functools
+import logging
 import os
 from pathlib import Path
 
 from bcnet_keras.datasets.arrays import Dataset, Split, Variation, as_tf_dataset, check_arrays
+from bcnet_keras.datasets.copies import warning
 from bcnet_keras.datasets.images import (
     cifar10,
     cifar100,
@@ -25,6 +27,8 @@ from bcnet_keras.datasets.speech import speech_commands
 from bcnet_keras.errors import DataError
 
 __all__ = ["NAMES", "Dataset", "Split", "Variation", "as_tf_dataset", "check_arrays", "load"]
+
+log = logging.getLogger(__name__)
 
 _LOADERS = {
     "digits": digits,
@@ -87,4 +91,6 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
     shapes = [split.images.shape[1:] for split in (dataset.train, dataset.validation, dataset.test)]
     if len(set(shapes)) > 1:
         raise DataError(f"{name}: images differ in size between training, validation and test: {shapes}")
+    if (dataset.files or name == "fer2013") and (line := warning(dataset)):
+        log.warning("%s: %s.", name, line)
     return dataset

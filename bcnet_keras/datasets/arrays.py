@@ -48,6 +48,7 @@ class Dataset:
         class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.training.recipe.probe` finds it out.
       front_end: dict of what turns the recorded signal into `images`, for a device to do the same; None where `images`
         are the recording itself.
+      files: {path within the data set's folder: hash of its content}; None where images are no files of their own.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Dataset:
     source: str
     augmentation: str | None = None
     front_end: dict | None = None
+    files: dict | None = None
 
 
 def check_arrays(images, labels, num_classes=None):
@@ -149,7 +151,7 @@ def missing(name, looked_for, origin):
     return FileNotFoundError(f"the data set {name} is not there: looked for {places}; it can be had at {origin}")
 
 
-def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
+def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None, epoch=None, passes=1):
     """Batches of a split for `fit`, `evaluate` or a loop.
 
     Arguments:
@@ -160,6 +162,10 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
       augmentation: "photo": every image is mirrored with probability 1/2 and shifted by up to a fourteenth of its size
         both ways, with zeros moving in. "sound": every map of [time, frequency] is shifted in time by up to a tenth,
         its first or last row moving in. A `Variation`: what it says. None: nothing.
+      epoch: scalar int64 `tf.Variable` on the CPU. With it, order and augmentation follow from the seed and its value
+        when the first batch is asked for, so that any epoch can be had again; without it, each time that the batches
+        are asked for is another epoch.
+      passes: how often the batches show each image, each time in another order; more than one needs `epoch`.
 
     Returns:
       tf.data.Dataset of (images float32 [batch, h, w, c] in the raw range, labels int64 [batch]).
@@ -185,12 +191,30 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None):
         seeds = tf.random.experimental.stateless_split(random_seed, 4)
         return tf.ensure_shape(varied(pixels, seeds), [None, *shape]), classes
 
-    batches = tf.data.Dataset.range(len(split[1]))
-    if shuffle:
-        batches = batches.shuffle(len(split[1]), seed=seed)
-    batches = batches.batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    if augmentation:
+    count = len(split[1])
+    if epoch is None:
+        batches = tf.data.Dataset.range(count)
+        if shuffle:
+            batches = batches.shuffle(count, seed=seed)
+        batches = batches.batch(batch_size)
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+    else:
+        fold_in = tf.random.experimental.stateless_fold_in
+
+        def one_pass(number):
+            key = fold_in([seed, 0], epoch * passes + number)
+            order = tf.range(count, dtype=tf.int64)
+            if shuffle:
+                numbers = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int32)
+                order = tf.cast(tf.argsort(numbers, stable=True), tf.int64)
+            starts = tf.data.Dataset.range(0, count, batch_size)
+            return starts.map(lambda start: (order[start : start + batch_size], fold_in(key, start + 1)))
+
+        both = tf.data.Dataset.range(passes).flat_map(one_pass)
+        both = both.apply(tf.data.experimental.assert_cardinality(passes * -(-count // batch_size)))
+        batches, seeds = both.map(lambda indices, _: indices), both.map(lambda _, key: key)
+    batches = batches.map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    if augmentation:
         batches = tf.data.Dataset.zip(batches, seeds).map(varied_batch, num_parallel_calls=tf.data.AUTOTUNE)
     # The thread that tunes a pipeline sleeps 10 ms, then 20, 40 and so on, and the end of an epoch may wait for it: an
     # epoch of 13 s took 20.

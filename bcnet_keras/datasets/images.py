@@ -5,8 +5,10 @@ Each takes (data_dir, seed, validation_fraction) and returns a `Dataset`; see `b
 
 import csv
 import gzip
+import hashlib
 import importlib.resources
 import io
+import logging
 import pickle
 import tarfile
 import zlib
@@ -17,8 +19,11 @@ import numpy as np
 from bcnet_keras.datasets.arrays import TEST_FRACTION, Dataset, Split, check_arrays, missing, split_off
 from bcnet_keras.errors import DataError, MissingPackageError
 
+log = logging.getLogger(__name__)
+
 _PIXELS = (0, 255)
 _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_RESIZED_BY = "mean over the area, bilinear where an image is smaller"
 _GREY_MODES = {"1", "L", "LA"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "CMYK", "YCbCr"}
 
@@ -111,17 +116,31 @@ def cifar100(data_dir, seed, validation_fraction):
 
 
 def fer2013(data_dir, seed, validation_fraction):
-    """FER2013 (Goodfellow et al., arXiv 1307.0414): uint8 [48, 48, 1], `fer2013.csv` or folders `train` and `test`."""
+    """FER2013 (Goodfellow et al., arXiv 1307.0414): uint8 [48, 48, 1].
+
+    `fer2013.csv`, Kaggle's `icml_face_data.csv`, or folders `train`, `test` and, where there is one, `validation`.
+    """
     for directory in (data_dir, data_dir / "fer2013"):
-        if (directory / "fer2013.csv").is_file():
-            return _fer2013_table(directory / "fer2013.csv")
+        for table in ("fer2013.csv", "icml_face_data.csv"):
+            if (directory / table).is_file():
+                return _fer2013_table(directory / table)
         if (directory / "train").is_dir() and (directory / "test").is_dir():
             names = _class_folders(directory / "train")
-            train, test = (_read_folders(directory / part, names) for part in ("train", "test"))
-            return _with_public_test("fer2013", train, test, names, seed, validation_fraction)
+            parts = ["train", "test", *(["validation"] if (directory / "validation").is_dir() else [])]
+            own, files = [], {}
+            for part in parts:
+                images, labels, found = _read_folders(directory / part, names)
+                own.append((images, labels))
+                files |= {f"{part}/{path}": content for path, content in found.items()}
+            dataset = _with_public_test("fer2013", *own[:2], names, seed, validation_fraction, *own[2:])
+            return replace(dataset, files=files)
     raise missing(
         "fer2013",
-        ["fer2013.csv or the folders train and test", f"in {data_dir}", f"in {data_dir / 'fer2013'}"],
+        [
+            "fer2013.csv or icml_face_data.csv, or the folders train and test",
+            f"in {data_dir}",
+            f"in {data_dir / 'fer2013'}",
+        ],
         "https://www.kaggle.com/datasets/msambare/fer2013",
     )
 
@@ -141,15 +160,13 @@ def image_folder(path, seed, validation_fraction, resize=None):
     """A user's own images: `path` has one folder a class with images, grey or in colour.
 
     They must be of one size, or are scaled to `resize` (height, width), nothing being cut off: each pixel is the mean
-    of those that it covers, and interpolated bilinearly where an image is smaller.
+    of those that it covers, and interpolated bilinearly where an image is smaller. Folders within those of the classes
+    are left out, with a warning. All that is wrong with a folder is in one error.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images a class")
     names = _class_folders(path)
-    images, labels = _read_folders(path, names, resize)
-    for name, count in zip(names, np.bincount(labels), strict=True):
-        if count < 3:
-            raise DataError(f"{path / name} has {count} images; training, validation and test need one each")
+    images, labels, files = _read_folders(path, names, resize, least=3)
     rest, test = split_off(images, labels, TEST_FRACTION, seed)
     train, validation = split_off(*rest, validation_fraction, seed)
     scaled = f" scaled to {resize[0]}x{resize[1]}" if resize else ""
@@ -162,7 +179,8 @@ def image_folder(path, seed, validation_fraction, resize=None):
         raw_range=_PIXELS,
         source=f"images in {path}{scaled}; {_own_splits(train, validation, test, seed)}",
         augmentation="probe",
-        front_end=resize and {"resize": {"height": resize[0], "width": resize[1], "by": "mean over the area"}},
+        front_end=resize and {"resize": {"height": resize[0], "width": resize[1], "by": _RESIZED_BY}},
+        files=files,
     )
 
 
@@ -173,10 +191,12 @@ def _own_splits(train, validation, test, seed):
     )
 
 
-def _with_public_test(name, train, test, class_names, seed, validation_fraction):
-    """The Dataset of public (images, labels) for training, from which validation is taken, and for test."""
+def _with_public_test(name, train, test, class_names, seed, validation_fraction, validation=None):
+    """The Dataset of public (images, labels) for training and test; from the first, validation is taken if need be."""
     check_arrays(*train, num_classes=len(class_names))
-    train, validation = split_off(*train, validation_fraction, seed)
+    public = validation is not None
+    train, validation = (Split(*train), Split(*validation)) if public else split_off(*train, validation_fraction, seed)
+    taken = "of its own validation split" if public else f"of its training images, stratified by seed {seed},"
     return Dataset(
         name=name,
         train=train,
@@ -185,8 +205,8 @@ def _with_public_test(name, train, test, class_names, seed, validation_fraction)
         class_names=class_names,
         raw_range=_PIXELS,
         source=(
-            f"{name}, its public test split of {len(test[1])} images; {len(validation.labels)} of its training images, "
-            f"stratified by seed {seed}, are for validation and {len(train.labels)} for training"
+            f"{name}, its public test split of {len(test[1])} images; {len(validation.labels)} {taken} are for "
+            f"validation and {len(train.labels)} for training"
         ),
         augmentation=None if name == "fashion_mnist" else "photo",  # its articles are all centred and face one way
     )
@@ -291,11 +311,12 @@ def _fer2013_table(path):
     with open(path, newline="") as file:
         rows = csv.DictReader(file)
         columns = {"emotion", "pixels", "Usage"}
+        rows.fieldnames = rows.fieldnames and [name.strip() for name in rows.fieldnames]  # Kaggle's has " pixels"
         if not columns <= set(rows.fieldnames or ()):
             raise DataError(f"{path} has the columns {rows.fieldnames}, expected {sorted(columns)}")
         for row in rows:
             try:
-                images, labels = parts[row["Usage"]]
+                images, labels = parts[row["Usage"].strip()]
                 pixels = np.frombuffer(bytes(map(int, row["pixels"].split())), np.uint8).reshape(48, 48, 1)
                 label = int(row["emotion"])
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -325,39 +346,71 @@ def _class_folders(path):
     return names
 
 
-def _read_folders(path, class_names, resize=None):
-    """(images uint8 [n, h, w, 1 or 3], labels) of path/<class name>/<image>; in colour when any image is.
+def _read_folders(path, class_names, resize=None, least=1):
+    """(images uint8 [n, h, w, 1 or 3], labels, {file: hash}) of path/<class name>/<image>; in colour when any image is.
 
-    `resize`: (height, width) to scale them to, or None where all have one size.
+    `resize`: (height, width) to scale them to, or None where all have one size. `least`: images that a class needs.
     """
-    import PIL.Image
-
-    images, labels, first, colour = [], [], None, False
+    images, labels, files, sizes, colour = [], [], {}, {}, False
+    problems, unread, nested = [], [], []
     for label, name in enumerate(class_names):
-        folder = path / name
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES) if folder.is_dir() else []
-        if not files:
-            raise DataError(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
-        for file in files:
+        folder, own = path / name, 0
+        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if file.is_dir() and not file.name.startswith("."):
+                nested.append(f"{name}/{file.name}")
+            if file.suffix.lower() not in _IMAGE_SUFFIXES or file.is_dir():
+                continue
+            own += 1
             try:
-                with PIL.Image.open(file) as image:
-                    image.load()
-            except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f"{file} is truncated or not an image: {error}") from error
-            first = first or (file, image.size)
-            if image.size != first[1] and resize is None:
-                sizes = [f"{place} is {width} x {height}" for place, (width, height) in (first, (file, image.size))]
-                raise DataError(f"images differ in size: {', '.join(sizes)}; --resize=32x32 scales them to one")
-            if image.mode not in _GREY_MODES | _COLOUR_MODES:
-                raise DataError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
-            colour = colour or image.mode in _COLOUR_MODES
-            image = image.convert("L" if image.mode in _GREY_MODES else "RGB")
-            if resize is not None:
-                smaller = image.width >= resize[1] and image.height >= resize[0]
-                filtering = PIL.Image.Resampling.BOX if smaller else PIL.Image.Resampling.BILINEAR
-                image = image.resize((resize[1], resize[0]), filtering)
+                image, size, in_colour = _read_image(file, resize)
+            except DataError as error:
+                unread.append(str(error))
+                continue
+            if size not in sizes:
+                sizes[size] = f"{file} is {size[0]} x {size[1]}"
+            colour = colour or in_colour
             images.append(image)
             labels.append(label)
+            files[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        if own == 0:
+            problems.append(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
+        elif own < least:
+            problems.append(f"{folder} has {own} images; training, validation and test need one each")
+    if len(sizes) > 1 and resize is None:
+        problems.append(f"images differ in size: {_some(list(sizes.values()))}; --resize=32x32 scales them to one")
+    if problems or unread:
+        raise DataError("; ".join([*([_some(unread)] if unread else []), *problems[:3], *_more(problems[3:])]))
+    if nested:
+        log.warning("%s: folders within those of the classes are left out: %s.", path, _some(nested))
     mode = "RGB" if colour else "L"
     pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
-    return pixels.reshape(*pixels.shape[:3], 3 if colour else 1), np.array(labels, np.int64)
+    return pixels.reshape(*pixels.shape[:3], 3 if colour else 1), np.array(labels, np.int64), files
+
+
+def _some(texts, most=3):
+    return ", ".join([*texts[:most], *_more(texts[most:])])
+
+
+def _more(texts):
+    return [f"and {len(texts)} more"] if texts else []
+
+
+def _read_image(file, resize):
+    """(PIL image, its own size, whether it is in colour) of a file. Raises DataError that names it."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(file) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).replace(str(file), "it").split())
+        raise DataError(f"{file} is truncated or not an image ({reason[:80]})") from error
+    if image.mode not in _GREY_MODES | _COLOUR_MODES:
+        raise DataError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
+    size, in_colour = image.size, image.mode in _COLOUR_MODES
+    image = image.convert("RGB" if in_colour else "L")
+    if resize is not None:
+        smaller = image.width >= resize[1] and image.height >= resize[0]
+        filtering = PIL.Image.Resampling.BOX if smaller else PIL.Image.Resampling.BILINEAR
+        image = image.resize((resize[1], resize[0]), filtering)
+    return image, size, in_colour

@@ -29,13 +29,22 @@ def profile_page(profile):
 <table>{summary}</table>
 <p>Instructions are estimates from counts under QEMU, not cycles; the arena is planned by TensorFlow Lite Micro's
 rules.</p>
-<h2>Operators</h2>{image(_operators_figure(profile))}
+<h2>Operators</h2>{
+        image(
+            _operators_figure(profile), f"Bars of each operator's {profile.core} instructions, as in the table below."
+        )
+    }
 {html_table(profile.table())}
 <h2>Arena over time</h2>
 <p>Each box is a tensor or the scratch memory of an operator: when it is needed, and where it lies. What is in one
 column is in memory at the same time; the branches of a pair use the same places. Records ({
         profile.arena.record_bytes:,} bytes) lie above.</p>
-{image(_arena_figure(profile.arena))}"""
+{
+        image(
+            _arena_figure(profile.arena),
+            f"Where tensors lie in the arena, operator by operator: {profile.arena.bytes:,} B.",
+        )
+    }"""
     return html_page(f"{profile.name}: profile", body)
 
 

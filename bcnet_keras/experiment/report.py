@@ -57,19 +57,39 @@ def accuracy_cost_figure(records):
             if name not in COLOURS:
                 continue
             points = np.asarray(points)
-            axes.plot(points[:, 0], 100 * points[:, 1], color=COLOURS[name], lw=2 if name == "bcnet" else 1.2)
+            label = f"{TITLES[name]}: curve" if index == 0 else None
+            width = 2 if name == "bcnet" else 1.2
+            axes.plot(points[:, 0], 100 * points[:, 1], color=COLOURS[name], label=label, lw=width)
         for name, row in record["rows"].items():
             if name not in COLOURS:
                 continue
-            marker, cost = "s" if name in ("int8", "binary") else "o", row["instructions"][core] / whole
-            label = TITLES[name] if index == 0 else None
+            alone = name in ("int8", "binary")
+            marker, cost = "s" if alone else "o", row["instructions"][core] / whole
+            label = (TITLES[name] if alone else f"{TITLES[name]}: picked") if index == 0 else None
             axes.plot(cost, 100 * row["accuracy"], marker, color=COLOURS[name], label=label, ms=8, mec="white")
     axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{records[0]['settings']['dataset']}: curves over the threshold, points picked on validation data")
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", fontsize=8)
     return figure
+
+
+def _in_words(results):
+    """What the figure of accuracy and cost shows."""
+    rows, core = results["rows"], results["settings"]["core"]
+    whole = rows["int8"]["instructions"][core]
+    points = [
+        f"{TITLES[name]} {100 * row['accuracy']:.2f} % at {row['instructions'][core] / whole:.3f}"
+        for name, row in rows.items()
+        if name in COLOURS
+    ]
+    return f"Test accuracy over cost, of the int8 net's: {'; '.join(points)}."
+
+
+def _thresholds(values):
+    """One threshold, or one a class, with as many digits as tell float32 numbers apart in a text of this kind."""
+    return ", ".join(f"{float(value):.6g}" for value in np.ravel(values))
 
 
 def write_report(results, answers, test, path):
@@ -98,16 +118,27 @@ def write_report(results, answers, test, path):
     margin = threshold[answers.binary] if threshold.ndim else threshold
     body = f"""<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
 <p>Thresholds were picked on validation data, {target}; accuracy was
-measured on the test set by running the converted flatbuffers. Instructions are estimates for {html.escape(core)} from
+measured on the test set by running the converted flatbuffers. The row in bold is the pair at the picked threshold,
+{_thresholds(threshold)}. Instructions are estimates for {html.escape(core)} from
 counts under QEMU, not cycles.</p>
-{html_table(table(results), "last-bold")}
+{html_table(table(results), list(results["rows"]).index("bcnet"))}
 {_verdict(results["verdict"])}
-<h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]))}
-<h2>When the binary net is right, and when not</h2>{image(_confidence_figure(answers, margin, settings["measure"]))}
+<h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]), _in_words(results))}
+<h2>When the binary net is right, and when not</h2>{
+        image(
+            _confidence_figure(answers, margin, settings["measure"]),
+            "Histogram of the binary net's confidence in test images, of right and of wrong answers.",
+        )
+    }
 <h2>Which images escalate</h2>
 <p>The {_SHOWN} test images of which the binary net is least sure (they escalate), and the {_SHOWN} of which it is
 surest. Below each: the pair's answer, with the right one where it differs.</p>
-{image(_images_figure(answers, margin, test, data["classes"]))}
+{
+        image(
+            _images_figure(answers, margin, test, data["classes"]),
+            f"{_SHOWN} test images with the least and {_SHOWN} with the most confidence, with the pair's answers.",
+        )
+    }
 <h2>How it was made</h2>
 <p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>
 Binary net: {html.escape(nets["binary"])}{searched}.<br>
@@ -138,7 +169,7 @@ def _confidence_figure(answers, threshold, measure):
     parts = [answers.confidence[right], answers.confidence[~right]]
     axes.hist(parts, bins, stacked=True, color=["#1b7a4b", "#b03a2e"], label=["binary net right", "wrong"])
     if np.ndim(threshold) == 0:
-        axes.axvline(float(threshold), color="black", lw=1.5, label=f"threshold {float(threshold):.2f}")
+        axes.axvline(float(threshold), color="black", lw=1.5, label=f"threshold {_thresholds(threshold)}")
     axes.set_yscale("log")
     axes.set_xlabel(f"{measure.replace('_', ' ')} of the binary net")
     axes.set_ylabel("test images")

@@ -13,6 +13,7 @@ import functools
 import importlib.metadata
 import json
 import logging
+import math
 import pathlib
 import platform
 import shlex
@@ -33,6 +34,7 @@ from bcnet_keras.device.cost import cost
 from bcnet_keras.device.profile import Profile, core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.experiment.report import accuracy_cost_figure, write_report
+from bcnet_keras.experiment.run_folder import check_data, locked
 from bcnet_keras.experiment.verdict import Row, judge
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.models.networks import NETWORKS, Nets
@@ -43,9 +45,11 @@ from bcnet_keras.planning import choice
 from bcnet_keras.planning.search import STEMS, search
 from bcnet_keras.runtime.tflite import Interpreter
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
+from bcnet_keras.training.checkpoints import finished_identity
 from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
 from bcnet_keras.training.watch import class_findings
 from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
+from bcnet_keras.utils.sealed_files import DamagedError, digest, read_record, set_aside, write_record
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +63,10 @@ RECIPES = {
     "cifar10": (128, 60, 30, 8, 2),
     "speech_commands": (64, 80, 160, 30, 10),
 }
+_TELL_SECONDS = 30  # between two lines on how far a run is
 _SETTINGS, _SEARCH = "settings.json", "search.json"
 TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
+_FREE = (*TARGET, "data_dir")  # settings that may change between two starts: what the data are, `DATA` says
 PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
 
 
@@ -86,6 +92,7 @@ class Settings:
     binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
     binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
     search_minutes: time in which other binary nets are tried once the float net is trained, see `planning.search`.
+    deterministic: TensorFlow's operators give the same bits every time, see `repeatable`.
     nets: the `networks.Nets`; None for those of the data set or, for images of one's own, for those that
       `bcnet_keras.planning.choice` finds. A run's folder has those that were taken.
 
@@ -114,6 +121,7 @@ class Settings:
     binary_width: float = 1.0
     binary_blocks: str | None = None
     search_minutes: float = 0.0
+    deterministic: bool = False
     nets: Nets | None = None
 
     def __post_init__(self):
@@ -122,6 +130,8 @@ class Settings:
             object.__setattr__(self, "shared_stem", False)
         if self.search_minutes and (self.binary_blocks is not None or self.binary_width != 1):
             raise BcnetError("a search draws the binary net's convolutions; leave out binary_blocks and binary_width.")
+        if self.deterministic and (self.minutes is not None or self.search_minutes):
+            raise BcnetError("minutes and search_minutes go by the clock, which is not deterministic; use epochs.")
 
     @property
     def own_images(self):
@@ -163,13 +173,28 @@ def run(settings, folder, verbose="auto", ablations=False):
     With `ablations` the rows also have BC-Net with each part left out (see `_ablations`) and an oracle in the gate's
     place; and `gates` what other measures of confidence do.
 
-    Raises FileNotFoundError for missing data; ValueError for bad data, and for a folder with other settings than these
-    (the target may differ: then only thresholds and what follows from them are made anew).
+    Raises FileNotFoundError for missing data; ValueError for bad data, for a folder that another process uses, and for
+    one with other data or settings than these (the target may differ: then only thresholds and what follows from them
+    are made anew). OSError where a file cannot be written, on a full disk for one: called again, it goes on.
     """
-    folder, began, cpu_began = pathlib.Path(folder), time.time(), time.process_time()
+    with locked(folder):
+        return _run(settings, pathlib.Path(folder), verbose, ablations)
+
+
+def repeatable():
+    """Has TensorFlow's operators give the same bits every time, in the whole process; they may take longer."""
+    tf.config.experimental.enable_op_determinism()
+    # Keras' dropout then has a state that can be set, instead of one that TensorFlow hides.
+    tf.keras.backend.experimental.enable_tf_random_generator()
+
+
+def _run(settings, folder, verbose, ablations):
+    began, cpu_began = time.time(), time.process_time()
+    if settings.deterministic:
+        repeatable()
     data = datasets.load(settings.dataset, settings.data_dir, settings.seed, resize=settings.resize)
     shape, names = data.train.images.shape[1:], data.class_names
-    settings = _claimed(folder, settings, shape, len(names))
+    settings, data_hash = _claimed(folder, settings, data)
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     tf.keras.utils.set_random_seed(settings.seed)
@@ -177,31 +202,38 @@ def run(settings, folder, verbose="auto", ablations=False):
     precision = fastest_precision() if settings.mixed_precision else "float32"
     binary_net = with_precision(binary_net, precision)
     log.info("binary layers train in %s", precision)
-    pair_of = functools.partial(
-        BCNet,
-        measure=settings.measure,
-        per_class=settings.per_class,
-        class_names=names,
-        raw_range=data.raw_range,
-        front_end=data.front_end,
-    )
+
+    def pair_of(*nets, **arguments):
+        tf.keras.utils.set_random_seed(settings.seed)  # a learned gate's weights are the same in a resumed run
+        about = dict(class_names=names, raw_range=data.raw_range, front_end=data.front_end)
+        return BCNet(*nets, settings.measure, settings.per_class, **about, **arguments)
+
     for line in class_findings(names, np.bincount(data.train.labels, minlength=len(names))).values():
         log.warning("%s.", line)
     recipe, augmentation, probed = _recipe(settings, data, checkpoints, float_net, binary_net, pair_of)
+    tf.keras.utils.set_random_seed(settings.seed)  # what is made from here on does not depend on a probe
     data = dataclasses.replace(data, augmentation=augmentation)
     epochs = {**recipe.epochs, "int8": recipe.epochs["boosted"] + recipe.epochs["cooperative"]}
     batches = input_batches(data, recipe.batch_size, settings.seed, recipe.passes)
-    clock = _Clock(checkpoints / "seconds.json")
+    clock = _Clock(checkpoints / "seconds.json", _stages(epochs, ablations))
     fit = dict(train_data=batches["train"], validation_data=batches["validation"], verbose=verbose, callbacks=[clock])
     fit["patience"] = recipe.patience
 
     def trained(pair, name, *stages, **arguments):
         settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, teacher=float_net, **fit)
+        clock.folder = name
+        settled["built_on"] = digest([float_identity, _fixed(settings), settings.nets.record(), recorded])
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
         return pair
 
-    decay = recipe.weight_decay
-    train_float(float_net, epochs=epochs["float"], weight_decay=decay, checkpoint_dir=checkpoints, **fit)
+    recorded = _recorded(recipe, augmentation, probed)
+    own = {name: value for name, value in recorded.items() if name not in ("epochs", "probe")}
+    built_on = digest(
+        [data_hash, settings.seed, settings.nets.texts()[0], settings.deterministic, own, epochs["float"]]
+    )
+    kept = dict(checkpoint_dir=checkpoints, built_on=built_on)
+    train_float(float_net, epochs=epochs["float"], weight_decay=recipe.weight_decay, **kept, **fit)
+    float_identity = finished_identity(checkpoints, "float", built_on)
     answered = np.bincount(float_net.predict(batches["validation"], verbose=0).argmax(-1), minlength=len(names))
     counts = np.bincount(data.train.labels, minlength=len(names))
     if line := class_findings(names, counts, answered).get("unanswered"):
@@ -277,10 +309,11 @@ def run(settings, folder, verbose="auto", ablations=False):
         **({"gates": _gates(validation_answers, test_answers, own_cost, settings, len(names))} if ablations else {}),
         "settings": dataclasses.asdict(settings),
         "nets": dict(zip(("float", "binary"), settings.nets.texts(), strict=True)),
-        **({"search": json.loads((folder / _SEARCH).read_text())} if settings.search_minutes else {}),
+        **({"search": read_record(folder / _SEARCH)[0]} if settings.search_minutes else {}),
         "epochs": epochs,
-        "recipe": _recorded(recipe, augmentation, probed),
+        "recipe": recorded,
         "data": {
+            "hash": data_hash,
             "source": data.source,
             "classes": list(names),
             "images": {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")},
@@ -316,8 +349,7 @@ def run(settings, folder, verbose="auto", ablations=False):
 def _recipe(settings, data, checkpoints, float_net, binary_net, pair_of):
     """(`Recipe`, augmentation, what was probed) of a run; kept in `checkpoints`, where one that goes on finds them."""
     place = checkpoints / "recipe.json"
-    if place.exists():
-        kept = json.loads(place.read_text())
+    if (kept := _whole(place)) is not None:
         augmentation, probed = kept.pop("augmentation"), kept.pop("probe")
         if isinstance(augmentation, dict):
             augmentation = Variation(**augmentation)
@@ -332,8 +364,28 @@ def _recipe(settings, data, checkpoints, float_net, binary_net, pair_of):
         seconds = step_seconds(pair, _copy(float_net), input_batches(varied, recipe.batch_size, settings.seed)["train"])
         recipe = fitted(recipe, images, seconds, settings.minutes)
     log.info("batch size %d, epochs: %s", recipe.batch_size, recipe.epochs)
-    write_atomic(place, json.dumps(_recorded(recipe, augmentation, probed), indent=1))
+    write_record(place, _recorded(recipe, augmentation, probed))
     return recipe, augmentation, probed
+
+
+def _stages(epochs, ablations):
+    """{(folder of its checkpoints, stage): epochs} of all that a run trains, in this order."""
+    stages = [("", "float"), ("alone", "binary"), ("alone", "int8"), ("pair", "boosted"), ("pair", "cooperative")]
+    if ablations:
+        stages += [("no_boosting", "cooperative"), ("no_sum", "cooperative"), ("no_learned_threshold", "cooperative")]
+        stages += [("no_distillation", stage) for stage in COOPERATIVE_STAGES]
+    return {**{key: epochs[key[1]] for key in stages}, ("alone_on", "binary"): epochs["cooperative"]}
+
+
+def _whole(place):
+    """The record in a file; None where there is no file, and where it is damaged, having set it aside."""
+    if not place.exists():
+        return None
+    try:
+        return read_record(place)[0]
+    except DamagedError as error:
+        log.warning("%s: set aside as %s.", error, set_aside(place).name)
+        return None
 
 
 def _recorded(recipe, augmentation, probed):
@@ -432,12 +484,24 @@ def revision():
 
 
 class _Clock(tf.keras.callbacks.Callback):
-    """Adds up the time that epochs take, over all starts of a run; `counted` is kept in a file."""
+    """Adds up the time that epochs take, over all starts of a run, and tells how much is left.
 
-    def __init__(self, path):
+    `counted` is kept in a file; nothing that goes wrong with it stops a run. `stages` are those of `_stages`; `folder`
+    is that of the stage which trains.
+    """
+
+    def __init__(self, path, stages=None):
         super().__init__()
-        self.path = path
-        self.counted = json.loads(path.read_text()) if path.exists() else {"training_seconds": 0.0, "epochs_timed": 0}
+        self.stages, self.folder, self.told = stages or {}, "", -math.inf
+        self.path, self.counted = path, {"training_seconds": 0.0, "epochs_timed": 0}
+        try:
+            if (record := _whole(path)) is not None:
+                self.counted = {name: type(value)(record[name]) for name, value in self.counted.items()}
+        except (OSError, KeyError, TypeError, ValueError):
+            log.warning("%s cannot be read: the time is counted from here.", path)
+
+    def on_train_begin(self, logs=None):
+        self.told = -math.inf  # the first epoch of every stage says where the run is
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began = time.time()
@@ -445,33 +509,66 @@ class _Clock(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.counted["training_seconds"] = round(self.counted["training_seconds"] + time.time() - self.began, 1)
         self.counted["epochs_timed"] += 1
-        write_atomic(self.path, json.dumps(self.counted))
+        if time.monotonic() - self.told > _TELL_SECONDS and (line := self.left(epoch + 1)):
+            log.info("%s", line)
+            self.told = time.monotonic()
+        try:
+            write_record(self.path, self.counted)
+        except OSError as error:
+            log.warning("%s; training goes on.", error)
+
+    def left(self, done):
+        """Where the run is with so many epochs `done` of the stage that trains, and for how long it will train on."""
+        key, stages = (self.folder, getattr(self.model, "stage", "float")), list(self.stages)
+        if key not in self.stages:
+            return None
+        number = stages.index(key)
+        epochs = self.stages[key] - done + sum(self.stages[later] for later in stages[number + 1 :])
+        seconds = epochs * self.counted["training_seconds"] / self.counted["epochs_timed"]
+        time_left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        return (
+            f"stage {number + 1} of {len(stages)}, {key[1]}: epoch {done} of {self.stages[key]}; about {time_left} of "
+            "training left"
+        )
 
 
-def _claimed(folder, settings, shape, classes):
-    """The settings with their nets, when the folder is this run's, made so, or new; says what the nets cost and take.
+def _claimed(folder, settings, data):
+    """(the settings with their nets, hash of the data), when the folder is this run's, made so, or new.
 
-    Raises ValueError where the folder holds another run, and where nets do not fit the board or the budget.
+    Says what the nets cost and take. Raises ValueError where the folder holds another run, or one of other data, and
+    where nets do not fit the board or the budget.
     """
-    new = not (folder / _SETTINGS).exists()
-    if not new:
-        theirs = read_settings(folder)
+    place, shape, classes = folder / _SETTINGS, data.train.images.shape[1:], len(data.class_names)
+    try:
+        theirs = read_settings(folder) if place.exists() else None
+    except BcnetError as error:
+        theirs = None  # what is there was trained with other settings or not: each stage knows
+        log.warning("%s: set aside as %s.", error, set_aside(place).name)
+    if theirs is not None:
         if settings.nets is None:
             settings = dataclasses.replace(settings, nets=theirs.nets)
-        mine = dataclasses.asdict(settings)
-        differing = sorted(
-            key for key, value in dataclasses.asdict(theirs).items() if key not in TARGET and mine[key] != value
-        )
-        if differing:
+        before, now = dataclasses.asdict(theirs), dataclasses.asdict(settings)
+        differing = [name for name in before if before[name] != now[name]]
+        told = {name: "" if name == "nets" else f" was {before[name]}, is {now[name]}" for name in differing}
+        refused = [name + said for name, said in told.items() if name not in _FREE]
+        if refused:
             raise BcnetError(
-                f"{folder} holds a run with other settings ({', '.join(differing)}); use another name or delete it."
+                f"{folder} holds a run with other settings ({'; '.join(refused)}); use another name or delete it."
             )
+        if told:
+            log.info("%s: only thresholds follow from that", "; ".join(name + said for name, said in told.items()))
     if settings.nets is None:
         settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
     _announce(settings, shape, classes)
-    if new:
+    data_hash = check_data(folder, data)
+    if theirs is None:
         _write_settings(folder, settings)
-    return settings
+    return settings, data_hash
+
+
+def _fixed(settings):
+    """The settings on which training depends, as a dict for JSON."""
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in (*_FREE, "nets")}
 
 
 def chosen_nets(settings, shape, classes):
@@ -499,7 +596,7 @@ def _announce(settings, shape, classes):
 def _searched(settings, folder, float_net, data, batches, epochs, precision):
     """The settings with the nets that the search of the run in `folder` found; it runs, or goes on, where it must."""
     place = folder / _SEARCH
-    if not place.exists():
+    if (kept := _whole(place)) is None:
         stems = {None: STEMS, True: ("shared",), False: ("thermometer", "int8")}[settings.shared_stem]
         nets, record = search(
             settings.nets,
@@ -517,8 +614,9 @@ def _searched(settings, folder, float_net, data, batches, epochs, precision):
             precision=precision,
             stems=stems,
         )
-        write_atomic(place, json.dumps({**record, "nets": nets.record()}, indent=1))
-    settings = dataclasses.replace(settings, nets=Nets.from_record(json.loads(place.read_text())["nets"]))
+        kept = {**record, "nets": nets.record()}
+        write_record(place, kept)
+    settings = dataclasses.replace(settings, nets=Nets.from_record(kept["nets"]))
     _announce(settings, data.train.images.shape[1:], len(data.class_names))
     _write_settings(folder, settings)
     return settings
@@ -530,12 +628,12 @@ def read_settings(folder):
     if not place.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
     try:
-        values = json.loads(place.read_text())
+        values, _ = read_record(place)
         tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
         nets = values.get("nets")
         return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
     except (ValueError, TypeError, KeyError):
-        raise BcnetError(f"{place} is damaged or of another version; delete {folder} and train again.") from None
+        raise BcnetError(f"{place} is damaged or of another version") from None
 
 
 def take_float_net(source, folder, settings):
@@ -561,7 +659,7 @@ def take_float_net(source, folder, settings):
 
 
 def _write_settings(folder, settings):
-    write_atomic(folder / _SETTINGS, json.dumps(dataclasses.asdict(settings), indent=1))
+    write_record(folder / _SETTINGS, dataclasses.asdict(settings))
 
 
 def input_batches(data, batch_size, seed, passes=1):
@@ -575,10 +673,13 @@ def input_batches(data, batch_size, seed, passes=1):
         raw = datasets.as_tf_dataset(split, size, **arguments)
         return raw.map(lambda images, labels: (scale(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
 
+    with tf.device("CPU:0"):
+        epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
+    order = dict(shuffle=True, seed=seed, epoch=epoch, passes=passes)
+    train = batches(data.train, batch_size, augmentation=data.augmentation, **order)
+    train.epoch = epoch  # by which `training.stages` has it show each epoch's order
     return {
-        "train": batches(data.train, batch_size, shuffle=True, seed=seed, augmentation=data.augmentation).repeat(
-            passes
-        ),
+        "train": train,
         "validation": batches(data.validation),
         "test": batches(data.test),
     }

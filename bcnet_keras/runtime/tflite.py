@@ -46,10 +46,21 @@ class Interpreter(BaseInterpreter):
         # Written anew, the file is sound and aligned whatever wrote it; the interpreter checks neither. The indirect
         # binary convolution gives the same bits as the default one, several times as fast on x86.
         options = {"num_threads": num_threads, "use_indirect_bgemm": True}
-        self._interpreter = _explained(FlatbufferError, LceInterpreter, flatbuffer.write(model), **options)
+        with quiet() as said:
+            try:
+                self._interpreter = LceInterpreter(flatbuffer.write(model), **options)
+                # What cannot run fails here, where its reason, which is printed, can be had.
+                self._interpreter.predict(np.zeros((1, *self.input_shape), np.int8))
+            except RuntimeError as failure:
+                reason = " ".join(said().split()) or " ".join(str(failure).split())
+                raise FlatbufferError(f"TensorFlow Lite cannot run the flatbuffer: {reason}") from None
 
     def _run(self, codes):
-        outputs = _explained(ToolError, self._interpreter.predict, codes)
+        # Nothing is silenced here: that would swap the whole process's streams, which other threads write to.
+        try:
+            outputs = self._interpreter.predict(codes)
+        except RuntimeError as failure:
+            raise ToolError(f"TensorFlow Lite cannot run the flatbuffer: {' '.join(str(failure).split())}") from None
         logits, *escalated = outputs if self._gated else [outputs]
         return [logits.reshape(len(codes), self.classes), *(np.reshape(part, len(codes)) for part in escalated)]
 
@@ -61,13 +72,3 @@ def _encode_options_anew(model):
             if flatbuffer.op_name(model, operator) in LCE_OPS and operator.customOptions is not None:
                 options = encode_options(flatbuffer.custom_options(operator)) if len(operator.customOptions) else b""
                 operator.customOptions = np.frombuffer(options, np.uint8)
-
-
-def _explained(error, function, *arguments, **keywords):
-    """Calls a function of the interpreter; where that fails, raises `error` with the reason that it prints."""
-    with quiet() as captured:
-        try:
-            return function(*arguments, **keywords)
-        except RuntimeError as failure:
-            reason = " ".join(captured().split()) or " ".join(str(failure).split())
-    raise error(f"TensorFlow Lite cannot run the flatbuffer: {reason}")

@@ -129,14 +129,13 @@ class Model:
         for index, (value, shape) in enumerate(zip(inputs, self._inputs, strict=True)):
             if np.shape(value) != shape:
                 raise FlatbufferError(f"input {index} must have the shape {list(shape)}, got {list(np.shape(value))}")
-        with quiet() as said:
-            try:
-                for index, value in enumerate(inputs):
-                    self._interpreter.set_input(np.ascontiguousarray(value), index)
-                self._interpreter.invoke()
-            except RuntimeError as error:
-                reason = " ".join(said().split()) or str(error)
-                raise ToolError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}") from None
+        # Nothing is silenced here: that would swap the whole process's streams, which other threads write to.
+        try:
+            for index, value in enumerate(inputs):
+                self._interpreter.set_input(np.ascontiguousarray(value), index)
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise ToolError(f"TensorFlow Lite Micro cannot run the flatbuffer: {error}") from None
         return [self._interpreter.get_output(index).reshape(shape) for index, shape in enumerate(self._outputs)]
 
     def _allocated(self, data, arena_size):

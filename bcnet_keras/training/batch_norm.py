@@ -1,5 +1,7 @@
 """Recalibration of batch statistics and 8-bit ranges once the weights are final."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,7 +47,8 @@ def recalibrate_batch_norm(net, data, batches=None):
     try:
         for layer in momenta:
             layer.momentum = 0.0  # so that each batch leaves its own statistics
-        for batch in strategy.experimental_distribute_dataset(images.repeat().take(batches)):
+        passes = _passes(data, images, strategy)
+        for batch in itertools.islice(passes, batches):
             number = sum(int(tf.shape(part)[0]) for part in strategy.experimental_local_results(batch))
             statistics = [
                 np.stack([first.numpy(), second.numpy()]).astype(np.float64)
@@ -69,3 +72,25 @@ def image_batches(data):
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(128)
     return data.map(lambda images, *rest: images)
+
+
+def show_epoch(data, epoch):
+    """Has a data set whose order follows from the epoch show that of `epoch`; others stay as they are."""
+    if getattr(data, "epoch", None) is not None:
+        data.epoch.assign(epoch)
+
+
+def _passes(data, images, strategy):
+    """Batches of `images` again and again, each time in the order of another epoch where `data` knows them."""
+    first = int(data.epoch) if getattr(data, "epoch", None) is not None else 0
+    try:
+        for number in itertools.count(first):
+            show_epoch(data, number)
+            empty = True
+            for batch in strategy.experimental_distribute_dataset(images):
+                empty = False
+                yield batch
+            if empty:
+                return
+    finally:
+        show_epoch(data, first)

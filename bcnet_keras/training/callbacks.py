@@ -1,13 +1,13 @@
 """Keras callbacks of the training stages: learning rate, best weights, temperature of the gate."""
 
-import json
+import itertools
 import logging
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.utils.atomic_files import write_atomic
+from bcnet_keras.training.batch_norm import show_epoch
 
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.05, 0.02
 COOLING = 0.8  # part of a stage after which its learning rate is below a tenth
@@ -45,27 +45,28 @@ class CosineSchedule(tf.keras.callbacks.Callback):
 
     With `patience` the schedule jumps ahead and the stage ends early once validation data ask for it, see
     `epochs_to_skip`. Keras' `CosineDecay` cannot: it counts optimizer steps, and their number per epoch may be unknown.
-    The rate depends on epoch, batch and validation history alone, so that a killed training resumes with the same one.
+    The rate depends on epoch, batch and validation history alone, so that a killed training resumes with the same one;
+    `state` and `restore` hand the history on.
 
     Arguments:
       rate: learning rate at the start.
       epochs: number of epochs of the stage.
       patience: part of `epochs`; None trains all of them.
-      file: `pathlib.Path` that keeps the validation history of finished epochs; None keeps none.
     """
 
-    def __init__(self, rate, epochs, patience=None, file=None):
+    def __init__(self, rate, epochs, patience=None):
         super().__init__()
-        self.rate, self.epochs, self.patience, self.file = rate, epochs, patience, file
+        self.rate, self.epochs, self.patience = rate, epochs, patience
         self.validation, self.skipped = [], 0
+
+    def state(self):
+        return {"validation": np.array(self.validation, np.float64), "skipped": np.array(self.skipped)}
+
+    def restore(self, state):
+        self.validation, self.skipped = state["validation"].tolist(), int(state["skipped"])
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        if self.patience is not None and epoch > len(self.validation) and self.file is not None:
-            self.validation = json.loads(self.file.read_text())[:epoch] if self.file.exists() else []
-            for finished in range(len(self.validation)):
-                history = self.validation[: finished + 1]
-                self.skipped = self.skipped or epochs_to_skip(history, self.epochs, self.patience)
 
     def on_train_batch_begin(self, batch, logs=None):
         steps = self.params.get("steps")  # unknown in the first epoch over a data set of unknown size
@@ -76,8 +77,6 @@ class CosineSchedule(tf.keras.callbacks.Callback):
         if self.patience is None or not {"val_accuracy", "val_loss"} <= (logs or {}).keys():
             return
         self.validation.append([float(logs["val_accuracy"]), float(logs["val_loss"])])
-        if self.file is not None:
-            write_atomic(self.file, json.dumps(self.validation))
         if not self.skipped:
             self.skipped = epochs_to_skip(self.validation, self.epochs, self.patience)
             if self.skipped:
@@ -88,8 +87,6 @@ class CosineSchedule(tf.keras.callbacks.Callback):
 
 class BestWeights(tf.keras.callbacks.Callback):
     """Keeps the weights of the epoch with the highest validation accuracy.
-
-    In a resumed training it knows only the epochs since then.
 
     Arguments:
       nets: Keras models whose weights to keep.
@@ -107,7 +104,19 @@ class BestWeights(tf.keras.callbacks.Callback):
             self.epoch, self.accuracy = epoch, logs["val_accuracy"]
             self.weights = [net.get_weights() for net in self.nets]
 
-    def restore(self, recalibrate):
+    def state(self):
+        if self.accuracy < 0:
+            return {}
+        flat = itertools.chain.from_iterable(self.weights)
+        return {"best": np.array([self.epoch, self.accuracy]), **{f"{index}": each for index, each in enumerate(flat)}}
+
+    def restore(self, state):
+        if state:
+            self.epoch, self.accuracy = int(state["best"][0]), float(state["best"][1])
+            flat = (state[f"{index}"] for index in itertools.count())
+            self.weights = [[next(flat) for _ in net.weights] for net in self.nets]
+
+    def take_back(self, recalibrate):
         """Restores the best weights if the last ones are worse by more than a standard error of the accuracy.
 
         `recalibrate`: function without arguments that is called after the weights changed.
@@ -127,6 +136,17 @@ def validation_accuracy(model, data, steps=None):
     """Returns the accuracy of a compiled model on `data`, as `fit` takes them; `steps` batches, or all."""
     data = [data] if isinstance(data, tf.data.Dataset) else data
     return model.evaluate(*data, steps=steps, verbose=0, return_dict=True)["accuracy"]
+
+
+class EpochOrder(tf.keras.callbacks.Callback):
+    """Has the training data show the next epoch's order: `fit` asks for it as soon as an epoch has ended."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def on_epoch_end(self, epoch, logs=None):
+        show_epoch(self.data, epoch + 1)
 
 
 class TemperatureAnnealing(tf.keras.callbacks.Callback):

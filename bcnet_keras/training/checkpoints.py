@@ -1,65 +1,199 @@
-"""Checkpoints of a training in stages: each stage leaves its weights and history, so that a killed training resumes."""
+"""What a stage of a training keeps on disk: its last epochs while it trains, its weights and history when it is done.
+
+Every file carries a checksum. One that is damaged is set aside, and the stage is trained again from the last that is
+whole.
+"""
 
 import json
 import logging
+import os
 import pathlib
+import re
 import shutil
 
+import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.utils.atomic_files import replace_when_done
+from bcnet_keras.utils.sealed_files import (
+    DamagedError,
+    digest,
+    read_arrays,
+    read_record,
+    set_aside,
+    write_arrays,
+    write_record,
+)
+
+_KEPT_EPOCHS = 2  # so that a damaged one has another before it
 
 log = logging.getLogger(__name__)
 
 
 class StageCheckpoint:
-    """The files of one stage: the epoch in progress, then the stage's weights and history.
+    """The files of one stage.
 
     Arguments:
-      folder: directory of the checkpoints; None keeps nothing.
-      stage: name of the stage, from which the file names follow.
+      folder: where they are; None to keep nothing.
+      stage: its name.
+      built_on: text that stands for all that the stage starts from. What is there from another start is set aside.
+
+    Attributes:
+      history: {metric: list with one value an epoch} of what is trained already.
+      epochs: how many epochs that is; stopped: whether the schedule ended with the last of them.
     """
 
-    def __init__(self, folder, stage):
-        self.stage, self.folder = stage, None if folder is None else pathlib.Path(folder)
+    def __init__(self, folder, stage, built_on=None):
+        self.stage, self.folder, self.built_on = stage, None if folder is None else pathlib.Path(folder), built_on
+        self.history, self.epochs, self.stopped, self._weights_digest = {}, 0, False, None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.weights = self.folder / f"{stage}.weights.h5"
-            self.history = self.folder / f"{stage}.history.json"
-            self.backup = self.folder / f"{stage}_in_progress"
+            self.record = self.folder / f"{stage}.history.json"
+            self.in_progress = self.folder / f"{stage}_in_progress"
 
     @property
-    def progress(self):
-        """The file in which the learning rate schedule keeps the validation history; None without a folder."""
-        return self.folder and self.folder / f"{self.stage}.progress.json"
+    def identity(self):
+        """Text that stands for the finished stage and all before it; None where nothing is kept."""
+        return self._weights_digest and _identity(self.built_on, self.stage, self._weights_digest)
 
-    @property
-    def finished(self):
-        """Whether the stage was trained to its end."""
-        return self.folder is not None and self.weights.exists()
-
-    @property
-    def callbacks(self):
-        """Keras callbacks that save each epoch and resume from the last one."""
-        if self.folder is None:
-            return []
-        # The last epoch stays on disk until the stage's weights are there.
-        return [tf.keras.callbacks.BackupAndRestore(str(self.backup), delete_checkpoint=False)]
-
-    def load(self, model):
-        """Loads the weights of a finished stage into `model`; returns its history."""
-        model.load_weights(self.weights)
+    def finished(self, model):
+        """Loads the weights of the stage if it is finished and its files are whole; says whether it did."""
+        if self.folder is None or not self.weights.exists():
+            return False
+        try:
+            record, sealed = read_record(self.record)
+            if sealed and record["weights"] != digest(self.weights.read_bytes()):
+                raise DamagedError(f"{self.weights} is damaged")
+            model.load_weights(self.weights)
+        except FileNotFoundError:
+            return self._again(f"{self.record} is missing")
+        except DamagedError as error:
+            return self._again(str(error))
+        except (OSError, ValueError, KeyError, RuntimeError):  # files of earlier versions carry no checksum
+            return self._again(f"{self.weights} is damaged")
+        if sealed and self.built_on is not None and record["built_on"] != self.built_on:
+            return self._again(f"{self.weights} was trained on other data, settings or stages")
+        self.history = record["history"] if sealed else record
+        self._weights_digest = digest(self.weights.read_bytes())
         log.info("stage %s is finished already; loaded from %s", self.stage, self.weights)
-        return json.loads(self.history.read_text())
+        return True
 
-    def save(self, model, history):
-        """Saves a finished stage and deletes the files of the epoch in progress."""
+    def _again(self, reason):
+        log.warning("%s: set aside as *.damaged, and stage %s is trained again.", reason, self.stage)
+        for path in (self.weights, self.record):
+            if path.exists():
+                set_aside(path)
+        return False
+
+    def resume(self, model, callbacks):
+        """Takes model, optimizer and callbacks to where the last whole epoch left them.
+
+        Of `callbacks`, each of a kind of its own, those with a method `state`, which gives a dict of arrays, get it
+        back by `restore`.
+        """
         if self.folder is None:
             return
-        # The weights are written last, so that their presence means that the stage is finished.
-        with replace_when_done(self.history) as path:
-            path.write_text(json.dumps(history))
+        for path in sorted(self.in_progress.glob("epoch_*.state"), reverse=True):
+            try:
+                arrays = read_arrays(path)
+                about = json.loads(str(arrays["about"]))
+                variables = _variables(model)
+                values = [arrays[f"variable{index}"] for index in range(len(variables))]
+                if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+                    raise DamagedError(f"{path} is of other nets")
+                if self.built_on is not None and about["built_on"] != self.built_on:
+                    raise DamagedError(f"{path} was trained on other data, settings or stages")
+            except KeyError:
+                log.warning("%s is of another version: set aside as %s.", path, set_aside(path).name)
+                continue
+            except DamagedError as error:
+                log.warning("%s: set aside as %s.", error, set_aside(path).name)
+                continue
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            for callback in callbacks:
+                if hasattr(callback, "restore"):
+                    prefix = f"{type(callback).__name__}."
+                    mine = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+                    callback.restore(mine)
+            self.history, self.epochs, self.stopped = about["history"], about["epochs"], about["stopped"]
+            log.info("stage %s goes on behind epoch %d", self.stage, self.epochs)
+            return
+
+    def keep(self, model, callbacks, logs):
+        """Keeps an epoch that has ended."""
+        self.epochs += 1
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        if self.folder is None:
+            return
+        about = {"history": self.history, "epochs": self.epochs, "stopped": bool(model.stop_training)}
+        about["built_on"] = self.built_on
+        arrays = {"about": np.array(json.dumps(about))}
+        arrays |= {f"variable{index}": variable.numpy() for index, variable in enumerate(_variables(model))}
+        for callback in callbacks:
+            if hasattr(callback, "state"):
+                arrays |= {f"{type(callback).__name__}.{name}": value for name, value in callback.state().items()}
+        if not _writes(model):
+            return
+        write_arrays(self.in_progress / f"epoch_{self.epochs:06d}.state", arrays)
+        for path in self.in_progress.glob("epoch_*.state"):
+            if not 0 <= self.epochs - int(re.search(r"\d+", path.name)[0]) < _KEPT_EPOCHS:
+                path.unlink(missing_ok=True)
+
+    def save(self, model):
+        """Keeps the finished stage, in the place of its epochs. The weights come last: they say that it is finished."""
+        if self.folder is None or not _writes(model):
+            return
         with replace_when_done(self.weights) as path:
+            self._check_room(path, model)
             model.save_weights(path)
-        shutil.rmtree(self.backup, ignore_errors=True)
-        self.progress.unlink(missing_ok=True)
+            self._weights_digest = digest(path.read_bytes())
+            about = {"weights": self._weights_digest, "built_on": self.built_on, "history": self.history}
+            write_record(self.record, about)
+        shutil.rmtree(self.in_progress, ignore_errors=True)
+
+    def _check_room(self, path, model):
+        """Raises OSError where the disk has no room: HDF5 ends the whole process where a file cannot be closed."""
+        size = sum(variable.numpy().nbytes + 4096 for variable in model.variables) + (1 << 16)
+        try:
+            with open(path, "wb") as file:
+                file.write(bytes(size))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot write {self.weights}: {error.strerror}") from error
+        path.unlink()
+
+
+def finished_identity(folder, stage, built_on):
+    """`StageCheckpoint.identity` of a finished stage in a folder."""
+    return _identity(built_on, stage, digest((pathlib.Path(folder) / f"{stage}.weights.h5").read_bytes()))
+
+
+def _identity(built_on, stage, weights_digest):
+    return digest([built_on, stage, weights_digest])
+
+
+class EpochKeeper(tf.keras.callbacks.Callback):
+    """Has every epoch kept; the last of the `callbacks` of a stage."""
+
+    def __init__(self, kept, callbacks):
+        super().__init__()
+        self.kept, self.callbacks = kept, callbacks
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.kept.keep(self.model, self.callbacks, logs)
+
+
+def _variables(model):
+    """What an epoch changes: weights, the optimizer's variables and, where dropout has one, the state of its masks."""
+    generators = [getattr(getattr(layer, "_random_generator", None), "_generator", None) for layer in model.submodules]
+    states = [generator.state for generator in generators if generator is not None]
+    return [*model.weights, *model.optimizer.variables, *states]
+
+
+def _writes(model):
+    """Whether this process is the one of several workers that writes files."""
+    return model.distribute_strategy.extended.should_checkpoint

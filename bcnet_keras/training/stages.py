@@ -20,10 +20,16 @@ from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.data_checks import trainable_data
 from bcnet_keras.models.pair import STAGES
 from bcnet_keras.models.pair_cost import int8_share as count_int8_share
-from bcnet_keras.training.batch_norm import image_batches, recalibrate_batch_norm
+from bcnet_keras.training.batch_norm import image_batches, recalibrate_batch_norm, show_epoch
 from bcnet_keras.training.boost import fit_boost
-from bcnet_keras.training.callbacks import BestWeights, CosineSchedule, TemperatureAnnealing, validation_accuracy
-from bcnet_keras.training.checkpoints import StageCheckpoint
+from bcnet_keras.training.callbacks import (
+    BestWeights,
+    CosineSchedule,
+    EpochOrder,
+    TemperatureAnnealing,
+    validation_accuracy,
+)
+from bcnet_keras.training.checkpoints import EpochKeeper, StageCheckpoint
 from bcnet_keras.training.watch import Watch
 
 COOPERATIVE_STAGES = ("binary", "boosted", "cooperative")
@@ -57,6 +63,7 @@ def train(
     patience=None,
     callbacks=(),
     checkpoint_dir=None,
+    built_on=None,
     **fit_arguments,
 ):
     """Trains `pair` through `stages`, in this order.
@@ -77,11 +84,17 @@ def train(
         weights of its best epoch if the last ones are clearly worse. The cooperative stage, which is short, ignores it.
       callbacks: Keras callbacks, used in every stage.
       checkpoint_dir: folder for finished stages and the epoch in progress. Called again with the same folder, a
-        killed training resumes after its last finished epoch, and finished stages are loaded.
+        killed training resumes after its last finished epoch, and finished stages are loaded. A damaged file is set
+        aside as *.damaged, and its stage is trained again.
+      built_on: text that stands for data, settings and nets. Stages in `checkpoint_dir` that were trained with another
+        one, or behind other stages, are set aside and trained again. None accepts them.
       fit_arguments: anything else that `fit` takes, such as `class_weight`, `steps_per_epoch`, `batch_size`.
 
     After each stage the batch statistics of its nets are recalibrated (see `recalibrate_batch_norm`). A stage that does
     not learn logs why in one line (see `bcnet_keras.training.watch`).
+
+    Where the order of the training data follows from the epoch (see `datasets.as_tf_dataset`), a training that was
+    killed and resumed ends with the same weights as one that was not, as far as TensorFlow's operators do.
 
     Returns:
       A dict of stage -> history (dict of metric name -> list with one value per epoch).
@@ -97,17 +110,18 @@ def train(
     rates = {**LEARNING_RATES, **(learning_rates or {})}
     histories = {}
     for stage in stages:
-        checkpoint = StageCheckpoint(checkpoint_dir, stage)
-        if checkpoint.finished:
-            histories[stage] = checkpoint.load(pair)
+        checkpoint = StageCheckpoint(checkpoint_dir, stage, built_on)
+        if checkpoint.finished(pair):
+            histories[stage], built_on = checkpoint.history, checkpoint.identity
             continue
         settings = {"teacher": teacher, "focus": focus, "cost_weight": cost_weight}
         steps = fit_arguments.get("validation_steps")  # of a data set that may have no end
         nets, labels = _TRAINED_NETS[stage](pair), _labels(validation_data, steps)
         stage_patience = patience if stage != "cooperative" and labels is not None else None
         watch = Watch(stage, epochs[stage], labels, _recalibrated_accuracy(nets, train_data, validation_data, steps))
-        extra = [CosineSchedule(rates[stage], epochs[stage], stage_patience, checkpoint.progress), watch]
+        extra = [CosineSchedule(rates[stage], epochs[stage], stage_patience), watch]
         best = None if stage_patience is None else BestWeights(nets, validation_data, len(labels), steps)
+        show_epoch(train_data, 0)
         if stage == "cooperative":
             settings["int8_share"] = count_int8_share(pair, core) if int8_share is None else int8_share
             if np.any(np.isnan(pair.threshold)):
@@ -117,13 +131,12 @@ def train(
             pair.compile(tf.keras.optimizers.Adam(rates[stage], clipnorm=1.0), stage=stage, **settings)
         log.info("stage %s: %d epochs", stage, epochs[stage])
         extra += [best] if best else []
-        histories[stage] = _fit(
-            pair, train_data, validation_data, epochs[stage], [*callbacks, *extra, *checkpoint.callbacks], fit_arguments
-        )
+        _fit(pair, train_data, validation_data, epochs[stage], callbacks, extra, checkpoint, fit_arguments)
         _recalibrate(nets, train_data, best)
         if stage in ("boosted", "cooperative") and validation_data is not None and pair.combine == "sum":
             fit_boost(pair, validation_data.take(steps) if steps else validation_data)
-        checkpoint.save(pair, histories[stage])
+        checkpoint.save(pair)
+        histories[stage], built_on = checkpoint.history, checkpoint.identity
     return histories
 
 
@@ -138,6 +151,7 @@ def train_float(
     name="float",
     callbacks=(),
     checkpoint_dir=None,
+    built_on=None,
     **fit_arguments,
 ):
     """Trains a float Keras classifier of logits, with the checkpoints of `train`; returns its history.
@@ -145,9 +159,9 @@ def train_float(
     The optimizer is AdamW. `weight_decay`, relative to the learning rate, applies to kernels, not to biases or scales.
     `patience` is that of `train`; `name` names the stage in the log and its checkpoints.
     """
-    checkpoint = StageCheckpoint(checkpoint_dir, name)
-    if checkpoint.finished:
-        return checkpoint.load(model)
+    checkpoint = StageCheckpoint(checkpoint_dir, name, built_on)
+    if checkpoint.finished(model):
+        return checkpoint.history
     with model.distribute_strategy.scope():
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         optimizer = tf.keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, clipnorm=1.0)
@@ -159,15 +173,14 @@ def train_float(
     stage_patience = None if labels is None else patience
     best = None if stage_patience is None else BestWeights([model], validation_data, len(labels), steps)
     watch = Watch(name, epochs, labels, _recalibrated_accuracy([model], train_data, validation_data, steps))
-    extra = [CosineSchedule(learning_rate, epochs, stage_patience, checkpoint.progress), watch]
+    extra = [CosineSchedule(learning_rate, epochs, stage_patience), watch]
     extra += [best] if best else []
     log.info("stage %s: %d epochs", name, epochs)
-    history = _fit(
-        model, train_data, validation_data, epochs, [*callbacks, *extra, *checkpoint.callbacks], fit_arguments
-    )
+    show_epoch(train_data, 0)
+    _fit(model, train_data, validation_data, epochs, callbacks, extra, checkpoint, fit_arguments)
     _recalibrate([model], train_data, best)
-    checkpoint.save(model, history)
-    return history
+    checkpoint.save(model)
+    return checkpoint.history
 
 
 def _labels(data, steps=None):
@@ -213,24 +226,30 @@ def _recalibrate(nets, train_data, best):
 
     recalibrate_all()
     if best is not None:
-        best.restore(recalibrate_all)
+        best.take_back(recalibrate_all)
 
 
-def _fit(model, train_data, validation_data, epochs, callbacks, fit_arguments):
+def _fit(model, train_data, validation_data, epochs, callbacks, own, checkpoint, fit_arguments):
+    """Trains the epochs that `checkpoint` lacks; `own` are the callbacks of the stage, `callbacks` the caller's."""
+    checkpoint.resume(model, own)
+    show_epoch(train_data, checkpoint.epochs)
+    if checkpoint.stopped or checkpoint.epochs >= epochs:
+        return
+    callbacks = [*callbacks, *own, EpochOrder(train_data), EpochKeeper(checkpoint, own)]
     input_shape = getattr(model, "binary", model).input_shape
     with trainable_data(input_shape, train_data, validation_data):
         images, *rest = [train_data] if isinstance(train_data, tf.data.Dataset) else train_data
-        history = model.fit(
+        model.fit(
             images,
             **dict(zip(("y", "sample_weight"), rest, strict=False)),
             validation_data=validation_data,
             epochs=epochs,
+            initial_epoch=checkpoint.epochs,
             callbacks=callbacks,
             **fit_arguments,
-        ).history
-    if not all(np.all(np.isfinite(values)) for values in history.values()):
+        )
+    if not all(np.all(np.isfinite(values)) for values in checkpoint.history.values()):
         raise BcnetError("training diverged: a loss is not finite. Look for NaN images, or lower the learning rate.")
-    return {name: [float(value) for value in values] for name, values in history.items()}
 
 
 def _start_threshold(pair, train_data):

@@ -32,7 +32,11 @@ def replace_when_done(path):
         directory.mkdir()
     temporary = directory / path.name
     try:
-        yield temporary
+        try:
+            yield temporary
+        except (OSError, RuntimeError) as error:  # the latter is what h5py makes of some
+            _name_full_disk(path, error)
+            raise
         with _errors_name(path):
             if not temporary.exists():
                 raise FileNotFoundError(errno.ENOENT, "nothing was written")
@@ -56,6 +60,19 @@ def write_atomic(path, content):
         raise ArgumentTypeError(f"the content of {path} must be bytes or str, got {type(content).__name__}")
     with replace_when_done(path) as temporary, _errors_name(path):
         temporary.write_bytes(content)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def _name_full_disk(path, error):
+    """Raises an OSError of one line with the path where `error`, or what led to it, says that there is no room."""
+    while error is not None:
+        for number in _NO_ROOM:
+            told = isinstance(error, OSError) and error.errno == number
+            if told or f"errno = {number}," in str(error) or os.strerror(number).lower() in str(error).lower():
+                raise OSError(number, f"cannot write {path}: {os.strerror(number)}") from None
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -21,17 +21,22 @@ def html_page(title, body):
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
 table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
 td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }}
-.last-bold tr:last-child {{ font-weight: bold }}
+tr.bold {{ font-weight: bold }}
 </style></head><body>
 {body}
 </body></html>
 """
 
 
-def html_table(cells, style=""):
-    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells[1:])
+def html_table(cells, bold=None):
+    """Cells as a table, headings first; `bold` is the number of the row that stands out, 0 for the first below them."""
+    begins = ["<tr class='bold'>" if number == bold else "<tr>" for number in range(len(cells) - 1)]
+    rows = "".join(
+        f"{begin}{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
+        for begin, row in zip(begins, cells[1:], strict=True)
+    )
     heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
-    return f'<table class="{style}"><tr>{heading}</tr>{rows}</table>'
+    return f"<table><tr>{heading}</tr>{rows}</table>"
 
 
 def new_figure(width, height, rows=1, columns=1):
@@ -41,7 +46,8 @@ def new_figure(width, height, rows=1, columns=1):
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def image(figure):
+def image(figure, alt):
+    """A figure as an image within a page; `alt` says what it shows, to those who cannot see it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="">'
+    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="{html.escape(alt)}">'

@@ -18,7 +18,7 @@ from experiments import benchmarks
 SHAPE = (3, 3, 2)
 RUN_FLAGS = (
     "name runs_dir seed effort minutes epochs batch_size measure per_class core board max_cost confidence_level "
-    "cost_weight weight_decay mixed_precision shared_stem binary_width binary_blocks search_minutes"
+    "cost_weight weight_decay mixed_precision deterministic shared_stem binary_width binary_blocks search_minutes"
 )
 FLAGS = {
     "demo": RUN_FLAGS,
@@ -275,7 +275,7 @@ REFUSED = [
     (f"{RUN}images.npy --output=runs", "cannot write runs: "),
     ("convert pair.tflite --output=file/pair.tflite", "cannot write file/pair.tflite: file is not a directory"),
     ("convert pair.tflite --output=runs", "cannot write runs: "),
-    ("train --runs_dir=file", "cannot write file/digits_0/settings.json: "),
+    ("train --dataset=digits --runs_dir=file", "cannot make the folder file/digits_0: Not a directory"),
     # pairs to convert
     ("convert", "expected a saved pair (.keras file or SavedModel folder) or a converted one (.tflite), got nothing"),
     ("convert absent.keras", "there is no file absent.keras"),
@@ -324,6 +324,9 @@ REFUSED = [
     ("train --dataset=folder:empty_class", "empty_class/dog has no images"),
     ("train --dataset=folder:sizes", "images differ in size: sizes/cat/0.png is 8 x 8, sizes/dog/0.png is 9 x 8"),
     # runs
+    ("train", "give --dataset, one of digits, fashion_mnist,"),
+    ("train --name=mine", "then both together, in runs/mine; bcnet demo needs no data."),
+    ("train --dataset=digits --deterministic --minutes=5", "minutes and search_minutes go by the clock"),
     ("train again", "expected no arguments besides flags, got again"),
     ("train --epochs=1,2,3", "--epochs takes four numbers above 0, such as 20,40,14,6; got '1,2,3'"),
     ("train --epochs=1,2,3,0", "--epochs takes four numbers above 0"),
@@ -332,14 +335,19 @@ REFUSED = [
     ("train --minutes=5 --epochs=1,1,1,1", "--minutes takes a number above 0, and no --epochs beside it"),
     ("train --resize=32", "--resize takes height and width, such as 32x32; got '32'"),
     ("train --resize=0x32", "--resize takes height and width, such as 32x32; got '0x32'"),
-    ("train --resize=8x8", "resize is for images in folders; those of digits have the size that their nets are for"),
+    (
+        "train --dataset=digits --resize=8x8",
+        "resize is for images in folders; those of digits have the size that their nets are for",
+    ),
     ("train --dataset=folder:sizes --resize=9999x8", "resize must be (height, width), each from 1 to 1024"),
-    ("train --name=other", "runs/other holds a run with other settings (seed); use another name or delete it"),
-    ("train --name=damaged", "settings.json is damaged or of another version; delete runs/damaged and train again"),
+    (
+        "train --dataset=digits --name=other",
+        "runs/other holds a run with other settings (seed was 5, is 0); use another name or delete it",
+    ),
+    ("calibrate runs/damaged --max_cost=0.5", "runs/damaged/settings.json is damaged or of another version"),
     ("calibrate", "expected the folder of a run, got nothing"),
     ("calibrate no_images --max_cost=0.5", "no_images is not the folder of a run: it has no settings.json"),
     ("calibrate absent --max_cost=0.5", "absent is not the folder of a run"),
-    ("calibrate runs/damaged --max_cost=0.5", "settings.json is damaged"),
     ("calibrate runs/other", "give either --max_cost or --min_accuracy"),
     ("calibrate runs/other --max_cost=0.5 --min_accuracy=0.5", "give either --max_cost or --min_accuracy"),
     ("calibrate runs/other --min_accuracy=0.5 --confidence_level=0.9", "--confidence_level goes with --max_cost"),

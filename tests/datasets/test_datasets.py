@@ -15,8 +15,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from bcnet_keras.datasets import NAMES, Split, Variation, as_tf_dataset, check_arrays, load
+from bcnet_keras.datasets import NAMES, Dataset, Split, Variation, as_tf_dataset, check_arrays, load
 from bcnet_keras.datasets.arrays import stratified
+from bcnet_keras.datasets.copies import copies
 from bcnet_keras.datasets.speech import KEYWORDS, _by_speaker, front_end, log_mel, mfcc
 
 REAL = Path(os.environ.get("BCNET_DATA_DIR", "~/datasets")).expanduser()
@@ -378,6 +379,13 @@ def test_fer2013_table(tmp_path, fer_rows):
     assert dataset.class_names[3] == "happy" and dataset.raw_range == (0, 255)
 
 
+def test_kaggles_other_table_has_blanks_in_its_columns(tmp_path, fer_rows):
+    lines = [f"{label}, {part},{' '.join(map(str, image.ravel()))}" for label, image, part in fer_rows]
+    (tmp_path / "icml_face_data.csv").write_text("\n".join(["emotion, Usage, pixels", *lines, ""]))
+    dataset = load("fer2013", tmp_path)
+    np.testing.assert_array_equal(dataset.test.images[..., 0], [i for _, i, part in fer_rows if part == "PrivateTest"])
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -414,6 +422,59 @@ def test_fer2013_folders(tmp_path):
     np.testing.assert_array_equal(dataset.test.images[4:, ..., 0], test_images["happy"])
     assert (len(dataset.train.labels), len(dataset.validation.labels)) == (18, 2)
     assert_disjoint(dataset)
+    assert "2 of its training images" in dataset.source and len(dataset.files) == 28
+
+
+def test_fer2013_folders_with_a_validation_split(tmp_path):
+    random, own = np.random.default_rng(8), []
+    for part, count in (("train", 6), ("validation", 3), ("test", 4)):
+        for name in ("angry", "happy"):
+            images = random.integers(0, 256, (count, 48, 48), np.uint8)
+            save_images(tmp_path / "fer2013" / part / name, images)
+            own.extend(images if part == "validation" else [])
+    dataset = load("fer2013", tmp_path)
+    assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [12, 6, 8]
+    np.testing.assert_array_equal(dataset.validation.images[..., 0], own)
+    assert "6 of its own validation split are for validation and 12 for training" in dataset.source
+
+
+# --- copies in two splits ---
+
+
+def _photo(seed):
+    """A smooth picture, 40 x 48."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6)).astype(np.uint8)
+    return np.asarray(PIL.Image.fromarray(coarse).resize((48, 40), PIL.Image.Resampling.BICUBIC))
+
+
+def test_copies_in_two_splits_are_warned_of(tmp_path, caplog):
+    names = ("cat", "dog")
+    photos = {name: [_photo(100 * number + index) for index in range(10)] for number, name in enumerate(names)}
+    for name in names:
+        save_images(tmp_path / "train" / name, photos[name][:6])
+        save_images(tmp_path / "validation" / name, photos[name][6:8])
+        save_images(tmp_path / "test" / name, photos[name][8:])
+    load("fer2013", tmp_path)
+    assert "copies" not in caplog.text
+    changed = photos["cat"][0].astype(int) + np.random.default_rng(0).integers(-4, 5, (40, 48)) + 3
+    PIL.Image.fromarray(np.clip(changed, 0, 255).astype(np.uint8)).save(tmp_path / "test" / "cat" / "noise.png")
+    PIL.Image.fromarray(photos["dog"][2][:, ::-1]).save(tmp_path / "test" / "dog" / "mirrored.png")
+    PIL.Image.fromarray(photos["dog"][6]).save(tmp_path / "test" / "dog" / "same.png")
+    PIL.Image.fromarray(photos["dog"][1]).save(tmp_path / "validation" / "cat" / "same.png")
+    load("fer2013", tmp_path)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        "fer2013: copies of other splits' images: 1 exact of 5 validation images, 1 exact and 2 near of 7 test images; "
+    )
+
+
+def test_flat_and_small_images_are_no_near_copies():
+    flat = np.full((4, 32, 32, 1), 99, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
+    small = np.random.default_rng(0).integers(0, 2, (4, 3, 3, 1)).astype(np.uint8)
+    for images in (flat, small):
+        parts = [Split(images[part], np.arange(len(images[part])) % 2) for part in (slice(2), slice(2, 3), slice(3, 4))]
+        data = Dataset("test", *parts, ("a", "b"), (0, 255), "")
+        assert copies(data) == {"validation": (0, 0), "test": (0, 0)}
 
 
 # --- a user's own folders ---
@@ -475,12 +536,36 @@ def test_folders_that_cannot_be_trained_on_are_refused(folder):
     fails(FileNotFoundError, "there is no directory", f"folder:{folder / 'fish'}")
 
 
+def test_all_that_is_wrong_with_a_folder_is_in_one_short_error(folder):
+    for index in range(5):
+        (folder / "cat" / f"bad{index}.png").write_bytes(b"no image")
+    PIL.Image.fromarray(np.zeros((7, 5), np.uint8)).save(folder / "dog" / "odd.png")
+    (folder / "bird").mkdir()
+    (folder / "eel").mkdir()
+    PIL.Image.fromarray(np.zeros((6, 5), np.uint8)).save(folder / "eel" / "one.png")
+    with pytest.raises(ValueError) as caught:
+        load(f"folder:{folder}")
+    said = str(caught.value)
+    for part in ("bad0.png", "bad2.png", "and 2 more", "bird has no images", "eel has 1 images", "--resize=32x32"):
+        assert part in said
+    assert "\n" not in said and "bad3.png" not in said
+
+
+def test_folders_within_a_class_are_said_to_be_left_out(folder, caplog):
+    save_images(folder / "cat" / "more", np.zeros((3, 6, 5), np.uint8))
+    dataset = load(f"folder:{folder}")
+    assert sum(len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)) == 20
+    assert f"{folder}: folders within those of the classes are left out: cat/more." in caplog.text
+    assert len(dataset.files) == 20 and "cat/000.png" in dataset.files
+
+
 def test_images_of_any_size_are_scaled(folder):
     odd = np.random.default_rng(3).integers(0, 256, (12, 20, 3), np.uint8)
     PIL.Image.fromarray(odd).save(folder / "dog" / "odd.png")
     dataset = load(f"folder:{folder}", resize=(6, 5))
     images = np.concatenate([split.images for split in (dataset.train, dataset.validation, dataset.test)])
     assert images.shape == (21, 6, 5, 3) and dataset.front_end["resize"]["height"] == 6
+    assert dataset.front_end["resize"]["by"] == "mean over the area, bilinear where an image is smaller"
     means = odd.reshape(6, 2, 5, 4, 3).mean(axis=(1, 3))
     assert min(np.abs(image - means).max() for image in images.astype(float)) <= 1
     originals = [np.asarray(PIL.Image.open(path)) for path in (folder / "cat").glob("*.png")]

@@ -85,8 +85,20 @@ def test_the_command_writes_all_three(bcnet, pair, tmp_path):
     rows = [line for line in out.splitlines() if re.match(r"\| [A-Z][\w ]+ \| (always|accepted|escalated) ", line)]
     assert len(rows) == len(record["ops"]) and f"{record['instructions']['expected']:,}" in out
     page = files[1].read_text()
-    assert page.count('src="data:image/png;base64,') == 2 and "It fits nucleo-f767zi." in page
+    assert page.count('src="data:image/png;base64,') == 2 and 'alt=""' not in page and "It fits nucleo-f767zi." in page
     assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
+
+
+@pytest.mark.parametrize("arguments", [("{}", "--json"), ("--json", "{}"), ("--json", "--core=cortex-m4", "{}")])
+def test_json_without_a_file_is_all_that_standard_output_has(bcnet, pair, arguments):
+    status, out, err = bcnet("profile", *(str(argument).format(pair) for argument in arguments))
+    assert (status, err) == (0, "") and json.loads(out) == Profile.of(str(pair)).record()
+
+
+def test_json_behind_a_blank_is_a_file(bcnet, pair, tmp_path):
+    status, out, _ = bcnet("profile", pair, "--json", tmp_path / "p.json")
+    assert status == 0 and out.endswith("p.json: written\n") and "| CONV" not in out.splitlines()[0]
+    assert json.loads((tmp_path / "p.json").read_text())["core"] == "cortex-m4"
 
 
 def test_what_does_not_fit_says_by_how_much(bcnet, tmp_path, make_part):

@@ -19,6 +19,7 @@ import bcnet_keras as bc
 from bcnet_keras import datasets
 from bcnet_keras.experiment.report import table
 from bcnet_keras.runtime import tflite
+from bcnet_keras.utils.sealed_files import read_record
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +144,9 @@ def test_the_report_is_one_page_with_the_table(demo):
     page, results = (folder / "report.html").read_text(), _results(folder)
     assert "http:" not in page and "https:" not in page.replace(html.escape(results["data"]["source"]), "")
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
-    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count('src="data:image/png;base64,') == 3 and 'alt=""' not in page
+    bold = re.findall(r"<tr class='bold'><td>(.*?)</td>", page)
+    assert bold == ["BC-Net (trained together)"] and f"{results['rows']['bcnet']['threshold']:.6g}" in page
     for row in table(results):
         for cell in row:
             assert f">{html.escape(cell)}</t" in page
@@ -184,7 +187,8 @@ def test_nothing_half_written_is_left(demo):
     assert not list(demo[0].rglob("*.partial")) + list(demo[0].rglob("*_in_progress/*"))
     names = {path.name for path in demo[0].iterdir()}
     nets = {"pair.keras", "pair.tflite", "pair_builtin.tflite", "int8.tflite", "binary.tflite"}
-    assert names == nets | {"checkpoints", "settings.json", "results.json", "report.html", "accuracy_cost.png"}
+    own = {"checkpoints", "data.json", "settings.json", "results.json"}
+    assert names == nets | own | {"report.html", "accuracy_cost.png"}
 
 
 # --- what can be done with it ---
@@ -224,7 +228,7 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
         results = _results(folder)
         row = results["rows"]["bcnet"]
         assert {name: results["settings"][name] for name in target} == target
-        assert json.loads((folder / "settings.json").read_text()) == results["settings"]
+        assert read_record(folder / "settings.json") == (results["settings"], True)
         assert row["threshold"] < first["rows"]["bcnet"]["threshold"]
         assert row["escalation_rate"] < first["rows"]["bcnet"]["escalation_rate"]
         assert row["validation_accuracy"] >= (target["min_accuracy"] or 0)
@@ -257,9 +261,9 @@ def test_a_killed_run_goes_on(tmp_path):
     binary = folder / "checkpoints" / "alone" / "binary_in_progress"
 
     # In the middle of a stage, with the first epoch on disk.
-    with _killed(*command, log=log, when=lambda: list(binary.rglob("checkpoint"))) as said:
+    with _killed(*command, log=log, when=lambda: list(binary.glob("epoch_*.state"))) as said:
         assert "stage binary: 6 epochs" in said and "stage int8" not in said
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "settings.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "data.json", "lock", "settings.json"]
 
     # In the conversion: training went on behind that epoch, and what was finished was not done again.
     with _killed(*command, log=log, when=lambda: CALIBRATION in log.read_text()) as said:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 import bcnet_keras as bc
+from bcnet_keras import datasets
 from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import Profile
@@ -217,13 +218,15 @@ def test_a_pair_that_does_not_fit_is_refused_before_training(bcnet, tmp_path):
 
 
 def test_a_run_has_the_same_nets_when_it_goes_on(tmp_path):
-    shape = (32, 32, 3)
+    shape, labels = (32, 32, 3), np.arange(20) % 10
+    split = datasets.Split(np.zeros((20, *shape), np.uint8), labels)
+    data = datasets.Dataset("folder:photos", split, split, split, tuple("abcdefghij"), (0, 255), "")
     asked = experiment.Settings(dataset="folder:photos", board="nucleo-f446re")
-    first = experiment._claimed(tmp_path / "run", asked, shape, 10)
+    first, _ = experiment._claimed(tmp_path / "run", asked, data)
     assert first.nets == choice.choose(shape, 10, board="nucleo-f446re") and first.shared_stem is None
     assert experiment.read_settings(tmp_path / "run") == first
     other = dataclasses.replace(first.nets, planes=2)  # as another version or a search may have chosen
     experiment._write_settings(tmp_path / "run", dataclasses.replace(first, nets=other))
-    assert experiment._claimed(tmp_path / "run", asked, shape, 10).nets == other
-    with pytest.raises(ValueError, match=r"other settings \(binary_width\)"):
-        experiment._claimed(tmp_path / "run", dataclasses.replace(asked, binary_width=2.0), shape, 10)
+    assert experiment._claimed(tmp_path / "run", asked, data)[0].nets == other
+    with pytest.raises(ValueError, match=r"other settings \(binary_width was 1.0, is 2.0\)"):
+        experiment._claimed(tmp_path / "run", dataclasses.replace(asked, binary_width=2.0), data)

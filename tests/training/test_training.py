@@ -133,15 +133,14 @@ def test_patience_ends_a_stage_and_resumes_alike(tmp_path):
     assert len(history["loss"]) == len(epochs) < 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float.history.json", "float.weights.h5"]
     # What a killed training left is what decides after it.
-    place = tmp_path / "progress.json"
-    first = CosineSchedule(1.0, 60, 0.1, place)
+    first = CosineSchedule(1.0, 60, 0.1)
     first.set_model(float_net())
     values = [[0.5, 1.0]] * 20
     for epoch, (accuracy, loss) in enumerate(values):
         first.on_epoch_begin(epoch)
         first.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
-    second = CosineSchedule(1.0, 60, 0.1, place)
-    second.on_epoch_begin(20)
+    second = CosineSchedule(1.0, 60, 0.1)
+    second.restore(first.state())
     assert first.skipped == second.skipped > 0
 
 
@@ -156,10 +155,10 @@ def test_the_best_weights_come_back_where_the_last_are_clearly_worse():
     assert accuracy > 0.5
     best.on_epoch_end(0, {"val_accuracy": accuracy})
     best.on_epoch_end(1, {"val_accuracy": accuracy - 0.01})
-    best.restore(lambda: settled.append(1))
+    best.take_back(lambda: settled.append(1))
     assert not settled
     net.set_weights([0 * weight for weight in good])
-    best.restore(lambda: settled.append(1))
+    best.take_back(lambda: settled.append(1))
     assert settled == [1]
     for one, other in zip(net.get_weights(), good, strict=True):
         np.testing.assert_array_equal(one, other)
