@@ -45,9 +45,8 @@ BUILDS = (
     Build(
         "Arduino, mbed cores",
         "gcc",
-        f"-Os -g3 {_SECTIONS} -fmessage-length=0 -fno-delete-null-pointer-checks -fomit-frame-pointer"
-        " -funsigned-char -fpermissive",
-        "ArduinoCore-mbed, variants/*/cxxflags.txt",
+        f"-Os -g3 {_SECTIONS} -fmessage-length=0 -fomit-frame-pointer -funsigned-char",
+        "ArduinoCore-mbed 4.6.0, variants/*/cxxflags.txt",
     ),
     Build(
         "Arduino and PlatformIO, SAMD and STM32 cores",
