@@ -131,12 +131,24 @@ class Model:
                 raise FlatbufferError(f"input {index} must have the shape {list(shape)}, got {list(np.shape(value))}")
         # Nothing is silenced here: that would swap the whole process's streams, which other threads write to.
         try:
-            for index, value in enumerate(inputs):
-                self._interpreter.set_input(np.ascontiguousarray(value), index)
-            self._interpreter.invoke()
+            self._invoke(inputs)
         except RuntimeError as error:
-            raise ToolError(f"TensorFlow Lite Micro cannot run the flatbuffer: {error}") from None
+            raise ToolError(f"TensorFlow Lite Micro cannot run the flatbuffer: {self._reason(inputs, error)}") from None
         return [self._interpreter.get_output(index).reshape(shape) for index, shape in enumerate(self._outputs)]
+
+    def _invoke(self, inputs):
+        for index, value in enumerate(inputs):
+            self._interpreter.set_input(np.ascontiguousarray(value), index)
+        self._interpreter.invoke()
+
+    def _reason(self, inputs, error):
+        """Why the inputs cannot be run: what the interpreter prints where it fails once more."""
+        with quiet() as printed:
+            try:
+                self._invoke(inputs)
+            except RuntimeError:
+                return " ".join(printed().split()) or str(error)
+        return str(error)
 
     def _allocated(self, data, arena_size):
         """The interpreter of TensorFlow Lite Micro."""
