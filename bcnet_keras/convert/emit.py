@@ -568,7 +568,10 @@ class _Emitter:
     def results(self, layer, sources, outputs):
         """The values of a layer's outputs."""
         if isinstance(layer, FakeQuant):
-            quantization = _range_quantization(*layer.range)
+            low, high = layer.range
+            if not low < high:
+                raise NotEmitted(f"layer {layer.name!r} has the range [{low}, {high}]: train it, or give it a range")
+            quantization = _range_quantization(low, high)
             return [source.codes(quantization) for source in sources]
         rules = [self.RULES[kind] for kind in type(layer).__mro__ if kind in self.RULES]
         if not rules:

@@ -51,7 +51,7 @@ class FakeQuant(tf.keras.layers.Layer):
         """(minimum, maximum) as floats, as they are now."""
         if self.fixed or not self.built:
             return self.initial_range
-        return float(self.minimum), float(self.maximum)
+        return float(self.minimum.numpy()), float(self.maximum.numpy())  # also under a `tf.distribute` strategy
 
     @range.setter
     def range(self, value):

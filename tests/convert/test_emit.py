@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import bcnet_keras as bc
@@ -120,12 +120,14 @@ def binary_nets(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=6, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=4, suppress_health_check=list(HealthCheck), deadline=None)
 @given(net=binary_nets(), seed=st.integers(0, 1000))
 def test_random_binary_nets_are_as_converted(net, seed):
     random = np.random.default_rng(seed)
     images = random.integers(-128, 128, (8, *net.input_shape[1:])).astype(np.float32) / 128
     zoo.settle(net, images, statistics=True)
+    # A net may answer all images alike, by zeros only, and then has no range.
+    assume(all(layer.range[0] < layer.range[1] for layer in net.layers if isinstance(layer, FakeQuant)))
     mine = flatbuffer.write(emit(net))
     theirs = convert_binary(net)
     for (_, ours, _), (_, converted, _) in zip(binary_convolutions(mine), binary_convolutions(theirs), strict=True):
