@@ -21,7 +21,6 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from flatbuffers import flexbuffers
 
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
 from bcnet_keras.errors import ModelError
@@ -44,7 +43,6 @@ _keras = tf.keras.layers
 _INT8, _INT32, _FLOAT32 = schema.TensorType.INT8, schema.TensorType.INT32, schema.TensorType.FLOAT32
 _NONE, _RELU, _RELU6 = (getattr(schema.ActivationFunctionType, name) for name in ("NONE", "RELU", "RELU6"))
 _float = np.float32
-_CODES = np.arange(-128, 128)
 
 
 class NotEmitted(ModelError):
@@ -538,14 +536,7 @@ class _Emitter:
     def custom(self, name, inputs, layer, shape, quantization=None, options=None):
         """Appends a custom operator with one output, of bits where it has no quantization; returns its index."""
         output = self.tensor(layer.name, shape, quantization, _INT32 if quantization is None else _INT8)
-        encoded = None
-        if options is not None:
-            flex = flexbuffers.Builder()
-            with flex.Map():
-                for key in sorted(options):
-                    flex.Key(key)
-                    flex.Int(int(options[key]))
-            encoded = bytes(flex.Finish())
+        encoded = None if options is None else flatbuffer.encode_options(options)
         self.builder.operator(self.graph, name.encode(), inputs, [output], custom_options=encoded)
         return output
 

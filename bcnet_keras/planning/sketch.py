@@ -11,7 +11,6 @@ converting Keras nets takes many; so hundreds of nets can be compared before one
 import math
 
 import numpy as np
-from flatbuffers import flexbuffers
 
 from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.passes.add_gate import Gate
@@ -125,14 +124,7 @@ class _Net:
     def operator(self, name, inputs, shape, options=None, type=_INT8, version=1, **fields):
         """Appends an operator with one output of `shape` and returns that."""
         output = self.tensor(type, shape, _SCALE if type == _INT8 else None)
-        custom = None
-        if fields:
-            flex = flexbuffers.Builder()
-            with flex.Map():
-                for field, value in fields.items():
-                    flex.Key(field)
-                    flex.Int(value)
-            custom = bytes(flex.Finish())
+        custom = flatbuffer.encode_options(fields) if fields else None
         self.builder.operator(self.graph, name, inputs, [output], options, version, custom)
         return output
 

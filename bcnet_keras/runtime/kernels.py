@@ -9,12 +9,10 @@ Bitpacked arrays are uint32: the last dimension holds 32 channels a word, channe
 """
 
 import ctypes
-from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from flatbuffers import flexbuffers
 
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
@@ -52,23 +50,6 @@ def pack_signs(x: np.ndarray) -> np.ndarray:
     return np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
 
 
-def encode_options(options: Mapping[str, object]) -> bytes:
-    """An operator's options as a flatbuffer holds them: a FlexBuffer map of ints, floats, strings and float vectors."""
-    builder = flexbuffers.Builder()
-    with builder.Map():
-        for key, value in sorted(options.items()):
-            builder.Key(key)
-            if isinstance(value, str):
-                builder.String(value)
-            elif isinstance(value, (int, np.integer)):
-                builder.Int(int(value))
-            elif np.ndim(value) == 0:
-                builder.Float(float(value))
-            else:
-                builder.TypedVectorFromElements([float(v) for v in np.asarray(value)])
-    return bytes(builder.Finish())
-
-
 def quantize(x: np.ndarray, zero_point: int = 0) -> np.ndarray:
     """LceQuantize: signs of ``x`` (float32, int8 or bool; any shape of rank 1 or more), bitpacked along the last axis.
 
@@ -97,7 +78,7 @@ def dequantize(x: np.ndarray, channels: int, dtype=np.float32, scale: float = 1.
 
 
 def bmaxpool2d(x: np.ndarray, options: bytes, output_shape: tuple[int, int, int, int]) -> np.ndarray:
-    """LceBMaxPool2d on bitpacked NHWC ``x``; ``options`` as :func:`encode_options` makes them."""
+    """LceBMaxPool2d on bitpacked NHWC ``x``; ``options`` as :func:`tflite.flatbuffer.encode_options` makes them."""
     x = _bitpacked("x", x)
     output = np.empty(output_shape, np.uint32)
     _call(
@@ -131,7 +112,7 @@ def bconv2d(
     """LceBconv2d on bitpacked NHWC ``x`` and OHWI ``filters``.
 
     Args:
-        options: as :func:`encode_options` makes them, with the names of Larq Compute Engine.
+        options: as :func:`tflite.flatbuffer.encode_options` makes them, with the names of Larq Compute Engine.
         output_shape: NHWC, the last dimension in words for a bitpacked output.
         dtype: float32, int8, or uint32 for a bitpacked output.
         multiplier, bias: float32, one for each output channel; for float32 and int8 outputs.

@@ -164,7 +164,7 @@ def _self_test(tree):
 
 
 def _self_test_model(weights, thresholds):
-    schema, encode = flatbuffer.schema, kernels.encode_options
+    schema, encode = flatbuffer.schema, flatbuffer.encode_options
     types = schema.TensorType
     builder = flatbuffer.Builder("self-test")
     graph = builder.subgraph("main")

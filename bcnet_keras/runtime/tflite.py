@@ -6,7 +6,6 @@ from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate_in
 from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
-from bcnet_keras.runtime.kernels import encode_options
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.operators import LCE_OPS
 from bcnet_keras.tflite.verify import verify
@@ -70,5 +69,9 @@ def _encode_options_anew(model):
     for graph in model.subgraphs:
         for operator in graph.operators:
             if flatbuffer.op_name(model, operator) in LCE_OPS and operator.customOptions is not None:
-                options = encode_options(flatbuffer.custom_options(operator)) if len(operator.customOptions) else b""
+                options = (
+                    flatbuffer.encode_options(flatbuffer.custom_options(operator))
+                    if len(operator.customOptions)
+                    else b""
+                )
                 operator.customOptions = np.frombuffer(options, np.uint8)

@@ -180,6 +180,23 @@ def custom_options(operator):
     return options
 
 
+def encode_options(options):
+    """The bytes of a custom operator's options, a dict: a flexbuffer map of ints, floats, strings and float vectors."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, value in sorted(options.items()):
+            builder.Key(key)
+            if isinstance(value, str):
+                builder.String(value)
+            elif isinstance(value, (int, np.integer)):
+                builder.Int(int(value))
+            elif np.ndim(value) == 0:
+                builder.Float(float(value))
+            else:
+                builder.TypedVectorFromElements([float(v) for v in np.asarray(value)])
+    return bytes(builder.Finish())
+
+
 def custom_ops(model):
     """The names of the custom operators that the file uses, as a set."""
     return {

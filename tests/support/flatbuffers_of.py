@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 
-from bcnet_keras.runtime import kernels
 from bcnet_keras.tflite import flatbuffer
 
 schema = flatbuffer.schema
@@ -35,7 +34,7 @@ def binary_convolution(record):
     image = builder.tensor(graph, "image", types["bitpacked"], [1, height, width, words])
     weights = builder.tensor(graph, "weights", types["bitpacked"], [filters, kernel, kernel, words])
     result = builder.tensor(graph, "result", types[record["output"]], [1, *size, written], (1.0, 0))
-    options = kernels.encode_options({"stride_height": stride, "stride_width": stride})
+    options = flatbuffer.encode_options({"stride_height": stride, "stride_width": stride})
     builder.operator(graph, b"LceBconv2d", [image, weights, -1, -1, -1], [result], custom_options=options)
     graph.inputs, graph.outputs = np.array([image], np.int32), np.array([result], np.int32)
     return builder.finish()

@@ -18,7 +18,6 @@ from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.facts import read_facts
-from bcnet_keras.runtime import kernels
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro
 from bcnet_keras.tflite.verify import MOST_BYTES, verify
@@ -31,7 +30,7 @@ def binary_net():
     """A thermometer, binary convolutions and pooling."""
     builder = flatbuffer.Builder("test")
     graph = builder.subgraph("main")
-    types, custom = schema.TensorType, kernels.encode_options
+    types, custom = schema.TensorType, flatbuffer.encode_options
     image = builder.tensor(graph, "image", types.INT8, [1, 8, 8, 2], (1.0, 0))
     thresholds = builder.constant(graph, "thresholds", np.arange(-60, 60, 15, np.int32).repeat(1))
     planes = builder.tensor(graph, "planes", types.INT32, [1, 8, 8, 1])

@@ -8,6 +8,7 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from bcnet_keras.runtime import kernels
+from bcnet_keras.tflite import flatbuffer
 
 TENSOR_TYPES = {
     "float32": schema.TensorType.FLOAT32,
@@ -47,7 +48,7 @@ class Node:
     def option_bytes(self):
         if isinstance(self.options, bytes):
             return self.options
-        return kernels.encode_options(self.options) if self.options else b""
+        return flatbuffer.encode_options(self.options) if self.options else b""
 
 
 def model(nodes):

@@ -12,7 +12,7 @@ import pytest
 from bench import BOARDS
 from test_kernels_numpy import MEASURES, confidence
 
-from bcnet_keras.runtime import kernels
+from bcnet_keras.tflite import flatbuffer
 
 SOURCES = Path(__file__).parents[2] / "tflm_ops"
 TYPES = ("float32", "int8", "bool")
@@ -39,7 +39,7 @@ def gates(count, seed):
         if measure == "learned":
             options |= {"weights": weights, "bias": bias}
         expected = confidence(logits * scale if int8 else logits.astype(float), measure, weights.astype(float), bias)
-        result.append(golden.gate_record(logits, scale, kernels.encode_options(options), expected))
+        result.append(golden.gate_record(logits, scale, flatbuffer.encode_options(options), expected))
     return b"".join(result)
 
 

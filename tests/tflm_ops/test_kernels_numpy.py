@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bcnet_keras.runtime import kernels
+from bcnet_keras.tflite import flatbuffer
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, max_side=70)
 MEASURES = ("score_margin", "max_probability", "entropy", "learned")
@@ -191,7 +192,7 @@ def test_bconv2d_says_why_it_cannot_run():
     x, w = (t.value.view(np.uint32) for t in node.inputs[:2])
 
     def run(shape=node.output.shape, **changes):
-        options = kernels.encode_options(node.options | changes)
+        options = flatbuffer.encode_options(node.options | changes)
         return kernels.bconv2d(x, w, options, shape, np.uint32, thresholds=node.inputs[4].value)
 
     run()
@@ -242,20 +243,20 @@ def test_gate(measure, classes, int8, one_a_class, seed):
     options = {"measure": measure, "threshold": thresholds}
     if measure == "learned":
         options |= {"weights": weights, "bias": bias}
-    decision = kernels.gate(logits, kernels.encode_options(options), scale)
+    decision = kernels.gate(logits, flatbuffer.encode_options(options), scale)
     expected = confidence(real, measure, weights.astype(np.float64), bias)
     assert decision.predicted_class == logits.argmax()
     assert decision.confidence == pytest.approx(expected, abs=1e-5)
     threshold = thresholds[decision.predicted_class if one_a_class else 0]
     assert decision.escalate == (np.float32(decision.confidence) < threshold)
     own = np.array([rng.random()], np.float32)
-    again = kernels.gate(logits, kernels.encode_options(options), scale, thresholds=own)
+    again = kernels.gate(logits, flatbuffer.encode_options(options), scale, thresholds=own)
     assert again.confidence == decision.confidence and again.escalate == (np.float32(decision.confidence) < own[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_gate_escalates_when_a_logit_is_not_finite(value):
-    options = kernels.encode_options({"measure": "score_margin", "threshold": [0.0]})
+    options = flatbuffer.encode_options({"measure": "score_margin", "threshold": [0.0]})
     decision = kernels.gate(np.array([1, value, 2], np.float32), options)
     assert decision.escalate and np.isnan(decision.confidence)
 
@@ -263,16 +264,18 @@ def test_gate_escalates_when_a_logit_is_not_finite(value):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_gate_at_the_ends_of_float(measure):
     options = {"measure": measure, "threshold": [0.5], "weights": [1.0] * 5, "bias": 0.0}
-    decision = kernels.gate(np.array([3e38, -3e38], np.float32), kernels.encode_options(options))
+    decision = kernels.gate(np.array([3e38, -3e38], np.float32), flatbuffer.encode_options(options))
     assert decision.confidence == pytest.approx(confidence(np.array([1e3, -1e3]), measure, np.ones(5), 0.0), abs=1e-6)
-    equal = kernels.gate(np.zeros(1000, np.float32), kernels.encode_options({"measure": "entropy", "threshold": [0.0]}))
+    equal = kernels.gate(
+        np.zeros(1000, np.float32), flatbuffer.encode_options({"measure": "entropy", "threshold": [0.0]})
+    )
     assert not equal.escalate and 0 <= equal.confidence < 1e-5
 
 
 def test_gate_says_why_it_cannot_run():
     logits = np.array([1, 2, 3], np.float32)
     good = {"measure": "learned", "threshold": [0.1, 0.2, 0.3], "weights": [0.0] * 6, "bias": 0.5}
-    kernels.gate(logits, kernels.encode_options(good))
+    kernels.gate(logits, flatbuffer.encode_options(good))
     for changes, reason in [
         ({"measure": "guess"}, "measure"),
         ({"threshold": [0.1, 0.2]}, "one a class"),
@@ -283,9 +286,9 @@ def test_gate_says_why_it_cannot_run():
         ({"bias": float("nan")}, "finite"),
     ]:
         with pytest.raises(ValueError, match=reason):
-            kernels.gate(logits, kernels.encode_options(good | changes))
+            kernels.gate(logits, flatbuffer.encode_options(good | changes))
     with pytest.raises(ValueError, match="at least 2"):
-        kernels.gate(logits[:1], kernels.encode_options({"measure": "entropy", "threshold": [0.1]}))
+        kernels.gate(logits[:1], flatbuffer.encode_options({"measure": "entropy", "threshold": [0.1]}))
 
 
 @given(st.binary(max_size=200))
