@@ -10,6 +10,7 @@ The folder that it writes holds, in the structure that the ecosystem expects (`s
 * an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
 """
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +101,8 @@ def _fill(templates, target, values, suffix=".cc"):
         path = target / str(template.relative_to(templates)).replace("NAME", values["name"])
         if path.suffix == ".cc":
             path = path.with_suffix(suffix)
-        text = template.read_text()
-        for key, value in values.items():
-            text = text.replace(f"@{key}@", value)
+        # At once: what looks like a key in a value, as in the name of a file, is none.
+        text = re.sub(r"@(\w+)@", lambda match: values.get(match[1], match[0]), template.read_text())
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 

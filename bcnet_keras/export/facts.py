@@ -15,6 +15,20 @@ from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
 from bcnet_keras.tflite.support import check_micro
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Names of which no namespace, header NAME.h or target of CMake can be made, in whatever case: file systems may not tell
+# String.h from string.h. C++'s words, macros that GCC defines, headers of the C library and of Arduino, and what the
+# operators and CMake itself have.
+_TAKEN = """
+alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await
+co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do
+double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace
+new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires return
+short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef
+typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq linux unix assert complex ctype
+errno fenv inttypes iso646 limits locale main malloc math memory sched setjmp signal std stdalign stdarg stdatomic
+stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar wctype arduino
+bcnet bcnet_kernels bcnet_ops kernel_test tensorflowlite tflite all clean help install package rebuild_cache test
+"""
 _TYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
 _SPARE = 3  # percent of the arena, for other versions of TensorFlow Lite Micro
 
@@ -70,7 +84,7 @@ class Facts:
 def read_facts(source, name, arena_size, scratch_budget):
     """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.export`."""
     model = flatbuffer.read(flatbuffer.load(source))
-    origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).name
+    origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
     builtin, custom = _operators(model)
     graph = model.subgraphs[0]
     inputs, outputs = (tuple(_tensor(graph.tensors[index]) for index in side) for side in (graph.inputs, graph.outputs))
@@ -113,12 +127,22 @@ def _tensor(tensor):
     return TensorFacts(type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
 
 
+def _printable(text):
+    """The text on one line: a name of a file may hold anything, and stands in comments of C++."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _name(name, origin):
     if name is None:
         stem = re.sub(r"[^a-z0-9]+", "_", Path(origin).stem.lower()).strip("_")
         name = f"{stem}_net" if re.match("[a-z]", stem) else f"net_{stem}" if stem else "net"
     if not _NAME.fullmatch(name):
         raise BcnetError(f"the name must be a C identifier (letters, digits, _; a letter first), got {name!r}")
+    if name.lower() in _TAKEN.split():
+        another = f"{name.lower()}_net"
+        raise BcnetError(
+            f"the name {name!r} is taken, by C++, a standard header or the build; give another, such as {another}"
+        )
     return name
 
 

@@ -201,13 +201,18 @@ def _summary(facts):
             quantised = "" if not tensor.quantization else ", scale {:.6g}, zero point {}".format(*tensor.quantization)
             lines.append(f"| {what} | {tensor.type} {list(tensor.shape)}{quantised} |")
     if facts.labels:
-        lines.append(f"| classes | {', '.join(facts.labels)} |")
+        lines.append(f"| classes | {_cell(', '.join(facts.labels))} |")
     if facts.thresholds:
         lines.append(f"| threshold | {', '.join(f'{value:.6g}' for value in facts.thresholds)} |")
     lines.append(f"| operators | {', '.join((*facts.builtin_ops, *facts.custom_ops))} |")
     if facts.thresholds:
-        lines.append(f"| verdict | {(facts.verdict or NO_VERDICT).replace('|', chr(92) + '|')} |")
+        lines.append(f"| verdict | {_cell(facts.verdict or NO_VERDICT)} |")
     return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _cell(text):
+    """The text in a cell of a table of Markdown: on one line, no bar the end of it."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _interface(facts, layout):

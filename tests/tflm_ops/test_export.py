@@ -488,6 +488,8 @@ def test_bad_input_leaves_nothing_behind(flatbuffers, tmp_path):
     refused(ValueError, "unknown format 'mbed': expected one of c, cmake, arduino", pair, "mbed", output)
     refused(ValueError, "must be a C identifier .* got 'my-net'", pair, "c", output, name="my-net")
     refused(ValueError, "must be a C identifier .* got '3d'", pair, "c", output, name="3d")
+    for name in ("class", "bcnet", "Math", "test"):
+        refused(ValueError, f"the name '{name}' is taken, .* such as {name.lower()}_net", pair, "c", output, name=name)
     refused(ValueError, "truncated or damaged TensorFlow Lite flatbuffer", pair[: len(pair) // 2], "c", output)
     refused(ValueError, "not a TensorFlow Lite flatbuffer", b"nothing of that kind", "c", output)
     refused(FileNotFoundError, "there is no file", tmp_path / "absent.tflite", "c", output)
@@ -537,3 +539,16 @@ def test_name_follows_from_the_file(flatbuffers, tmp_path, file, name):
     path.write_bytes(flatbuffers["int8"])
     folder = exports.export(path, "c", tmp_path / "out")
     assert (folder / "src" / f"{name}.h").is_file() and f"from `{file}`" in (folder / "README.md").read_text()
+
+
+@needs_compiler
+def test_file_names_and_labels_may_hold_anything(make_part, tmp_path):
+    """Where they are written into comments, strings and tables they end none of these."""
+    names = [*LABELS[:2], "a|b\nc", "*/ @version@"]
+    path = tmp_path / 'odd "*\n#error @model_bytes@ ?\\'
+    gate = Gate.create(4, "score_margin", [0.1, 0.2, 0.3, 1.0])
+    path.write_bytes(merge(make_part(1), make_part(2), gate, record={"class_names": names}))
+    folder = exports.export(path, "c", tmp_path / "out")
+    compile_sources([folder / "src/odd_error_model_bytes_net_model.cc"], folder / "src", tmp_path)
+    readme = (folder / "README.md").read_text()
+    assert '| classes | cat, a "dog", a\\|b c, */ @version@ |\n' in readme and "from `odd" in readme
