@@ -4,9 +4,10 @@
 
     pair = bc.BCNet.from_keras(float_model)
 
-Larq, the converter and the quantisation toolkit work with Keras 2, so this package switches TensorFlow to the legacy
-Keras of `tf-keras`. That choice is made when TensorFlow is imported: import `bcnet_keras` first, or set the environment
-variable TF_USE_LEGACY_KERAS=1. The public names are loaded on first use, and TensorFlow with the first that needs it.
+Larq, the converter and the quantisation toolkit work with Keras 2, so this package switches `tf.keras` to the legacy
+Keras of `tf-keras`. That choice is made when `tf.keras` is first used: import `bcnet_keras` before, or set the
+environment variable TF_USE_LEGACY_KERAS=1. Models of Keras 3 (`import keras`) may be given to it all the same. The
+public names are loaded on first use, and TensorFlow with the first that needs it.
 """
 
 import importlib
@@ -69,6 +70,6 @@ def __dir__():
 
 moved.install()
 if "tensorflow" in sys.modules:
-    importlib.import_module("bcnet_keras.legacy_keras")  # says at once where it is too late for the legacy Keras
+    importlib.import_module("bcnet_keras.legacy_keras")  # says at once where it is too late for that
 else:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"

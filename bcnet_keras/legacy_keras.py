@@ -24,6 +24,8 @@ def _check():
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
+    _switch(tf)
+
     lowest, limit = (".".join(map(str, version)) for version in _TENSORFLOW_VERSIONS)
     if not _TENSORFLOW_VERSIONS[0] <= tuple(map(int, tf.__version__.split(".")[:2])) < _TENSORFLOW_VERSIONS[1]:
         raise MissingPackageError(
@@ -35,10 +37,21 @@ def _check():
     submodules = any("tf_keras" in os.path.normpath(path).split(os.sep) for path in tf.__path__)
     if not (submodules and tf.keras.Model.__module__.startswith("tf_keras.")):
         raise MissingPackageError(
-            "TensorFlow was imported with Keras 3 before bcnet_keras, which needs Keras 2; "
-            "import bcnet_keras before tensorflow, or set TF_USE_LEGACY_KERAS=1 in the environment"
+            "tf.keras was used as Keras 3 before bcnet_keras was imported, which needs it as Keras 2; "
+            "import bcnet_keras first, or set TF_USE_LEGACY_KERAS=1 in the environment; models of Keras 3 may be made "
+            "with `import keras` at any time"
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+
+def _switch(tf):
+    """Makes `tf.keras` the legacy one where nobody has used it yet, such as after `import keras`, which loads it."""
+    unused = getattr(vars(tf).get("keras"), "_tfll_initialized", True) is False
+    if unused and "tensorflow.keras" not in sys.modules:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+        folder = importlib.util.find_spec("tf_keras.api._v2").submodule_search_locations[0]
+        if folder not in tf.__path__:
+            tf.__path__.insert(0, folder)
 
 
 _check()

@@ -45,31 +45,31 @@ def test_gives_legacy_keras_by_attribute_and_by_submodule():
     assert all(module.startswith("tf_keras.") for module in result.stdout.split()[1:])
 
 
-def test_tensorflow_may_come_first_when_the_environment_chooses_legacy_keras():
-    result = python("import tensorflow, bcnet_keras", TF_USE_LEGACY_KERAS="1")
-    assert result.returncode == 0, result.stderr
+def test_tensorflow_may_come_first_while_nobody_has_used_tf_keras():  # tests/models/test_keras3.py has Keras 3 first
+    result = python(
+        "import tensorflow, tf_keras, bcnet_keras, tensorflow as tf\nfrom tensorflow.keras import layers\n"
+        "bcnet_keras.BCNet\n"
+        "print(tf.keras.Model.__module__, layers.Dense.__module__, tf.optimizers.Adam.__module__)"
+    )
+    assert [module.split(".")[0] for module in result.stdout.split()] == ["tf_keras"] * 3, result.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [
-        "import tensorflow",
         "import tensorflow as tf; tf.keras.Model",
-        "import tensorflow, os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",  # too late for `import tensorflow.keras`
-        "import tensorflow, tf_keras",
+        "from tensorflow.keras import layers",
     ],
 )
-def test_keras_3_loaded_before_is_refused(before):
-    assert error_of(f"{before}\nimport bcnet_keras").startswith(
-        "TensorFlow was imported with Keras 3 before bcnet_keras"
-    )
+def test_keras_3_used_before_is_refused(before):
+    assert error_of(f"{before}\nimport bcnet_keras").startswith("tf.keras was used as Keras 3 before bcnet_keras")
 
 
 @pytest.mark.slow
 def test_refusal_leaves_the_environment_alone():
     code = (
-        "import tensorflow, os\n"
+        "import tensorflow as tf, os\ntf.keras.Model\n"
         "try: import bcnet_keras\n"
         "except ImportError: print(os.environ.get('TF_USE_LEGACY_KERAS'))"
     )

@@ -20,6 +20,7 @@ import tensorflow as tf
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
 from bcnet_keras.models.data_checks import trainable_data
+from bcnet_keras.models.keras3 import is_keras3
 from bcnet_keras.models.pair_profile import PairProfile
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
@@ -140,11 +141,11 @@ class BCNet(tf.keras.Model):
         if input_range is None and graph.takes_raw:
             input_range = kwargs.get("raw_range", (0, 255))
         twin = Int8Twin(graph, input_range)
-        int8 = twin.build(f"{model.name}_int8")
+        int8 = twin.build(f"{graph.name}_int8")
         if width is None:
             binary, what = light_binary_twin(graph, int8, max_binary_cost, input_range, stem, planes, core, board)
         else:
-            binary = BinaryTwin(graph, input_range, width, stem, planes).build(f"{model.name}_binary")
+            binary = BinaryTwin(graph, input_range, width, stem, planes).build(f"{graph.name}_binary")
             what = f"whole, width {width:g}"
         profile = PairProfile.of(binary, int8, core, board)
         if verbose:
@@ -226,8 +227,8 @@ class BCNet(tf.keras.Model):
             g = sigmoid((m - t) / temperature) is the probability of acceptance. The losses of the stages before are
             added, E with the weight g. Without them each net would forget the samples that the gate gives to the other,
             and the final threshold is seldom the one of training.
-          teacher: Keras model that maps the same images to logits, or to probabilities by a softmax or sigmoid. In the
-            binary and the cooperative stage the binary net also learns from its answers.
+          teacher: Keras model (also of Keras 3) that maps the same images to logits, or to probabilities by a softmax
+            or sigmoid. In the binary and the cooperative stage the binary net also learns from its answers.
           distillation: weight of the teacher in [0, 1].
           teacher_temperature: divides the logits of teacher and binary net, which softens both answers.
           independence: in [0, 1]; how much the int8 net must also be right by itself. At 0 it learns nothing from
@@ -258,7 +259,7 @@ class BCNet(tf.keras.Model):
             focus=focus,
             cost=cost_weight * int8_share,
         )
-        if isinstance(teacher, tf.keras.Model) and _gives_probabilities(teacher):
+        if is_keras3(teacher) or (isinstance(teacher, tf.keras.Model) and _gives_probabilities(teacher)):
             teacher = read(teacher).model
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)

@@ -28,15 +28,17 @@ def int8_twin(model, input_range=None):
     """The int8 net with the topology and the weights of `model`, ready for quantisation-aware training.
 
     Arguments:
-      model: functional or sequential `tf.keras.Model` with one image [h, w, c], grey image [h, w] or series [t, c] as
-        input and one output [classes], or [1] for two classes, made of the layers in `models.twins.SUPPORTED`.
-        Weights are copied as they are, so train it first. Augmentation layers are left out.
+      model: functional or sequential Keras model (`tf.keras`, or Keras 3 with any backend), or the path of a `.keras`
+        file. It has one image [h, w, c], grey image [h, w] or series [t, c] as input and one output [classes], or [1]
+        for two classes, and is made of the layers in `models.twins.SUPPORTED`. Weights are copied as they are, so train
+        it first. Augmentation layers are left out.
       input_range: (lowest, highest) value of what the model takes; by default [-1, 127/128], where codes of uint8
         pixels are `pixel - 128`, or [0, 255] for a model that begins with Rescaling or Normalization.
 
     The twin takes what the model takes. Raises ValueError that names every layer it cannot turn.
     """
-    return Int8Twin(read(model), input_range).build(f"{model.name}_int8")
+    graph = read(model)
+    return Int8Twin(graph, input_range).build(f"{graph.name}_int8")
 
 
 def binary_twin(model, width=1.0, stem="thermometer", planes=None, input_range=None):
@@ -57,4 +59,5 @@ def binary_twin(model, width=1.0, stem="thermometer", planes=None, input_range=N
 
     Raises ValueError that names every layer it cannot turn.
     """
-    return BinaryTwin(read(model), input_range, width, stem, planes).build(f"{model.name}_binary")
+    graph = read(model)
+    return BinaryTwin(graph, input_range, width, stem, planes).build(f"{graph.name}_binary")

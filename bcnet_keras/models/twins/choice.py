@@ -77,7 +77,8 @@ def _instructions(name, net, core):
 
 def _compact(graph, filters):
     compact = read(compact_model(graph, filters))
-    return Graph(compact.nodes, compact.output, graph.front, graph.input_shape, graph.affine, graph.takes_raw)
+    front = graph.front, graph.input_shape, graph.name, graph.affine, graph.takes_raw
+    return Graph(compact.nodes, compact.output, *front)
 
 
 def advice(profile, width):

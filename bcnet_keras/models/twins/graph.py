@@ -12,12 +12,14 @@ converted nets leave it out, since it changes nothing but the meaning of the 8-b
 
 import logging
 import math
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import HardSwish
+from bcnet_keras.models import keras3
 
 _keras = tf.keras.layers
 log = logging.getLogger(__name__)
@@ -77,10 +79,11 @@ class Graph:
       input_shape: of the user's input, without the batch.
       affine: (scale, offset) that the front applies to values, two floats.
       takes_raw: whether the user's model scales its input by itself, as one that takes pixels from 0 to 255 does.
+      name: of the user's model.
     """
 
-    def __init__(self, nodes, output, front, input_shape, affine=(1.0, 0.0), takes_raw=False):
-        self.nodes, self.output, self.front, self.input_shape = nodes, output, front, input_shape
+    def __init__(self, nodes, output, front, input_shape, name, affine=(1.0, 0.0), takes_raw=False):
+        self.nodes, self.output, self.front, self.input_shape, self.name = nodes, output, front, input_shape, name
         self.affine, self.takes_raw = affine, takes_raw
 
     @property
@@ -97,15 +100,19 @@ class Graph:
 def read(model):
     """The `Graph` of a functional or sequential Keras model with one input and one output of class scores.
 
+    Arguments:
+      model: of the legacy Keras or of Keras 3, or the path of a file that either has saved.
+
     Raises ValueError in one line that names every layer that cannot be read, and those that can.
     """
+    if isinstance(model, str | os.PathLike):
+        model = keras3.load(model)
+    if keras3.is_keras3(model):
+        model = keras3.to_legacy(model, {kind.__name__ for kind in _Reader.RULES})
     if not isinstance(model, tf.keras.Model) or not (
         isinstance(model, tf.keras.Sequential) or getattr(model, "_is_graph_network", False)
     ):
-        found, keras3 = type(model).__name__, type(model).__module__.startswith("keras.")
-        if keras3:
-            found += " of Keras 3; make the model with tf.keras after importing bcnet_keras, and give it the weights"
-        raise ModelError(f"a functional or sequential Keras model is needed, got {found}.")
+        raise ModelError(f"a functional or sequential Keras model is needed, got {type(model).__name__}.")
     if not model.built or not getattr(model, "inputs", None):
         raise ModelError("the Keras model has no input shape yet; build it first or give its first layer one.")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -258,7 +265,7 @@ class _Reader:
         affine = float(image.scale), float(image.offset)
         if affine != (1.0, 0.0):
             front.append(_keras.Rescaling(*affine))
-        return Graph(nodes, output, front, tuple(model.inputs[0].shape[1:]), affine, image.scaled)
+        return Graph(nodes, output, front, tuple(model.inputs[0].shape[1:]), model.name, affine, image.scaled)
 
     def model(self, model, inputs):
         """The value of a model's one output, given those of its inputs."""
@@ -558,7 +565,7 @@ class _Reader:
             if function == "multiply":
                 return self.product(*nodes)
             return self.merged({"add": _keras.Add, "subtract": _keras.Subtract}[function], nodes)
-        first = tf.is_tensor(operands[0]) or isinstance(operands[0], tf.keras.__internal__.KerasTensor)
+        first = isinstance(operands[0], tf.keras.__internal__.KerasTensor)
         number = np.asarray(operands[1 if first else 0], float).reshape(-1)
         if not first and function == "divide":
             raise ModelError(f"cannot make a twin: {layer.name} divides by a tensor.")
@@ -655,6 +662,7 @@ class _Reader:
         "reshape": "reshape",
         "expand_dims": "reshape",
         "squeeze": "reshape",
+        "compat.v1.squeeze": "reshape",  # as tf.squeeze says of itself
     }
 
 
@@ -665,7 +673,7 @@ _WITH_WEIGHTS = tuple(
 SUPPORTED = (
     f"{', '.join(sorted(kind.__name__ for kind in _Reader.RULES))}; activations {', '.join(sorted(_FUNCTIONS))}; "
     "nested functional and sequential models; and +, -, *, / and "
-    + ", ".join(f"tf.{name}" for name in sorted(_Reader.OPERATIONS) if "__" not in name)
+    + ", ".join(f"tf.{name}" for name in sorted(_Reader.OPERATIONS) if "__" not in name and "compat" not in name)
 )
 
 
