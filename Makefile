@@ -3,7 +3,7 @@
 #   make test    all tests
 #   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
-#   make lint    style of the Python and C++ sources
+#   make lint    style, types and spelling of the sources
 #   make sources the list of the operators' C++ files, from bcnet_keras/tflite/operators.py
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
@@ -28,6 +28,9 @@ bench: packages venv
 lint: packages venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/codespell $$(git ls-files '*.py' '*.md' '*.cc' '*.h' '*.sh' '*.toml' '*.txt')
+	.venv/bin/shellcheck --severity=warning .ci/run scripts/*.sh findings/*.sh
 	$(if $(CPP_SOURCES),clang-format --dry-run -Werror $(CPP_SOURCES))
 
 sources: venv

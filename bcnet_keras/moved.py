@@ -1,10 +1,14 @@
 """Keeps the names of version 0.1 importable for one version: each is an alias, and says where it went."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.abc
 import importlib.machinery
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 # Old module -> new module, both inside this package.
 MOVED = {
@@ -66,7 +70,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-def renamed(module, **names):
+def renamed(module: str, **names: tuple[str, Any]) -> Callable[[str], Any]:
     """Returns a module's `__getattr__` that gives old names with a `DeprecationWarning`.
 
     Arguments:
@@ -85,7 +89,7 @@ def renamed(module, **names):
     return get
 
 
-def install():
+def install() -> None:
     """Makes the old names importable."""
     # First, or submodules of a moved package would be found in its folder and loaded a second time.
     sys.meta_path.insert(0, _Finder())

@@ -7,7 +7,11 @@
 Use data that training has not seen: a net is overconfident on its training samples.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import beta
@@ -16,6 +20,10 @@ from bcnet_keras.calibration.measures import answers
 from bcnet_keras.calibration.thresholds import class_thresholds, common_thresholds
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.pair_cost import pair_cost as count_pair_cost
+
+if TYPE_CHECKING:
+    from bcnet_keras.calibration.measures import Answers
+    from bcnet_keras.models.pair import BCNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,9 @@ class AccuracyCostCurve:
     pair_cost: tuple
     samples: int
 
-    def pick(self, max_cost=None, min_accuracy=None, confidence_level=None):
+    def pick(
+        self, max_cost: float | None = None, min_accuracy: float | None = None, confidence_level: float | None = None
+    ) -> OperatingPoint:
         """Picks an operating point; give exactly one of `max_cost` and `min_accuracy`.
 
         The cost of a point is that of the samples at hand. On fresh samples the cost is higher every other time.
@@ -93,7 +103,7 @@ class AccuracyCostCurve:
             )
         return min(fitting, key=lambda point: (point.cost, -point.accuracy))
 
-    def upper_cost(self, point, confidence_level=None):
+    def upper_cost(self, point: OperatingPoint, confidence_level: float | None = None) -> float:
         """Returns the cost that `point` does not exceed on fresh samples with a probability of `confidence_level`.
 
         It follows from the upper limit of the escalation rate by Clopper and Pearson (Biometrika 26, 1934). Without a
@@ -105,7 +115,9 @@ class AccuracyCostCurve:
         return _expected_cost(self.pair_cost, beta.ppf(confidence_level, escalated + 1, self.samples - escalated))
 
 
-def calibrate(pair, data, core="cortex-m4", pair_cost=None):
+def calibrate(
+    pair: BCNet, data: Any, core: str = "cortex-m4", pair_cost: tuple[float, float] | None = None
+) -> AccuracyCostCurve:
     """Measures the accuracy-cost curve of a pair on validation data.
 
     With one threshold for all classes, the curve has every threshold that separates samples. With one per class it has
@@ -126,10 +138,12 @@ def calibrate(pair, data, core="cortex-m4", pair_cost=None):
     return curve(answers(pair, data), pair_cost, core, classes=pair.classes if pair.gate.per_class else None)
 
 
-def curve(answers, pair_cost, core="cortex-m4", classes=None):
+def curve(
+    answers: Answers, pair_cost: tuple[float, float], core: str = "cortex-m4", classes: int | None = None
+) -> AccuracyCostCurve:
     """Returns the `AccuracyCostCurve` of `Answers`; with the number of `classes`, for one threshold per class."""
     candidates = common_thresholds(answers) if classes is None else class_thresholds(answers, classes)
-    points = {}
+    points: dict[float, OperatingPoint] = {}
     for threshold in candidates:
         point = operating_point(answers, threshold, pair_cost)
         points.setdefault(point.escalation_rate, point)
@@ -140,7 +154,9 @@ def curve(answers, pair_cost, core="cortex-m4", classes=None):
     return AccuracyCostCurve(ordered, int8_accuracy, core, tuple(pair_cost), len(answers.labels))
 
 
-def operating_point(answers, threshold, pair_cost):
+def operating_point(
+    answers: Answers, threshold: float | Sequence[float] | np.ndarray, pair_cost: tuple[float, float]
+) -> OperatingPoint:
     """Returns the `OperatingPoint` of a threshold, a number or one per class, on `Answers`."""
     values = np.asarray(threshold, np.float32)
     escalated = ~(answers.confidence >= (values[answers.binary] if values.ndim else values))

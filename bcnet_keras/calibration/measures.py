@@ -1,12 +1,18 @@
 """What a pair answers to labelled data, and how well a confidence measure ranks the binary net's answers."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.layers import MEASURES
+
+if TYPE_CHECKING:
+    from bcnet_keras.models.pair import BCNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +33,11 @@ class Answers:
     confidence: np.ndarray
     logits: np.ndarray
 
-    def by_measure(self, measure):
+    def by_measure(self, measure: str) -> Answers:
         """Returns the same answers with the confidence by another of `bcnet_keras.layers.MEASURES`."""
         return dataclasses.replace(self, confidence=MEASURES[measure](tf.nn.softmax(self.logits)).numpy())
 
-    def aurc(self):
+    def aurc(self) -> float:
         """Returns the area under the binary net's risk-coverage curve; lower is better.
 
         It is the mean, over all numbers k, of the share of errors among the k samples of highest confidence (Geifman
@@ -40,7 +46,7 @@ class Answers:
         wrong = (self.binary != self.labels)[np.argsort(-self.confidence, kind="stable")]
         return float(np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1)))
 
-    def auroc(self):
+    def auroc(self) -> float:
         """Returns the probability that a right answer has a higher confidence than a wrong one.
 
         NaN if all answers are right or all are wrong.
@@ -50,13 +56,13 @@ class Answers:
         right = self.binary == self.labels
         return float("nan") if right.all() or not right.any() else float(roc_auc_score(right, self.confidence))
 
-    def oracle(self):
+    def oracle(self) -> tuple[float, float]:
         """Returns (accuracy, escalation rate) of a gate that escalates exactly the samples that the pair corrects."""
         right, helped = self.binary == self.labels, (self.binary != self.labels) & (self.combined == self.labels)
         return float(np.mean(right | helped)), float(np.mean(helped))
 
 
-def answers(pair, data):
+def answers(pair: BCNet, data: Any) -> Answers:
     """Runs both nets of a pair on labelled data.
 
     Arguments:
@@ -72,11 +78,11 @@ def answers(pair, data):
       TypeError: images that are not floats.
     """
     binary, int8, labels = logits(pair, data)
-    predicted = [np.argmax(each, axis=-1) for each in (binary, int8, pair.combined(binary, int8))]
-    return Answers(labels, *predicted, pair.gate.confidence(binary).numpy(), binary)
+    classes, int8_classes, combined = (np.argmax(each, axis=-1) for each in (binary, int8, pair.combined(binary, int8)))
+    return Answers(labels, classes, int8_classes, combined, pair.gate.confidence(binary).numpy(), binary)
 
 
-def logits(pair, data):
+def logits(pair: BCNet, data: Any) -> tuple[np.ndarray, ...]:
     """Returns the logits of both nets of a pair; data and errors as for `answers`.
 
     Returns:
@@ -93,7 +99,7 @@ def logits(pair, data):
     return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
 
-def checked_images(pair, images):
+def checked_images(pair: BCNet, images: Any) -> tf.Tensor:
     """Returns a batch of images, a tensor, as float32; raises the errors of `answers` for images that do not fit."""
     if not images.dtype.is_floating:
         raise ArgumentTypeError(f"images must be floats in the input range (pair.preprocess), got {images.dtype.name}.")
@@ -105,7 +111,7 @@ def checked_images(pair, images):
     return tf.cast(images, tf.float32)
 
 
-def class_numbers(labels):
+def class_numbers(labels: tf.Tensor) -> np.ndarray:
     """Returns a batch of class numbers or one-hot rows, a tensor, as a NumPy array [n] of class numbers."""
     labels = labels.numpy()
     return labels.argmax(-1) if labels.ndim == 2 and labels.shape[-1] > 1 else labels.reshape(-1)

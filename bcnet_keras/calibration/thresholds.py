@@ -1,14 +1,21 @@
 """Candidate thresholds for the gate of a pair: one for all classes, or one per class."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from bcnet_keras.calibration.measures import Answers
 
-def common_thresholds(answers):
+
+def common_thresholds(answers: Answers) -> np.ndarray:
     """Returns all thresholds that separate samples of `Answers`, float [n]; at most about 1,000 of them."""
     return _separating(answers.confidence)
 
 
-def class_thresholds(answers, classes):
+def class_thresholds(answers: Answers, classes: int) -> list[np.ndarray]:
     """Returns candidate thresholds, each an array [classes] of one threshold per class.
 
     For a series of prices per escalation, each class takes the threshold that is best at that price.

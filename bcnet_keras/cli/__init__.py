@@ -1,11 +1,14 @@
 """The `bcnet` command: `bcnet --help` lists its commands, `bcnet COMMAND --help` the flags of one."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import logging
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 USAGE = """Trains, converts and runs cooperating binary and int8 nets.
 
@@ -34,7 +37,7 @@ COMMANDS = {
 }
 
 
-def main():
+def main() -> NoReturn:
     """Entry point of the `bcnet` command. Exit status 0; 1 after an error; 2 for a wrong command line."""
     # TensorFlow leaves its faster kernels off where a processor lacks AVX-512: with AVX2 training takes a third longer.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,5 +1,7 @@
 """Picks another threshold for a finished run."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 
@@ -10,7 +12,7 @@ from bcnet_keras.cli.train import finish
 from bcnet_keras.errors import BcnetError
 
 
-def define(values):
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet calibrate`."""
     number = flags.DEFINE_float
     number(
@@ -32,7 +34,7 @@ def define(values):
     define_confidence_level(values)
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Goes on with a finished run, with another target for its thresholds."""
     from bcnet_keras.experiment.training_run import TARGET, read_settings
 

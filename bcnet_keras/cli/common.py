@@ -1,5 +1,7 @@
 """What the commands share: reading arguments and files, and the flags that several have."""
 
+from __future__ import annotations
+
 import zipfile
 
 import numpy as np
@@ -8,7 +10,7 @@ from absl import flags
 from bcnet_keras.errors import BcnetError
 
 
-def define_confidence_level(values):
+def define_confidence_level(values: flags.FlagValues) -> None:
     """Declares --confidence_level."""
     flags.DEFINE_float(
         "confidence_level",
@@ -21,7 +23,7 @@ def define_confidence_level(values):
     )
 
 
-def read_array(path, what):
+def read_array(path: str, what: str) -> np.ndarray:
     """The array in a .npy file; the error names the file and `what` it should hold."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -34,7 +36,7 @@ def read_array(path, what):
     return array
 
 
-def number_of(text, flag):
+def number_of(text: str, flag: str) -> float:
     """The number that a flag was given as text."""
     try:
         return float(text)
@@ -42,7 +44,7 @@ def number_of(text, flag):
         raise BcnetError(f"{flag} takes numbers, got {text!r}.") from None
 
 
-def positionals(arguments, number, what=""):
+def positionals(arguments: list[str], number: int, what: str = "") -> list[str]:
     """`arguments`, of which there must be `number`; `what` says what they are."""
     if len(arguments) != number:
         expected = what if number else "no arguments besides flags"

@@ -1,5 +1,7 @@
 """Turns a saved pair into a flatbuffer, or changes one."""
 
+from __future__ import annotations
+
 import pathlib
 
 from absl import flags
@@ -9,7 +11,7 @@ from bcnet_keras.errors import BcnetError
 from bcnet_keras.utils.atomic_files import write_atomic
 
 
-def define(values):
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet convert`."""
     flags.DEFINE_string("output", None, "File to write. By default the input with .tflite.", flag_values=values)
     flags.DEFINE_enum(
@@ -20,20 +22,19 @@ def define(values):
         flag_values=values,
     )
     flags.DEFINE_list(
-        "threshold", None, "Threshold in [0, 1] instead of the pair's own; one, or one a class.", flag_values=values
+        "threshold", None, "Threshold in [0, 1] instead of the pair's own; one, or one per class.", flag_values=values
     )
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Writes the flatbuffer of a saved pair, or a flatbuffer with another gate or threshold."""
-    (source,) = positionals(
-        arguments, 1, "a saved pair (.keras file or SavedModel folder) or a converted one (.tflite)"
-    )
+    (name,) = positionals(arguments, 1, "a saved pair (.keras file or SavedModel folder) or a converted one (.tflite)")
 
-    threshold = None if values.threshold is None else [number_of(value, "--threshold") for value in values.threshold]
-    if threshold is not None and len(threshold) == 1:
-        (threshold,) = threshold
-    source = pathlib.Path(source)
+    threshold: float | list[float] | None = None
+    if values.threshold is not None:
+        numbers = [number_of(value, "--threshold") for value in values.threshold]
+        threshold = numbers[0] if len(numbers) == 1 else numbers
+    source = pathlib.Path(name)
     if not source.exists():
         raise FileNotFoundError(f"there is no file {source}.")
     if source.suffix == ".tflite":

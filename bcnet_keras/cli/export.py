@@ -1,5 +1,7 @@
 """Turns a flatbuffer into the source of a firmware."""
 
+from __future__ import annotations
+
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
@@ -8,7 +10,7 @@ from bcnet_keras.export import FORMATS, export
 from bcnet_keras.tflite.metadata import verdict_of
 
 
-def define(values):
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet export`."""
     flags.DEFINE_enum("format", None, list(FORMATS), "Build system to write for.", flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write, which must not exist.", flag_values=values)
@@ -32,7 +34,7 @@ def define(values):
     )
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Writes the folder of sources, and repeats the verdict on the pair."""
     (source,) = positionals(arguments, 1, "a .tflite file")
     for flag, what in (("format", "the build system"), ("output", "the folder to write")):

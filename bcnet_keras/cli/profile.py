@@ -1,5 +1,7 @@
 """Prints what a flatbuffer costs on a core, and whether a board can hold it."""
 
+from __future__ import annotations
+
 import sys
 
 from absl import flags
@@ -15,7 +17,7 @@ from bcnet_keras.tflite.metadata import verdict_of
 from bcnet_keras.utils.atomic_files import write_atomic
 
 
-def define(values):
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet profile`."""
     flags.DEFINE_enum(
         "core", None, list(CORES), "Core. By default that of the board, or cortex-m4.", flag_values=values
@@ -44,7 +46,7 @@ def define(values):
     flags.DEFINE_string("html", None, "Where to write the profile as a page with pictures.", flag_values=values)
 
 
-def prepare(arguments):
+def prepare(arguments: list[str]) -> list[str]:
     """The command line with a value behind a lone --json, which absl asks for: "-", standard output."""
     after = [*arguments, "--"][1:]
     return [
@@ -53,7 +55,7 @@ def prepare(arguments):
     ]
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Prints the profile; an error where the board cannot hold the net."""
     (source,) = positionals(arguments, 1, "a .tflite file")
 

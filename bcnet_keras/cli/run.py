@@ -1,7 +1,10 @@
 """Runs a flatbuffer on images."""
 
+from __future__ import annotations
+
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -10,8 +13,11 @@ from bcnet_keras.cli.common import positionals, read_array
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.utils.atomic_files import replace_when_done
 
+if TYPE_CHECKING:
+    from bcnet_keras.runtime.base import BaseInterpreter
 
-def define(values):
+
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet run`."""
     flags.DEFINE_string(
         "input", None, "Images as the data set gives them: .npy, [n, h, w, c] or [n, h, w].", flag_values=values
@@ -29,7 +35,7 @@ def define(values):
     flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Runs images through a flatbuffer and prints how many escalated and how many were right."""
     (source,) = positionals(arguments, 1, "a .tflite file")
     if values.input is None:
@@ -42,10 +48,13 @@ def run(values, arguments):
             f"got {labels.dtype} {labels.shape}."
         )
     if values.runtime == "tflm":
-        from bcnet_keras.runtime.tflm import Interpreter
+        from bcnet_keras.runtime import tflm
+
+        interpreter: BaseInterpreter = tflm.Interpreter(source)
     else:
-        from bcnet_keras.runtime.tflite import Interpreter
-    interpreter = Interpreter(source)
+        from bcnet_keras.runtime import tflite
+
+        interpreter = tflite.Interpreter(source)
     if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < interpreter.classes:
         raise BcnetError(
             f"{values.labels}: labels must go from 0 to {interpreter.classes - 1}, "

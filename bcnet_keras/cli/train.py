@@ -1,7 +1,10 @@
 """Trains a pair, by `bcnet train` and `bcnet demo`, and prints what came of it."""
 
+from __future__ import annotations
+
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -12,15 +15,18 @@ from bcnet_keras.device.cost import CORES
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.utils.pages import text_table
 
+if TYPE_CHECKING:
+    from bcnet_keras.experiment.training_run import Settings
+
 DEMO = "mnist_5k"  # the data set of `bcnet demo`
 
 
-def define(values):
+def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet train`."""
     _define_run(values, None, None)
 
 
-def define_demo(values):
+def define_demo(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet demo`."""
     _define_run(values, DEMO, "demo")
 
@@ -75,7 +81,7 @@ def _define_run(values, dataset, name):
         "Confidence measure of the binary net's answer.",
         flag_values=values,
     )
-    flags.DEFINE_bool("per_class", False, "One threshold a class instead of one for all.", flag_values=values)
+    flags.DEFINE_bool("per_class", False, "One threshold per class instead of one for all.", flag_values=values)
     flags.DEFINE_enum(
         "core",
         None,
@@ -156,7 +162,7 @@ def _define_run(values, dataset, name):
     )
 
 
-def run(values, arguments):
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Trains a pair, or goes on where an earlier call was stopped."""
     from bcnet_keras.experiment.training_run import Settings
 
@@ -214,14 +220,14 @@ def run(values, arguments):
     finish(settings, pathlib.Path(values.runs_dir) / name)
 
 
-def finish(settings, folder):
+def finish(settings: Settings, folder: pathlib.Path) -> None:
     """Runs (or goes on with) a run in `folder` and prints its table."""
     from bcnet_keras.experiment.report import table
     from bcnet_keras.experiment.training_run import run
     from bcnet_keras.experiment.verdict import Verdict
 
     results = run(settings, folder, verbose="auto" if sys.stdout.isatty() else 2)
-    print(f"\n{text_table(table(results))}\n\n{Verdict.of(results['verdict']).text(folder)}\n")
+    print(f"\n{text_table(table(results))}\n\n{Verdict.of(results['verdict']).text(str(folder))}\n")
     print(f"The cooperative pair: {folder / 'pair.tflite'}")
     print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
     print(f"Report: {folder / 'report.html'}")

@@ -6,9 +6,12 @@
 Nothing is downloaded: a loader that misses its files says which ones it looks for, where, and where they can be had.
 """
 
+from __future__ import annotations
+
 import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from bcnet_keras.datasets.arrays import Dataset, Split, Variation, as_tf_dataset, check_arrays
@@ -25,12 +28,13 @@ from bcnet_keras.datasets.images import (
 )
 from bcnet_keras.datasets.speech import speech_commands
 from bcnet_keras.errors import DataError
+from bcnet_keras.utils.types import StrPath
 
 __all__ = ["NAMES", "Dataset", "Split", "Variation", "as_tf_dataset", "check_arrays", "load"]
 
 log = logging.getLogger(__name__)
 
-_LOADERS = {
+_LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -45,11 +49,17 @@ _LOADERS = {
 NAMES = (*_LOADERS, "folder:PATH")
 
 
-def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
+def load(
+    name: str,
+    data_dir: StrPath | None = None,
+    seed: int = 0,
+    validation_fraction: float | None = None,
+    resize: tuple[int, int] | None = None,
+) -> Dataset:
     """Loads a data set.
 
     Arguments:
-      name: one of `NAMES`; `folder:PATH` takes a user's own images, one folder a class.
+      name: one of `NAMES`; `folder:PATH` takes a user's own images, one folder per class.
       data_dir: the directory that holds the data sets; by default $BCNET_DATA_DIR, or ~/datasets when that is not set.
       seed: decides the splits that the data set itself leaves open; the same seed gives the same splits.
       validation_fraction: share of the training images that goes to validation, between 0 and 1, where the data set
@@ -85,7 +95,8 @@ def load(name, data_dir=None, seed=0, validation_fraction=None, resize=None):
         raise DataError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
     for split in ("train", "validation", "test"):
         try:
-            check_arrays(*getattr(dataset, split), num_classes=len(dataset.class_names))
+            images, labels = getattr(dataset, split)
+            check_arrays(images, labels, len(dataset.class_names))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}, {split} split: {error}") from error
     shapes = [split.images.shape[1:] for split in (dataset.train, dataset.validation, dataset.test)]

@@ -1,12 +1,18 @@
 """What a data set is, checks of its arrays, splits, and batches for training."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bcnet_keras.errors import ArgumentTypeError, DataError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 TEST_FRACTION = 0.2  # of the images, where a data set has no test split of its own
 
@@ -63,7 +69,7 @@ class Dataset:
     files: dict | None = None
 
 
-def check_arrays(images, labels, num_classes=None):
+def check_arrays(images: Any, labels: Any, num_classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Checks images and labels that a net shall be trained on.
 
     Arguments:
@@ -119,7 +125,7 @@ def _stack(images):
     return np.stack(images) if images else np.zeros((0, 0, 0, 0), np.uint8)
 
 
-def stratified(labels, fraction, seed):
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits indices 0..n-1 so that `fraction` of every class, and at least one image, is held out.
 
     Returns:
@@ -129,29 +135,37 @@ def stratified(labels, fraction, seed):
       ValueError: a class has but one image.
     """
     random = np.random.default_rng(seed)
-    held_out = []
+    parts = []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise DataError(f"class {label} has one image, which cannot be split into two parts")
-        held_out.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
-    held_out = np.sort(np.concatenate(held_out))
+        parts.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
+    held_out = np.sort(np.concatenate(parts))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
-def split_off(images, labels, fraction, seed):
+def split_off(images: np.ndarray, labels: np.ndarray, fraction: float, seed: int) -> tuple[Split, Split]:
     """Splits images and labels into two `Split`s by `stratified`."""
     kept, held_out = stratified(labels, fraction, seed)
     return Split(images[kept], labels[kept]), Split(images[held_out], labels[held_out])
 
 
-def missing(name, looked_for, origin):
+def missing(name: str, looked_for: Any, origin: str) -> FileNotFoundError:
     """FileNotFoundError that says which files were looked for and where they can be had."""
     places = ", ".join(str(place) for place in looked_for)
     return FileNotFoundError(f"the data set {name} is not there: looked for {places}; it can be had at {origin}")
 
 
-def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None, epoch=None, passes=1):
+def as_tf_dataset(
+    split: Split,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    augmentation: Any = None,
+    epoch: tf.Variable | None = None,
+    passes: int = 1,
+) -> tf.data.Dataset:
     """Batches of a split for `fit`, `evaluate` or a loop.
 
     Arguments:
@@ -176,7 +190,7 @@ def as_tf_dataset(split, batch_size, shuffle=False, seed=0, augmentation=None, e
         known = (*_AUGMENTATIONS, None)
         raise DataError(f"augmentation must be one of {known} or a Variation, got {augmentation!r}")
     if isinstance(augmentation, Variation):
-        varied = functools.partial(vary, variation=augmentation)
+        varied: Callable | None = functools.partial(vary, variation=augmentation)
     else:
         varied = _AUGMENTATIONS.get(augmentation)
     shape = split[0].shape[1:]
@@ -230,7 +244,7 @@ def _whole_numbers(count, seed, limit):
     return tf.random.stateless_uniform([count], seed, 0, limit, tf.int32)
 
 
-def vary(pixels, seeds, variation):
+def vary(pixels: tf.Tensor, seeds: tf.Tensor, variation: Variation) -> tf.Tensor:
     """A batch of images [n, h, w, c], each moved by amounts of its own as the `Variation` has it.
 
     `seeds`: int32 tensor [4, 2]; the same seeds give the same images.
@@ -264,7 +278,7 @@ def _vary_sounds(features, seeds):
     return tf.gather(features, times, axis=1, batch_dims=1)
 
 
-_AUGMENTATIONS = {
+_AUGMENTATIONS: dict[Any, Callable] = {
     "photo": functools.partial(vary, variation=Variation(mirror=True, shift=1 / 14, zeros=True)),
     "sound": _vary_sounds,
 }

@@ -1,20 +1,28 @@
 """Finds images that stand in two splits of a data set, as they are or a little changed."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from bcnet_keras.datasets import Dataset
 
 _SIDE = 8  # of the small picture that is compared
 _FLAT, _ALIKE = 0.03, 0.02  # of the range: least deviation within such a picture, most mean difference of two
 
 
-def copies(data):
+def copies(data: Dataset) -> dict[str, Any]:
     """{split: (exact, near)} of a `Dataset`: how many validation and test images stand in another split before them.
 
     An exact one has the same bytes. A near one, mirrored or not, has the same average hash, which tells where a picture
     of 8x8 is brighter than its mean, and hardly differs there. Of small and of flat images only exact ones are found.
     """
-    found, seen, pictures = {}, set(), {}
+    found: dict[str, Any] = {}
+    pictures: dict[bytes, list[np.ndarray]] = {}
+    seen = set()
     for name in ("train", "validation", "test"):
         images = getattr(data, name).images
         hashes = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
@@ -59,7 +67,7 @@ def _known(picture, pictures):
     return any(np.abs(own - (other - other.mean())).mean() < _ALIKE for other in pictures.get(_hash(picture), ()))
 
 
-def warning(data):
+def warning(data: Dataset) -> str | None:
     """One line on `copies`; None where there are none."""
     parts = []
     for name, (exact, near) in copies(data).items():

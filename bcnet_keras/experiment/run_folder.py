@@ -1,5 +1,7 @@
 """A run's folder belongs to one process at a time, and to one set of data."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -8,11 +10,17 @@ import os
 import pathlib
 import socket
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.utils.sealed_files import DamagedError, digest, read_record, set_aside, write_record
+from bcnet_keras.utils.types import StrPath
+
+if TYPE_CHECKING:
+    from bcnet_keras.datasets import Dataset
 
 DATA, _LOCK = "data.json", "lock"
 _SPLITS = ("train", "validation", "test")
@@ -21,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: StrPath) -> Iterator[None]:
     """Holds the folder for this process, having made it and those above it; what stays empty of these is removed.
 
     The lock is the operating system's, so that it ends with the process, however that ends. Raises ValueError, with the
@@ -70,7 +78,7 @@ def _held(place):
             return file
 
 
-def fingerprint(data):
+def fingerprint(data: Dataset) -> dict[str, Any]:
     """What tells the data of a run from others, as a dict for JSON: a hash of each split, its images by class, files.
 
     `data` is a `datasets.Dataset`.
@@ -91,7 +99,7 @@ def _bytes(array):
     return np.ascontiguousarray(array).tobytes()
 
 
-def changed(before, now):
+def changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """What differs between two fingerprints, in words; None where nothing does."""
     before, now = (json.loads(json.dumps(each)) for each in (before, now))
     if before == now:
@@ -126,7 +134,7 @@ def _listed(names, most=3):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def check_data(folder, data):
+def check_data(folder: pathlib.Path, data: Dataset) -> str:
     """The hash of the run's data, having refused others than those that it began with. Writes them down if it is new.
 
     Raises ValueError with what changed.

@@ -27,8 +27,8 @@ import tensorflow as tf
 
 from bcnet_keras import datasets
 from bcnet_keras.calibration import answers, curve, operating_point
-from bcnet_keras.convert import convert, convert_parts, replace_gate
-from bcnet_keras.convert.cooperative import with_verdict
+from bcnet_keras.convert.cooperative import replace_gate, with_verdict
+from bcnet_keras.convert.pair import convert, convert_parts
 from bcnet_keras.datasets import Variation
 from bcnet_keras.device.cost import cost
 from bcnet_keras.device.profile import Profile, core_of
@@ -428,7 +428,7 @@ def _oracle(answers, flatbuffer):
 
 
 def _gates(validation, test, pair_cost, settings, classes):
-    """What each measure of confidence does with the same pair, with one threshold for all and with one a class.
+    """What each measure of confidence does with the same pair, with one threshold for all and with one per class.
 
     Points are picked on validation data for the settings' target.
     """

@@ -15,9 +15,13 @@ the probability `LEVEL`:
 * has learned something: more right answers than the best constant answer gives, by a one-sided binomial test.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,16 +51,16 @@ class Row:
     escalated: np.ndarray | None = None
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """The share of images that escalate, 0 to 1."""
         return 0.0 if self.escalated is None else float(np.mean(self.escalated))
 
     @property
-    def cost(self):
+    def cost(self) -> float:
         """Expected cost of an answer over that of the int8 net alone."""
         return self._at(self.rate)
 
-    def cost_interval(self, level=LEVEL):
+    def cost_interval(self, level: float = LEVEL) -> tuple[float, float]:
         """(lowest, highest) expected cost on fresh images; both are the cost where nothing depends on the images."""
         from scipy.stats import binomtest
 
@@ -87,16 +91,16 @@ class Comparison:
     p_value: float
 
     @property
-    def better(self):
+    def better(self) -> bool:
         """The first net is more accurate."""
         return self.p_value < 1 - LEVEL and self.gained > self.lost
 
     @property
-    def worse(self):
+    def worse(self) -> bool:
         """The first net is less accurate."""
         return self.p_value < 1 - LEVEL and self.gained < self.lost
 
-    def as_good(self, margin=MARGIN):
+    def as_good(self, margin: float = MARGIN) -> bool:
         """The first net loses no more than `margin`."""
         return self.low > -margin
 
@@ -117,33 +121,33 @@ class Verdict:
     figures: dict
 
     @property
-    def worth_it(self):
+    def worth_it(self) -> bool:
         """The pair is more accurate than the int8 net, or as accurate and cheaper."""
         return self.outcome in WORTH_IT
 
-    def text(self, folder="RUN"):
+    def text(self, folder: str = "RUN") -> str:
         """The verdict in lines for a terminal; `folder` is that of the run, for the commands that it advises."""
         advice = [f"Try next: {each.replace('RUN', str(folder))}" for each in self.advice]
         return "\n".join(line for line in (f"Verdict: {self.sentence}", self.beside, *advice) if line)
 
     @classmethod
-    def of(cls, record):
+    def of(cls, record: dict[str, Any]) -> Verdict:
         """The verdict that `record` wrote."""
         return cls(**{**record, "advice": tuple(record["advice"])})
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """The verdict as JSON takes it."""
         return dataclasses.asdict(self) | {"advice": list(self.advice)}
 
 
-def compare(predicted, other, labels, level=LEVEL):
+def compare(predicted: np.ndarray, other: np.ndarray, labels: np.ndarray, level: float = LEVEL) -> Comparison:
     """The `Comparison` of two nets' answers, each int [n], to images with `labels` [n]."""
     right, other_right = np.equal(predicted, labels), np.equal(other, labels)
     return comparison(int(np.sum(right & ~other_right)), int(np.sum(~right & other_right)), len(labels), level)
 
 
 @functools.lru_cache(maxsize=4096)
-def comparison(gained, lost, samples, level=LEVEL):
+def comparison(gained: int, lost: int, samples: int, level: float = LEVEL) -> Comparison:
     """The `Comparison` of two nets from counts of images.
 
     Raises ValueError for counts that are no such.
@@ -186,7 +190,7 @@ def _tango_score(gained, lost, samples, difference):
     return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess)
 
 
-def near_chance(predicted, labels, level=LEVEL):
+def near_chance(predicted: np.ndarray, labels: np.ndarray, level: float = LEVEL) -> bool:
     """Whether a net is not shown to know more than the constant answer that is right most often; True or False."""
     from scipy.stats import binomtest
 
@@ -194,14 +198,14 @@ def near_chance(predicted, labels, level=LEVEL):
     return bool(binomtest(right, len(labels), constant / len(labels), "greater").pvalue >= 1 - level)
 
 
-def never_answered(predicted, labels):
+def never_answered(predicted: np.ndarray, labels: np.ndarray) -> list[int]:
     """Numbers of the classes that have test images, five or more, and that a net answers to none of the test images."""
     counts = np.bincount(labels)
     answered = np.bincount(predicted, minlength=len(counts))
     return [int(label) for label in np.flatnonzero((counts >= _ASKED) & (answered[: len(counts)] == 0))]
 
 
-def images_needed(found, margin=MARGIN, level=LEVEL):
+def images_needed(found: Comparison, margin: float = MARGIN, level: float = LEVEL) -> int:
     """About how many test images would decide a `Comparison` that did not, were the nets to differ as they do on these.
 
     Rounded up to two digits.
@@ -219,14 +223,21 @@ def images_needed(found, margin=MARGIN, level=LEVEL):
     return math.ceil(needed / digit) * digit
 
 
-def judge(labels, rows, class_names, core="cortex-m4", auroc=None, margin=MARGIN):
+def judge(
+    labels: np.ndarray,
+    rows: dict[str, Row],
+    class_names: Sequence[str],
+    core: str = "cortex-m4",
+    auroc: float | None = None,
+    margin: float = MARGIN,
+) -> Verdict:
     """The `Verdict` on a pair.
 
     Arguments:
       labels: class numbers of the test images, int [n].
       rows: {name: `Row`} with the nets alone, "int8" and "binary", and the pair, "bcnet"; where they were tried also
         "bcnet_accurate" (the pair at its most accurate threshold), "coopnet" and "cascade".
-      class_names: str, one a class.
+      class_names: str, one per class.
       core: whose instructions the costs are.
       auroc: of the binary net's confidence, 0.5 to 1, see `confidence.Answers.auroc`; None or NaN where unknown.
       margin: of accuracy, 0 to 1.

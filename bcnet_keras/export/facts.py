@@ -58,7 +58,7 @@ class Facts:
       inputs, outputs: tuples of `TensorFacts`.
       builtin_ops, custom_ops: sorted names of the operators.
       labels: names of the classes, or None.
-      thresholds: those of the gate, one or one a class; None for a net alone.
+      thresholds: those of the gate, one or one per class; None for a net alone.
       raw_range, input_range: (low, high) of the data set's values and of the same as the net takes them, or None.
       arena_size: bytes of the tensor arena.
       scratch_budget: bytes that a binary convolution may use of them.

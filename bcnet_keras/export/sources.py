@@ -123,7 +123,7 @@ def _thresholds(guard, thresholds):
         return ""
     listed = ", ".join(map(_float, thresholds))
     return (
-        "\n/* The int8 net is asked where the binary net's confidence is below the threshold: one, or one a class. */\n"
+        "\n/* The int8 net runs where the binary net's confidence is below the threshold: one, or one per class. */\n"
         f"#define {guard}_THRESHOLDS {len(thresholds)}\n#define {guard}_THRESHOLD {{{listed}}}\n"
     )
 
@@ -229,5 +229,5 @@ def _interface(facts, layout):
 
 
 def _operator_sources():
-    """The C++ sources of the operators, one a line, as CMake lists them."""
+    """The C++ sources of the operators, one per line, as CMake lists them."""
     return "\n".join(f"      bcnet_ops/tflm_ops/{source}" for source in operators.kernel_sources())

@@ -81,7 +81,7 @@ class CalibratedThermometer(tf.keras.layers.Layer):
         """Sets the levels so that they part the values of each channel into sets of about equal size.
 
         Arguments:
-          values: float [..., c], at least one a channel. The first level is above 0, where behind a ReLU most may be.
+          values: float [..., c], at least one per channel. The first level is above 0, where behind a ReLU most may be.
           step: difference of two codes of the `FakeQuant`.
         """
         codes = np.sort(np.asarray(values).reshape(-1, values.shape[-1]) / step, axis=0)

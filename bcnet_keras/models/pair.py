@@ -147,7 +147,7 @@ class BCNet(tf.keras.Model):
         else:
             binary = BinaryTwin(graph, input_range, width, stem, planes).build(f"{graph.name}_binary")
             what = f"whole, width {width:g}"
-        profile = PairProfile.of(binary, int8, core, board)
+        profile = PairProfile.of_nets(binary, int8, core, board)
         if verbose:
             print(f"{profile.text()}\nbinary net: {what}; nothing is trained yet")
         warning = advice(profile, width)
@@ -160,7 +160,7 @@ class BCNet(tf.keras.Model):
 
         `core` and `board` are names, as in `from_keras`.
         """
-        return PairProfile.of(self.binary, self.int8, core, board)
+        return PairProfile.of_nets(self.binary, self.int8, core, board)
 
     @property
     def front_end(self):

@@ -1,12 +1,12 @@
 """What both nets of a pair cost and take, told before any training: neither depends on the weights.
 
-print(PairProfile.of(binary, int8, board_name="nucleo-f446re").text())
+print(PairProfile.of_nets(binary, int8, board_name="nucleo-f446re").text())
 """
 
 from dataclasses import dataclass
 
-from bcnet_keras.convert import merge
 from bcnet_keras.convert.binary import lower_binary
+from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.int8 import lower_int8
 from bcnet_keras.convert.pair import lower
 from bcnet_keras.convert.passes.add_gate import Gate
@@ -35,7 +35,7 @@ class PairProfile:
     parameters: dict
 
     @classmethod
-    def of(cls, binary, int8, core=None, board_name=None):
+    def of_nets(cls, binary, int8, core=None, board_name=None):
         """The profiles of two Keras nets, trained or not.
 
         Arguments:

@@ -12,9 +12,12 @@ long training, pairs on CIFAR-10 and Fashion-MNIST are more accurate that way th
 (`experiments/README.md`); on other sets this has not been tried.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
@@ -37,15 +40,15 @@ _SMALLER = (192, 160, 128, 96, 80, 64, 48, 40, 32, 28, 24, 16)  # sides of image
 
 
 def choose(
-    input_shape,
-    classes,
-    max_cost=0.5,
-    core=DEFAULT_CORE,
-    board=None,
-    shared_stem=None,
-    binary_width=1.0,
-    binary_blocks=None,
-):
+    input_shape: Sequence[int],
+    classes: int,
+    max_cost: float = 0.5,
+    core: str = DEFAULT_CORE,
+    board: str | None = None,
+    shared_stem: bool | None = None,
+    binary_width: float = 1.0,
+    binary_blocks: str | None = None,
+) -> Nets:
     """The `networks.Nets` for images of `input_shape` [h, w, c].
 
     Arguments:
@@ -64,7 +67,7 @@ def choose(
             f"there are no nets for images of {height}x{width} pixels: each side must have {SMALLEST} to {LARGEST}; "
             "bring them to another size, such as by --resize=64x64."
         )
-    smallest = None
+    smallest: tuple[Profile, Nets] | None = None
     for float_part in float_nets(input_shape, classes):
         candidates = _pairs(float_part, input_shape, shared_stem, binary_width, binary_blocks)
         nets = _within(candidates, input_shape, classes, core, share_of(max_cost))
@@ -73,8 +76,9 @@ def choose(
             return nets
         if smallest is None or profile.ram_bytes < smallest[0].ram_bytes:
             smallest = profile, nets
-        if profile.code_bytes > profile.board[1].flash_bytes:
+        if profile.board and profile.code_bytes > profile.board[1].flash_bytes:
             break  # no net is small enough
+    assert smallest is not None, "float_nets gives at least one net"
     profile, nets = smallest
     smaller = _fitting_size(nets, input_shape, classes, profile)
     advice = [f"smaller images (--resize={smaller[0]}x{smaller[1]} fits)"] if smaller else []
@@ -89,14 +93,16 @@ class Plan(PairProfile):
     fitting: tuple
 
     @classmethod
-    def of(cls, nets, input_shape, classes, core=DEFAULT_CORE, board=None):
+    def of(
+        cls, nets: Nets, input_shape: Sequence[int], classes: int, core: str = DEFAULT_CORE, board: str | None = None
+    ) -> Plan:
         """The plan of `nets` for images [h, w, c] on a core, and on a board if there is one."""
         draws = sketch_int8, sketch_binary
         int8, binary = (Profile.of(draw(nets, input_shape, classes), core, board) for draw in draws)
         pair = profile_of(nets, input_shape, classes, core, board)
         return cls(int8, binary, pair, {}, nets, fitting_boards(pair, sketch(nets, input_shape, classes)))
 
-    def table(self):
+    def table(self) -> list[list[str]]:
         """Nets and pair as cells: a list of lists of str, headings first."""
         cells = super().table()
         if self.pair.board is None:
@@ -104,7 +110,7 @@ class Plan(PairProfile):
             cells = [[*row, end] for row, end in zip(cells, ("fits", "", "", fits, fits), strict=True)]
         return cells
 
-    def problem(self, max_cost=None):
+    def problem(self, max_cost: float | None = None) -> str | None:
         """Why training would be in vain, in one line with what would help; None where it would not."""
         if self.pair.shortage():
             return misfit(self.pair, self.fitting)
@@ -115,7 +121,7 @@ class Plan(PairProfile):
             )
         return None
 
-    def warnings(self):
+    def warnings(self) -> list[str]:
         """Lines that say what will hardly pay, with what would help."""
         if self.is_light:
             return []
@@ -130,12 +136,14 @@ class Plan(PairProfile):
         return ", or ".join([*stem, *fewer])
 
 
-def share_of(max_cost):
+def share_of(max_cost: float | None) -> float:
     """The most that the binary net may take of the int8 net's cost, for a budget of the pair."""
     return SHARE * min(1.0, 1.0 if max_cost is None else max_cost)
 
 
-def profile_of(nets, input_shape, classes, core=DEFAULT_CORE, board=None):
+def profile_of(
+    nets: Nets, input_shape: Sequence[int], classes: int, core: str = DEFAULT_CORE, board: str | None = None
+) -> Profile:
     """The `Profile` of the pair that `nets` will become; all its images escalate."""
     return _profile(nets, tuple(input_shape), classes, core, board)
 
@@ -159,17 +167,17 @@ def _ratio(nets, input_shape, classes, core):
     return binary / _part_cost(sketch_int8, float_part, input_shape, classes, core)
 
 
-def fitting_boards(profile, data):
+def fitting_boards(profile: Profile, data: bytes) -> tuple[str, ...]:
     """Names of the boards whose memories hold the flatbuffer `data` with its code; `profile` is its on any core."""
     arenas = {core: arena(data, core) for core in {board.core for board in BOARDS.values()}}
     profiles = [
         dataclasses.replace(profile, core=board.core, arena=arenas[board.core], board=(name, board))
         for name, board in BOARDS.items()
     ]
-    return tuple(each.board[0] for each in profiles if each.shortage() is None)
+    return tuple(name for name, each in zip(BOARDS, profiles, strict=True) if each.shortage() is None)
 
 
-def misfit(profile, boards, advice=()):
+def misfit(profile: Profile, boards: Sequence[str], advice: Sequence[str] = ()) -> str:
     """The line that says why a board cannot hold the pair of a `Profile`, and what would help.
 
     `boards` are those that hold it, `advice` words for what else would help.
@@ -196,7 +204,7 @@ def _fitting_size(nets, input_shape, classes, profile):
     return None
 
 
-def float_nets(input_shape, classes):
+def float_nets(input_shape: Sequence[int], classes: int) -> list[Nets]:
     """Candidates for the float net, the costliest first: `Nets` without a binary net."""
     least, side = min(input_shape[:2]), math.sqrt(math.prod(input_shape[:2]))
     filters = (16, 12, 8) if classes <= 64 else (24, 16, 12)  # the classifier reads four times as many features
@@ -232,7 +240,7 @@ def _pairs(nets, input_shape, shared_stem, width, blocks):
             yield dataclasses.replace(nets, blocks=widened(each, width), planes=planes, shared_stem=shared)
 
 
-def binary_nets(side, shared, channels):
+def binary_nets(side: int, shared: bool, channels: int) -> list[tuple[tuple, int]]:
     """[(blocks, planes)] of binary nets on maps of this least side, the costliest first."""
     halvings = 0
     while math.ceil(side / 2**halvings) > _LAST_MAP:

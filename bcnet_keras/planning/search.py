@@ -8,10 +8,14 @@ net's place, its answers swapped for the float net's below the threshold that th
 The study is kept in a file: the same call goes on with it, and several processes can work on one.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +26,13 @@ from bcnet_keras.models.networks import POOL, blocks_text
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning.choice import Plan
 from bcnet_keras.training.stages import LEARNING_RATES, train_float
+from bcnet_keras.utils.types import StrPath
+
+if TYPE_CHECKING:
+    import optuna
+
+    from bcnet_keras.datasets import Dataset
+    from bcnet_keras.models.networks import Nets
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +44,7 @@ STEMS = ("thermometer", "int8", "shared")
 _MOST_OF_COLOUR = 16
 
 
-def draw(trial, channels, stems=STEMS):
+def draw(trial: optuna.Trial, channels: int, stems: Sequence[str] = STEMS) -> dict[str, Any]:
     """What a trial changes of a `Nets`, see `net_of`: first layer, depth, widths that do not fall, strides."""
     trial.suggest_categorical("stem", stems)
     trial.suggest_categorical("planes", [planes for planes in PLANES if channels == 1 or planes < _MOST_OF_COLOUR])
@@ -46,7 +57,7 @@ def draw(trial, channels, stems=STEMS):
     return net_of(trial.params)
 
 
-def net_of(params):
+def net_of(params: dict[str, Any]) -> dict[str, Any]:
     """The binary net that a trial's values stand for: `blocks`, `planes` and `shared_stem` as `Nets` has them."""
     layers = range(params["depth"])
     widths = sorted(params[f"width{layer}"] for layer in layers)
@@ -59,7 +70,7 @@ def net_of(params):
     }
 
 
-def params_of(nets):
+def params_of(nets: Nets) -> dict[str, Any]:
     """The values that a trial would have to draw for the binary net of `nets`."""
     stem = "shared" if nets.shared_stem else "int8" if nets.planes is None else "thermometer"
     return {
@@ -73,20 +84,20 @@ def params_of(nets):
 
 
 def objective(
-    nets,
-    float_net,
-    data,
-    batches,
-    epochs,
-    max_cost,
-    core,
-    board=None,
-    measure="score_margin",
-    precision="float32",
-    seed=0,
-    stems=STEMS,
-    deadline=math.inf,
-):
+    nets: Nets,
+    float_net: tf.keras.Model,
+    data: Dataset,
+    batches: dict[str, tf.data.Dataset],
+    epochs: int,
+    max_cost: float,
+    core: str,
+    board: str | None = None,
+    measure: str = "score_margin",
+    precision: str = "float32",
+    seed: int = 0,
+    stems: Sequence[str] = STEMS,
+    deadline: float = math.inf,
+) -> Callable[[optuna.Trial], float]:
     """A function of a trial that gives the pair's accuracy on validation data, or less than 0 for what cannot be.
 
     Arguments:
@@ -148,13 +159,14 @@ def objective(
     return accuracy
 
 
-def study(path, name, epochs, seed=0):
+def study(path: StrPath, name: str, epochs: int, seed: int = 0) -> optuna.Study:
     """The Optuna study of that name in the file `path`, made where there is none. `epochs`: of its trials."""
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = optuna.create_study(
-        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))),
+        storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
         study_name=name,
         # Once, after two thirds of the epochs: before, the moving averages of batch normalisation lag behind; later,
         # accuracies differ by less than they vary from epoch to epoch.
@@ -167,7 +179,17 @@ def study(path, name, epochs, seed=0):
     return found
 
 
-def search(nets, path, minutes, float_net, data, batches, epochs, seed=0, **arguments):
+def search(
+    nets: Nets,
+    path: StrPath,
+    minutes: float,
+    float_net: tf.keras.Model,
+    data: Dataset,
+    batches: dict[str, tf.data.Dataset],
+    epochs: int,
+    seed: int = 0,
+    **arguments: Any,
+) -> tuple[Nets, dict[str, Any]]:
     """Tries binary nets for some minutes; returns the `Nets` with the best one and a record of all trials.
 
     `nets` is tried first. Another net takes its place only where the pair is more accurate by more than the standard
@@ -191,14 +213,14 @@ def search(nets, path, minutes, float_net, data, batches, epochs, seed=0, **argu
     standard = next((trial for trial in finished if trial["own"]), None)
     best = max(finished, key=lambda trial: trial["validation_accuracy"], default=None)
     error = _error(best, len(data.validation.labels)) if best else 0.0
-    if standard and best["validation_accuracy"] > standard["validation_accuracy"] + error:
+    if standard and best and best["validation_accuracy"] > standard["validation_accuracy"] + error:
         nets = dataclasses.replace(nets, **{name: best[name] for name in ("blocks", "planes", "shared_stem")})
     return nets, {"minutes": minutes, "epochs": epochs, "trials": record}
 
 
-def trial_record(trial):
+def trial_record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     """A finished trial as a dict that JSON can hold."""
-    valid = trial.value >= 0  # what was not trained has a negative value
+    valid = trial.value is not None and trial.value >= 0  # what was not trained has a negative value
     return {
         "state": trial.state.name.lower() if valid else "over budget",
         "validation_accuracy": trial.value if valid else None,

@@ -8,7 +8,11 @@ for weights. `cost`, `arena` and `Profile` read it like any other file, in a fra
 converting Keras nets takes many; so hundreds of nets can be compared before one is trained.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,18 +23,21 @@ from bcnet_keras.models.networks import POOL
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 
+if TYPE_CHECKING:
+    from bcnet_keras.models.networks import Nets
+
 _INT8, _INT32 = schema.TensorType.INT8, schema.TensorType.INT32
 _SCALE = (1 / 128, 0)  # of images, and of all else
 
 
-def sketch(nets, input_shape, classes):
+def sketch(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes:
     """The flatbuffer of a pair, as bytes: `nets` a `networks.Nets`, `input_shape` [h, w, c]."""
     gate = Gate.create(classes, "score_margin", 0.5)
     parts = sketch_binary(nets, input_shape, classes), sketch_int8(nets, input_shape, classes)
     return merge(*parts, gate, record={"class_names": ["class"] * classes})
 
 
-def sketch_int8(nets, input_shape, classes):
+def sketch_int8(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes:
     """The flatbuffer of the int8 net alone; arguments as for `sketch`."""
     return {"resnet8": _resnet8, "ds_cnn": _ds_cnn}[nets.family](nets, input_shape, classes)
 
@@ -56,7 +63,7 @@ def _ds_cnn(nets, input_shape, classes):
     return net.classified(tensor, classes, bias=True)
 
 
-def sketch_binary(nets, input_shape, classes):
+def sketch_binary(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes:
     """The flatbuffer of the binary net alone; arguments as for `sketch`."""
     net = _Net(input_shape)
     tensor, blocks, pooled = net.image, list(nets.blocks), False
@@ -93,7 +100,7 @@ def _packed(shape, channels):
 class _Net:
     """A flatbuffer of one net under construction; tensors are their indices."""
 
-    def __init__(self, input_shape):
+    def __init__(self, input_shape: Sequence[int]) -> None:
         self.builder = flatbuffer.Builder("sketch")
         self.graph = self.builder.subgraph("main")
         self.image = self.tensor(_INT8, [1, *input_shape], _SCALE)

@@ -69,11 +69,11 @@ def dequantize(x: np.ndarray, channels: int, dtype=np.float32, scale: float = 1.
     """
     x = _bitpacked("x", x)
     if words(channels) != x.shape[-1]:
-        raise BcnetError(f"x has {x.shape[-1]} words a row, expected {words(channels)} for {channels} channels")
+        raise BcnetError(f"x has {x.shape[-1]} words per row, expected {words(channels)} for {channels} channels")
     output = np.empty((*x.shape[:-1], channels), dtype)
     rows, _ = _rows(x.shape)
-    scale, zero_point = ctypes.c_float(scale), ctypes.c_int32(zero_point)
-    _call("bcnet_dequantize", _type(output.dtype), rows, channels, scale, zero_point, _data(x), _data(output))
+    numbers = ctypes.c_float(scale), ctypes.c_int32(zero_point)
+    _call("bcnet_dequantize", _type(output.dtype), rows, channels, *numbers, _data(x), _data(output))
     return output
 
 
@@ -178,7 +178,7 @@ def thermometer(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.ndarray | None = None) -> GateDecision:
     """BcnetGate on one vector of logits, float32 or int8 (with their ``scale``).
 
-    ``thresholds`` (one, or one a class) stand in for those of ``options``.
+    ``thresholds`` (one, or one per class) stand in for those of ``options``.
     """
     logits = np.ascontiguousarray(logits).reshape(-1)
     if logits.dtype not in (np.float32, np.int8):
@@ -247,7 +247,7 @@ class Budget(ctypes.Structure):
 
     def update(self, escalated: bool) -> None:
         """Takes note of an answer."""
-        self.run(np.float32([-1.0 if escalated else 2.0]))
+        self.run(np.array([-1.0 if escalated else 2.0], np.float32))
 
     def run(self, confidences: np.ndarray) -> np.ndarray:
         """Decides on float32 ``confidences`` [n], in [0, 1], one after the other; bool [n], true to escalate."""

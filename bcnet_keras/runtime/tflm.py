@@ -93,7 +93,7 @@ class Model:
         values = np.ascontiguousarray(values, np.float32).reshape(-1)
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
             raise FlatbufferError(
-                f"thresholds must be one number or one a class, each in [0, 1], got {values.tolist()}"
+                f"thresholds must be one number or one per class, each in [0, 1], got {values.tolist()}"
             )
         self._own_thresholds = values  # the gate reads this memory
         self._gate.threshold_count = len(values)

@@ -37,8 +37,8 @@ _DTYPES = {
 _TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 _OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _MOST_DIMENSIONS = 8  # TensorFlow Lite's kernels take up to 6
-_READ_ERRORS = (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
-_READ_ERRORS += (TypeError, ValueError)
+_UNREADABLE = (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
+_READ_ERRORS = (*_UNREADABLE, TypeError, ValueError)
 
 
 class _BoundedBytes(bytearray):

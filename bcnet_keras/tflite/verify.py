@@ -17,8 +17,8 @@ from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_n
 MOST_BYTES = 1 << 30  # a Cortex-M's whole region for external RAM
 _MOST = 1 << 15  # of strides, dilations and window sizes
 _SIZES = ("strideH", "strideW", "dilationHFactor", "dilationWFactor", "filterHeight", "filterWidth")
-_CUSTOM_SIZES = ("stride_height", "stride_width", "dilation_height_factor", "dilation_width_factor")
-_CUSTOM_SIZES += ("filter_height", "filter_width")
+_CUSTOM_WINDOW = ("filter_height", "filter_width")
+_CUSTOM_SIZES = ("stride_height", "stride_width", "dilation_height_factor", "dilation_width_factor", *_CUSTOM_WINDOW)
 _WIDTHS = {"64": 8, "32": 4, "16": 2}
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 

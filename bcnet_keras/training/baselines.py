@@ -1,11 +1,15 @@
 """The baselines that pairs are measured against: two nets trained apart, by the stages "binary" and "int8"."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from bcnet_keras.calibration.measures import logits
 from bcnet_keras.models.pair import BCNet
 from bcnet_keras.training.boost import set_output_range
 
 
-def coopnet(pair, data):
+def coopnet(pair: BCNet, data: Any) -> BCNet:
     """Makes CoopNet of two nets that were trained apart: on escalation the int8 answer replaces the binary one.
 
     `data`, batches of (images, ...), sets the 8-bit range of the answers.
@@ -13,7 +17,7 @@ def coopnet(pair, data):
     return _baseline(pair, data, combine="swap")
 
 
-def cascade(pair, data):
+def cascade(pair: BCNet, data: Any) -> BCNet:
     """Makes the untrained cascade of two nets that were trained apart: on escalation the logits are added.
 
     `data`, batches of (images, ...), sets the 8-bit range of the answers.

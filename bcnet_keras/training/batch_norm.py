@@ -1,6 +1,9 @@
 """Recalibration of batch statistics and 8-bit ranges once the weights are final."""
 
+from __future__ import annotations
+
 import itertools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +11,7 @@ import tensorflow as tf
 from bcnet_keras.layers import FakeQuant
 
 
-def recalibrate_batch_norm(net, data, batches=None):
+def recalibrate_batch_norm(net: tf.keras.Model, data: Any, batches: int | None = None) -> None:
     """Estimates a net's batch statistics and 8-bit ranges anew, from its present weights.
 
     Training leaves moving averages over weights that still changed; after few steps they are close to their start
@@ -62,19 +65,19 @@ def recalibrate_batch_norm(net, data, batches=None):
         for layer, momentum in momenta.items():
             layer.momentum = momentum
     for index, (first, second, total) in enumerate(zip(firsts, seconds, totals, strict=True)):
-        one, other = total / samples
+        one, other = np.asarray(total) / samples
         first.assign(one)
         second.assign(np.maximum(other - one**2, 0) if index < len(norms) else other)
 
 
-def image_batches(data):
+def image_batches(data: Any) -> tf.data.Dataset:
     """Returns the images of training data as a `tf.data.Dataset` of batches."""
     if not isinstance(data, tf.data.Dataset):
         data = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(128)
     return data.map(lambda images, *rest: images)
 
 
-def show_epoch(data, epoch):
+def show_epoch(data: Any, epoch: int) -> None:
     """Has a data set whose order follows from the epoch show that of `epoch`; others stay as they are."""
     if getattr(data, "epoch", None) is not None:
         data.epoch.assign(epoch)

@@ -1,5 +1,9 @@
 """The boost of a pair, fitted on validation data, and the range of the pair's answers that follows from it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import minimize
@@ -7,10 +11,13 @@ from scipy.special import log_softmax
 
 from bcnet_keras.calibration.measures import logits
 
+if TYPE_CHECKING:
+    from bcnet_keras.models.pair import BCNet
+
 LARGEST_BOOST = 10.0
 
 
-def fit_boost(pair, data):
+def fit_boost(pair: BCNet, data: Any) -> float:
     """Fits the boost, the weight of the binary logits beside the int8 ones, on samples that trained neither net.
 
     The binary net is overconfident on its training samples, the more the fewer there are. The weights a, c >= 0
@@ -46,7 +53,7 @@ def fit_boost(pair, data):
     return float(pair.boost)
 
 
-def set_output_range(pair, binary_logits, int8_logits):
+def set_output_range(pair: BCNet, binary_logits: np.ndarray, int8_logits: np.ndarray) -> None:
     """Sets the 8-bit range of a pair's answers to that of its accepted and escalated logits [n, classes]."""
     largest = max(np.abs(each).max() for each in (binary_logits, pair.combined(binary_logits, int8_logits)))
     pair.output_quant.range = (-largest, largest)

@@ -4,12 +4,15 @@ Every file carries a checksum. One that is damaged is set aside, and the stage i
 whole.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os
 import pathlib
-import re
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +27,7 @@ from bcnet_keras.utils.sealed_files import (
     write_arrays,
     write_record,
 )
+from bcnet_keras.utils.types import StrPath
 
 _KEPT_EPOCHS = 2  # so that a damaged one has another before it
 
@@ -43,9 +47,11 @@ class StageCheckpoint:
       epochs: how many epochs that is; stopped: whether the schedule ended with the last of them.
     """
 
-    def __init__(self, folder, stage, built_on=None):
+    def __init__(self, folder: StrPath | None, stage: str, built_on: str | None = None) -> None:
         self.stage, self.folder, self.built_on = stage, None if folder is None else pathlib.Path(folder), built_on
-        self.history, self.epochs, self.stopped, self._weights_digest = {}, 0, False, None
+        self.history: dict[str, list[float]] = {}
+        self.epochs, self.stopped = 0, False
+        self._weights_digest: str | None = None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.weights = self.folder / f"{stage}.weights.h5"
@@ -53,11 +59,11 @@ class StageCheckpoint:
             self.in_progress = self.folder / f"{stage}_in_progress"
 
     @property
-    def identity(self):
+    def identity(self) -> str | None:
         """Text that stands for the finished stage and all before it; None where nothing is kept."""
         return self._weights_digest and _identity(self.built_on, self.stage, self._weights_digest)
 
-    def finished(self, model):
+    def finished(self, model: tf.keras.Model) -> bool:
         """Loads the weights of the stage if it is finished and its files are whole; says whether it did."""
         if self.folder is None or not self.weights.exists():
             return False
@@ -86,7 +92,7 @@ class StageCheckpoint:
                 set_aside(path)
         return False
 
-    def resume(self, model, callbacks):
+    def resume(self, model: tf.keras.Model, callbacks: Sequence[tf.keras.callbacks.Callback]) -> None:
         """Takes model, optimizer and callbacks to where the last whole epoch left them.
 
         Of `callbacks`, each of a kind of its own, those with a method `state`, which gives a dict of arrays, get it
@@ -121,7 +127,9 @@ class StageCheckpoint:
             log.info("stage %s goes on behind epoch %d", self.stage, self.epochs)
             return
 
-    def keep(self, model, callbacks, logs):
+    def keep(
+        self, model: tf.keras.Model, callbacks: Sequence[tf.keras.callbacks.Callback], logs: dict[str, Any] | None
+    ) -> None:
         """Keeps an epoch that has ended."""
         self.epochs += 1
         for name, value in (logs or {}).items():
@@ -139,10 +147,10 @@ class StageCheckpoint:
             return
         write_arrays(self.in_progress / f"epoch_{self.epochs:06d}.state", arrays)
         for path in self.in_progress.glob("epoch_*.state"):
-            if not 0 <= self.epochs - int(re.search(r"\d+", path.name)[0]) < _KEPT_EPOCHS:
+            if not 0 <= self.epochs - int(path.stem.removeprefix("epoch_")) < _KEPT_EPOCHS:
                 path.unlink(missing_ok=True)
 
-    def save(self, model):
+    def save(self, model: tf.keras.Model) -> None:
         """Keeps the finished stage, in the place of its epochs. The weights come last: they say that it is finished."""
         if self.folder is None or not _writes(model):
             return
@@ -167,7 +175,7 @@ class StageCheckpoint:
         path.unlink()
 
 
-def finished_identity(folder, stage, built_on):
+def finished_identity(folder: StrPath, stage: str, built_on: str | None) -> str:
     """`StageCheckpoint.identity` of a finished stage in a folder."""
     return _identity(built_on, stage, digest((pathlib.Path(folder) / f"{stage}.weights.h5").read_bytes()))
 
@@ -179,11 +187,11 @@ def _identity(built_on, stage, weights_digest):
 class EpochKeeper(tf.keras.callbacks.Callback):
     """Has every epoch kept; the last of the `callbacks` of a stage."""
 
-    def __init__(self, kept, callbacks):
+    def __init__(self, kept: StageCheckpoint, callbacks: Sequence[tf.keras.callbacks.Callback]) -> None:
         super().__init__()
         self.kept, self.callbacks = kept, callbacks
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.kept.keep(self.model, self.callbacks, logs)
 
 

@@ -8,10 +8,13 @@ set are too few steps. So a recipe starts from steps, and small sets get small b
 is tried out: a net that has never seen mirrored images has to know them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import logging
 import math
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +24,10 @@ from bcnet_keras.datasets.arrays import stratified
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.pair import rescale
 from bcnet_keras.training.stages import train_float
+
+if TYPE_CHECKING:
+    from bcnet_keras.datasets import Dataset
+    from bcnet_keras.models.pair import BCNet
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +68,13 @@ class Recipe:
     patience: float | None = None
     passes: int = 1
 
-    def scaled(self, factor):
+    def scaled(self, factor: float) -> Recipe:
         """The recipe with `factor` times the epochs, at least one of each stage."""
         epochs = {stage: max(1, math.floor(factor * count)) for stage, count in self.epochs.items()}
         return dataclasses.replace(self, epochs=epochs)
 
 
-def recipe_for(images, classes, effort="default", batch_size=None):
+def recipe_for(images: int, classes: int, effort: str = "default", batch_size: int | None = None) -> Recipe:
     """The `Recipe` for a set of images that nobody has made one for.
 
     Arguments:
@@ -95,7 +102,7 @@ def recipe_for(images, classes, effort="default", batch_size=None):
     return Recipe(batch_size, epochs, WEIGHT_DECAY, PATIENCE, passes)
 
 
-def probe(data, net, seed, verbose=0):
+def probe(data: Dataset, net: tf.keras.Model, seed: int, verbose: int | str = 0) -> tuple[Variation, dict[str, float]]:
     """Finds out how training may vary the images of `data` so that they still show their class.
 
     A net is trained on half of the training images, without mirrored ones, and asked for the others and the validation
@@ -143,7 +150,7 @@ def probe(data, net, seed, verbose=0):
     return dataclasses.replace(SURE, mirror=kept["mirrored"], flip=kept["flipped"]), evidence
 
 
-def keeps_class(labels, right, right_moved, classes):
+def keeps_class(labels: np.ndarray, right: np.ndarray, right_moved: np.ndarray, classes: int) -> bool:
     """Whether images that were moved (mirrored, say) still show their class, as far as a net can tell.
 
     That takes a net that knows the images as they are; that loses, moved, no more than `MOST_LOST` of what it knows
@@ -174,14 +181,14 @@ def keeps_class(labels, right, right_moved, classes):
     return True
 
 
-def fitted(recipe, images, seconds, minutes):
+def fitted(recipe: Recipe, images: int, seconds: dict[str, float], minutes: float) -> Recipe:
     """The recipe with as many epochs as a training of `minutes` has time for, and at least one of each stage.
 
     The proportions of the stages stay. A tenth of the time, and a minute, are kept for all that is not training.
 
     Arguments:
       images: number of training images.
-      seconds: dict of stage -> seconds a step; `STAGES` and "int8", the int8 net alone.
+      seconds: dict of stage -> seconds per step; `STAGES` and "int8", the int8 net alone.
       minutes: above 0.
 
     Raises ValueError where minutes are not above 0.
@@ -200,15 +207,15 @@ def fitted(recipe, images, seconds, minutes):
 
 
 class _Stopwatch(tf.keras.callbacks.Callback):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.ends = []
+        self.ends: list[float] = []
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.ends.append(time.perf_counter())
 
 
-def step_seconds(pair, float_net, batches, steps=8):
+def step_seconds(pair: BCNet, float_net: tf.keras.Model, batches: tf.data.Dataset, steps: int = 8) -> dict[str, float]:
     """Seconds that a training step of each stage takes here, as dict of stage -> median; weights are as before.
 
     Arguments:

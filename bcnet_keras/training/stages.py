@@ -11,7 +11,11 @@ With validation data, `fit_boost` sets the boost after stages 2 and 3.
 The baselines train by the stages `("binary", "int8")`, each net by itself; see `training.baselines`.
 """
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +35,10 @@ from bcnet_keras.training.callbacks import (
 )
 from bcnet_keras.training.checkpoints import EpochKeeper, StageCheckpoint
 from bcnet_keras.training.watch import Watch
+from bcnet_keras.utils.types import StrPath
+
+if TYPE_CHECKING:
+    from bcnet_keras.models.pair import BCNet
 
 COOPERATIVE_STAGES = ("binary", "boosted", "cooperative")
 
@@ -49,23 +57,23 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    pair,
-    train_data,
-    validation_data=None,
-    epochs=20,
-    stages=COOPERATIVE_STAGES,
-    learning_rates=None,
-    teacher=None,
-    cost_weight=0.1,
-    int8_share=None,
-    core="cortex-m4",
-    focus=0.0,
-    patience=None,
-    callbacks=(),
-    checkpoint_dir=None,
-    built_on=None,
-    **fit_arguments,
-):
+    pair: BCNet,
+    train_data: Any,
+    validation_data: Any = None,
+    epochs: int | dict[str, int] = 20,
+    stages: Sequence[str] = COOPERATIVE_STAGES,
+    learning_rates: dict[str, float] | None = None,
+    teacher: tf.keras.Model | None = None,
+    cost_weight: float = 0.1,
+    int8_share: float | None = None,
+    core: str = "cortex-m4",
+    focus: float = 0.0,
+    patience: float | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    checkpoint_dir: StrPath | None = None,
+    built_on: str | None = None,
+    **fit_arguments: Any,
+) -> dict[str, dict[str, list[float]]]:
     """Trains `pair` through `stages`, in this order.
 
     Arguments:
@@ -141,19 +149,19 @@ def train(
 
 
 def train_float(
-    model,
-    train_data,
-    validation_data=None,
-    epochs=20,
-    learning_rate=2e-3,
-    weight_decay=0.0,
-    patience=None,
-    name="float",
-    callbacks=(),
-    checkpoint_dir=None,
-    built_on=None,
-    **fit_arguments,
-):
+    model: tf.keras.Model,
+    train_data: Any,
+    validation_data: Any = None,
+    epochs: int = 20,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.0,
+    patience: float | None = None,
+    name: str = "float",
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    checkpoint_dir: StrPath | None = None,
+    built_on: str | None = None,
+    **fit_arguments: Any,
+) -> dict[str, list[float]]:
     """Trains a float Keras classifier of logits, with the checkpoints of `train`; returns its history.
 
     The optimizer is AdamW. `weight_decay`, relative to the learning rate, applies to kernels, not to biases or scales.

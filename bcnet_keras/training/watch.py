@@ -1,7 +1,12 @@
 """Says while a net trains that it finds nothing, in one line with advice, once for each reason and stage."""
 
+from __future__ import annotations
+
+import functools
 import logging
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,14 +20,21 @@ FAIR_SHARE = 0.25  # and part of a stage's epochs
 GAP = 0.15  # accuracy on training less that on validation samples
 
 
-def findings(history, epochs, steps, shares=None, validation_samples=None, settled=None):
+def findings(
+    history: dict[str, list[float]],
+    epochs: int,
+    steps: int,
+    shares: Sequence[float] | np.ndarray | None = None,
+    validation_samples: int | None = None,
+    settled: float | None = None,
+) -> dict[str, str]:
     """What is wrong with a training so far, as {reason: one line of what is seen and what to try}.
 
     Arguments:
       history: dict of metric name -> list with a value for each finished epoch: `loss`, `accuracy`, and where there are
         validation data `val_accuracy`.
       epochs: of the whole stage.
-      steps: optimiser steps an epoch.
+      steps: optimiser steps per epoch.
       shares: array [classes], the share of each class in the samples; None where nobody knows.
       validation_samples: number of validation samples, None where there are none.
       settled: accuracy on validation samples now, with settled batch statistics (`recalibrate_batch_norm`), in place of
@@ -32,7 +44,7 @@ def findings(history, epochs, steps, shares=None, validation_samples=None, settl
     validation = history.get("val_accuracy")
     if not np.isfinite(loss[-1]):
         return {"diverged": "the loss is not finite; look for NaN images, or lower the learning rate"}
-    found = {}
+    found: dict[str, str] = {}
     done = len(loss)
     if done * steps < ENOUGH_STEPS or done < FAIR_SHARE * epochs or done < 2:
         return found
@@ -62,7 +74,7 @@ def findings(history, epochs, steps, shares=None, validation_samples=None, settl
     return found
 
 
-def class_findings(names, counts, answered=None):
+def class_findings(names: Sequence[str], counts: Any, answered: Any = None) -> dict[str, str]:
     """What is wrong with the classes, as {reason: line}.
 
     Arguments:
@@ -70,7 +82,8 @@ def class_findings(names, counts, answered=None):
       counts: training samples of each class.
       answered: answers to validation samples that name each class; None where nobody has asked.
     """
-    found, counts = {}, np.asarray(counts)
+    found: dict[str, str] = {}
+    counts = np.asarray(counts)
     few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < 20]
     if few:
         found["few"] = (
@@ -116,9 +129,17 @@ class Watch(tf.keras.callbacks.Callback):
         leaves the model as it was; None for a model without any.
     """
 
-    def __init__(self, name, epochs, labels=None, settled_accuracy=None):
+    def __init__(
+        self,
+        name: str,
+        epochs: int,
+        labels: np.ndarray | None = None,
+        settled_accuracy: Callable[[tf.keras.Model], float | None] | None = None,
+    ) -> None:
         super().__init__()
-        self.name, self.epochs, self.history, self.said = name, epochs, {}, set()
+        self.name, self.epochs = name, epochs
+        self.history: dict[str, list[float]] = {}
+        self.said: set[str] = set()
         self.settled_accuracy, self.next_look = settled_accuracy, 0
         self.shares, self.samples = None, None
         if labels is not None and len(labels):
@@ -128,25 +149,25 @@ class Watch(tf.keras.callbacks.Callback):
             self.samples = len(labels)
             self.shares = np.bincount(labels.reshape(-1).astype(np.int64)) / len(labels)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps += 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         if not {"loss", "accuracy"} <= self.history.keys():
             return
-        known = self.history, self.epochs, self.steps, self.shares, self.samples
-        found = findings(*known)
+        known = functools.partial(findings, self.history, self.epochs, self.steps, self.shares, self.samples)
+        found = known()
         if "gap" in found and "gap" not in self.said and self.settled_accuracy is not None:
             if epoch < self.next_look:
                 del found["gap"]
             else:
                 self.next_look = epoch + max(1, math.ceil(self.epochs / 10))
-                found = findings(*known, settled=self.settled_accuracy(self.model))
+                found = known(settled=self.settled_accuracy(self.model))
         for reason, line in found.items():
             if reason not in self.said:
                 self.said.add(reason)

@@ -1,17 +1,21 @@
 """Files that appear whole or not at all: written beside their place under a temporary name, then renamed."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import glob
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from bcnet_keras.errors import ArgumentTypeError
+from bcnet_keras.utils.types import StrPath
 
 
 @contextlib.contextmanager
-def replace_when_done(path):
+def replace_when_done(path: StrPath) -> Iterator[Path]:
     """Yields a temporary path to write a file or a directory to; it takes the place of `path` when the block ends.
 
     The temporary path has the name of `path` (savers choose their format by the suffix) and lies in a hidden directory
@@ -47,7 +51,7 @@ def replace_when_done(path):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def write_atomic(path, content):
+def write_atomic(path: StrPath, content: str | bytes) -> None:
     """Writes `content` (bytes or str, the latter as UTF-8) to the file `path`; other readers see all of it or nothing.
 
     Raises:

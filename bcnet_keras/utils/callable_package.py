@@ -1,5 +1,7 @@
 """Packages that are also the function of their name: `bcnet_keras.convert(pair)`, `bcnet_keras.convert.passes`."""
 
+from __future__ import annotations
+
 import importlib
 import sys
 import types
@@ -16,7 +18,7 @@ class _CallablePackage(types.ModuleType):
         return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **keywords)
 
 
-def make_callable(package):
+def make_callable(package: str) -> None:
     """Makes a call of `package` a call of its function of the same name.
 
     Where the package has a dict `_PUBLIC`, public name -> module of the package that defines it, these names are loaded

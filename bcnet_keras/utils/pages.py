@@ -1,11 +1,19 @@
 """Tables, and self-contained HTML pages with tables and figures."""
 
+from __future__ import annotations
+
 import base64
 import html
 import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
 
 
-def text_table(cells):
+def text_table(cells: Sequence[Sequence[str]]) -> str:
     """Cells as aligned plain text; a Markdown table as well."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [
@@ -14,7 +22,7 @@ def text_table(cells):
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def html_page(title, body):
+def html_page(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>
@@ -28,7 +36,7 @@ tr.bold {{ font-weight: bold }}
 """
 
 
-def html_table(cells, bold=None):
+def html_table(cells: Sequence[Sequence[str]], bold: int | None = None) -> str:
     """Cells as a table, headings first; `bold` is the number of the row that stands out, 0 for the first below them."""
     begins = ["<tr class='bold'>" if number == bold else "<tr>" for number in range(len(cells) - 1)]
     rows = "".join(
@@ -39,14 +47,14 @@ def html_table(cells, bold=None):
     return f"<table><tr>{heading}</tr>{rows}</table>"
 
 
-def new_figure(width, height, rows=1, columns=1):
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
     from matplotlib.figure import Figure  # without pyplot, which would look for a display
 
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def image(figure, alt):
+def image(figure: Figure, alt: str) -> str:
     """A figure as an image within a page; `alt` says what it shows, to those who cannot see it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

@@ -1,16 +1,20 @@
 """JSON and binary files that carry a checksum, so that a truncated file or a flipped byte is found."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.utils.atomic_files import write_atomic
+from bcnet_keras.utils.types import StrPath
 
 _CHECKSUM = "checksum"
 
@@ -19,19 +23,19 @@ class DamagedError(BcnetError):
     """A file that is truncated, or whose checksum is not that of its content."""
 
 
-def digest(value):
+def digest(value: Any) -> str:
     """SHA-256 of bytes, or of what JSON makes of another value, as hexadecimal text."""
     if not isinstance(value, bytes):
         value = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(value).hexdigest()
 
 
-def write_record(path, record):
+def write_record(path: StrPath, record: Any) -> None:
     """Writes a dict as JSON with its checksum."""
     write_atomic(path, json.dumps({**record, _CHECKSUM: digest(record)}, indent=1))
 
 
-def read_record(path):
+def read_record(path: StrPath) -> tuple[Any, bool]:
     """(the dict in a JSON file, whether a checksum says that it is whole). Raises DamagedError, FileNotFoundError."""
     try:
         record = json.loads(Path(path).read_text())
@@ -43,7 +47,7 @@ def read_record(path):
     return record, checksum is not None
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: StrPath, arrays: dict[str, np.ndarray]) -> None:
     """Writes a dict of arrays with their checksum."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -51,7 +55,7 @@ def write_arrays(path, arrays):
     write_atomic(path, bytes.fromhex(digest(content)) + content)
 
 
-def read_arrays(path):
+def read_arrays(path: StrPath) -> dict[str, np.ndarray]:
     """The dict of arrays in a file of `write_arrays`. Raises DamagedError."""
     content = Path(path).read_bytes()
     if content[:32] != bytes.fromhex(digest(content[32:])):
@@ -62,7 +66,7 @@ def read_arrays(path):
         raise DamagedError(f"{path} is damaged") from None
 
 
-def set_aside(path):
+def set_aside(path: StrPath) -> Path:
     """Renames a file so that nothing reads it again; returns its new path. What an earlier call left is replaced."""
     path = Path(path)
     aside = path.with_name(f"{path.name}.damaged")

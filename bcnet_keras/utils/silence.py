@@ -1,5 +1,7 @@
 """Silence for converters and runtimes that talk on standard output and error from C++."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
@@ -7,12 +9,13 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 
 _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Sends standard output, standard error, warnings and TensorFlow's log to a file for the time of the block.
 
     Yields a function that returns what came so far as a string. It acts on the whole process, so a second thread waits

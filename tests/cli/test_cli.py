@@ -295,7 +295,7 @@ REFUSED = [
     ("convert pair.tflite --threshold=-0.1", "the threshold must lie between 0 and 1, got -0.1"),
     ("convert pair.tflite --threshold=nan", "the threshold is not set (NaN)"),
     ("convert pair.tflite --threshold=high", "--threshold takes numbers, got 'high'"),
-    ("convert pair.tflite --threshold=0.1,0.2", "must be one number or 4 (one a class), got an array of shape [2]"),
+    ("convert pair.tflite --threshold=0.1,0.2", "must be one number or 4 (one per class), got an array of shape [2]"),
     ("convert unset.keras --threshold=1.5", "the threshold must lie between 0 and 1, got 1.5"),
     # exports
     ("export --format=c --output=new", "expected a .tflite file, got nothing"),
@@ -318,9 +318,9 @@ REFUSED = [
     ("train --dataset=cifar10 --data_dir=no_images", "it can be had at https://"),
     ("train --dataset=speech_commands --data_dir=no_images", "the data set speech_commands is not there"),
     ("train --dataset=fer2013 --data_dir=absent", "the data set fer2013 is not there"),
-    ("train --dataset=folder:absent", "there is no directory absent; it must have one folder of images a class"),
-    ("train --dataset=folder:no_images", "no_images has 0 folders; one folder a class and at least two classes"),
-    ("train --dataset=folder:one_class", "one_class has 1 folders; one folder a class and at least two classes"),
+    ("train --dataset=folder:absent", "there is no directory absent; it must have one folder of images per class"),
+    ("train --dataset=folder:no_images", "no_images has 0 folders; one folder per class and at least two classes"),
+    ("train --dataset=folder:one_class", "one_class has 1 folders; one folder per class and at least two classes"),
     ("train --dataset=folder:empty_class", "empty_class/dog has no images"),
     ("train --dataset=folder:sizes", "images differ in size: sizes/cat/0.png is 8 x 8, sizes/dog/0.png is 9 x 8"),
     # runs

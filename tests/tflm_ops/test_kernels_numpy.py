@@ -278,7 +278,7 @@ def test_gate_says_why_it_cannot_run():
     kernels.gate(logits, flatbuffer.encode_options(good))
     for changes, reason in [
         ({"measure": "guess"}, "measure"),
-        ({"threshold": [0.1, 0.2]}, "one a class"),
+        ({"threshold": [0.1, 0.2]}, "one per class"),
         ({"threshold": [1.5]}, r"\[0, 1\]"),
         ({"threshold": [float("nan")]}, r"\[0, 1\]"),
         ({"weights": [0.0] * 5}, "weight for each class"),

@@ -136,7 +136,7 @@ def test_the_threshold_can_be_read_and_set_while_the_model_runs():
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         gated.thresholds = 1.5
     gated.thresholds = [0.1, 0.2]
-    with pytest.raises(RuntimeError, match="BcnetGate .* one threshold, or one a class"):
+    with pytest.raises(RuntimeError, match="BcnetGate .* one threshold, or one per class"):
         gated.run(inputs)
 
 

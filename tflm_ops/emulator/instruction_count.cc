@@ -1,6 +1,6 @@
 // A plug-in of QEMU that counts the instructions which the emulated core executes between two
 // addresses: after the instruction at `start` and before the next one at `stop`. The counts go to
-// a file, one a line.
+// a file, one per line.
 //
 //   qemu-system-arm -plugin LIBRARY,start=0x8d1,stop=0x8d5,out=COUNTS ...
 //

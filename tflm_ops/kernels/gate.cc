@@ -84,7 +84,7 @@ GateDecision Decide(int32_t best, float confidence, const float* thresholds,
 
 const char* CheckGateThresholds(const float* thresholds, size_t count, int32_t classes) {
   if (count != 1 && count != static_cast<size_t>(classes))
-    return "there must be one threshold, or one a class";
+    return "there must be one threshold, or one per class";
   for (size_t i = 0; i < count; ++i) {
     if (!IsFinite(thresholds[i]) || thresholds[i] < 0.0f || thresholds[i] > 1.0f)
       return "thresholds must be in [0, 1]";

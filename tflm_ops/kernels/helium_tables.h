@@ -22,7 +22,7 @@ namespace helium {
 // of node 15 row e has the carry for an even sum before, and row e + 5 the bits in which it depends
 // on the sum before; e = 4 has zeros.
 //
-// The choices of a position's input words are vectors, one a node: of offsets in halfwords, or in
+// The choices of a position's input words are vectors, one per node: of offsets in halfwords, or in
 // bytes that count words.
 constexpr int kRow = 64;  // bytes
 constexpr int kHalfRow = kRow / 2;

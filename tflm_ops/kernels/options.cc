@@ -85,7 +85,7 @@ const char* ParseGateOptions(const uint8_t* data, size_t size, GateOptions* opti
   options->measure = static_cast<GateMeasure>(measure);
 
   if (!Find(map, "threshold", &options->thresholds) || options->thresholds.size == 0) {
-    return "option threshold must be a vector of one number, or one a class";
+    return "option threshold must be a vector of one number, or one per class";
   }
   for (size_t i = 0; i < options->thresholds.size; ++i) {
     float threshold;

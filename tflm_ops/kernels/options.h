@@ -47,7 +47,7 @@ enum class GateMeasure : int8_t {
 
 struct GateOptions {
   GateMeasure measure;
-  FlexVector thresholds;  // one, or one a class, each in [0, 1]
+  FlexVector thresholds;  // one, or one per class, each in [0, 1]
   FlexVector weights;     // learned only: classes + 3, finite
   float bias;             // learned only, finite
 };

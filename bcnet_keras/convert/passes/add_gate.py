@@ -83,7 +83,7 @@ def check_threshold(threshold, classes):
         ) from None
     if array.shape not in ((), (classes,)):
         raise FlatbufferError(
-            f"the threshold must be one number or {classes} (one a class), got an array of shape {list(array.shape)}"
+            f"the threshold must be one number or {classes} (one per class), got an array of shape {list(array.shape)}"
         )
     if np.any(np.isnan(array)):
         raise FlatbufferError("the threshold is not set (NaN): calibrate the pair, or give a number between 0 and 1")

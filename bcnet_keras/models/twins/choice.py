@@ -51,7 +51,7 @@ def light_binary_twin(graph, int8, max_cost, input_range, stem, planes, core=Non
     def good(each):
         share, twin, _ = each
         return share <= max_cost and not (
-            board_name and PairProfile.of(twin, int8, core, board_name).shortage() is not None
+            board_name and PairProfile.of_nets(twin, int8, core, board_name).shortage() is not None
         )
 
     def chosen():

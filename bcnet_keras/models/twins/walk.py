@@ -25,7 +25,7 @@ class Signal:
     """
 
     tensor: tf.Tensor
-    quantiser: FakeQuant = None
+    quantiser: FakeQuant | None = None
     normalised: bool = False
     is_image: bool = False
     from_stem: bool = False

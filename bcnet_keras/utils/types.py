@@ -1,0 +1,5 @@
+"""Types that many signatures name."""
+
+import os
+
+StrPath = str | os.PathLike[str]
