@@ -5,6 +5,9 @@ from __future__ import annotations
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
+from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export import FORMATS, export
 from bcnet_keras.tflite.metadata import verdict_of
@@ -17,6 +20,10 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "name", None, "Start of the names of files and symbols. By default that of the file.", flag_values=values
     )
+    flags.DEFINE_enum(
+        "core", None, list(CORES), "Core for which the arena is enough. By default all of them.", flag_values=values
+    )
+    flags.DEFINE_string("board", None, f"Board for which the arena is enough: {', '.join(BOARDS)}.", flag_values=values)
     flags.DEFINE_integer(
         "arena_size",
         None,
@@ -42,7 +49,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             raise BcnetError(f"--{flag} is missing: give {what}.")
 
     options = {name: values[name].value for name in ("name", "arena_size", "scratch_budget")}
-    folder = export(source, values.format, values.output, **options)
+    core = core_of(values.core, values.board) if values.core or values.board else None
+    folder = export(source, values.format, values.output, core=core, **options)
     if (verdict := verdict_of(source)) is not None:
         print(verdict)
     print(f"{folder}: {folder / 'README.md'} says how to build it")

@@ -21,9 +21,11 @@ from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_n
 from bcnet_keras.tflite.verify import MOST_BYTES
 
 _ALIGNMENT = 16
-_TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "float16": 2, "int32": 4, "float32": 4, "int64": 8}
+_TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int64": 8, "resource": 4}
+_TYPE_BYTES |= {"int32": 4, "uint32": 4, "float32": 4}
 _DSP = {"cortex-m4", "cortex-m7", "cortex-m33"}
 _HELIUM = {"cortex-m55"}
+REFERENCE = "reference"  # stands for the reference kernels, on any core, in the place of CMSIS-NN's
 
 # Bytes of structs of the interpreter: itself (allocators and planner); a subgraph; a tensor; an operator; an input or
 # output of the model, its quantisation, and a number of it; a scratch buffer; and, while the arena is planned, a
@@ -32,6 +34,9 @@ _ALLOCATORS, _SUBGRAPH, _TENSOR, _OPERATOR = (36, 44, 36, 8), 8, 12, 32
 _MODEL_TENSOR, _QUANTIZATION, _NUMBER, _HANDLE = 32, 12, 4, 4
 _REQUEST, _SPARE_REQUESTS, _PLANNED, _PLACED = 12, 12, 24, 40
 _ALLOWANCE = (8, 4, 128)  # of an operator whose record is not known: options, their alignment, data
+_VARIABLES, _VARIABLE = 12, 20  # all resource variables, and each
+_SOFTMAX_TABLE = 1026  # of int16
+_MATRICES = 28  # quantisation of a product of matrices
 _GATE = 20
 _MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
@@ -82,6 +87,7 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     """The `Arena` of a flatbuffer, given as bytes or as a path, on a core.
 
     Arguments:
+      core: one of `bcnet_keras.device.cost.CORES` with CMSIS-NN's kernels, or `REFERENCE`.
       scratch_budget: bytes of scratch memory that a binary convolution may use, as the application sets it.
 
     Raises:
@@ -90,14 +96,16 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     """
     model = flatbuffer.read(flatbuffer.load(source))
     nodes = [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
-    lifetimes = _Lifetimes(model, nodes)
+    variables = flatbuffer.resource_variables(model)
+    _keep_variables(model, nodes, variables)
+    lifetimes = _Lifetimes(model, nodes, variables)
     placed = lifetimes.requests()
     offsets = _place(placed)
     buffers = tuple(
         Buffer(name, size, offset, first, last)
         for (name, size, first, last), offset in zip(placed, offsets, strict=True)
     )
-    records, setup = _records(model, nodes, len(buffers))
+    records, setup = _records(model, nodes, len(buffers), len(set(variables.values())))
     activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
     if activations > MOST_BYTES:
         raise FlatbufferError(
@@ -118,6 +126,18 @@ def tensor_bytes(tensor):
             f"tensor {flatbuffer.text(tensor.name)!r} has the type {name}, expected a type of numbers"
         )
     return math.prod(shape(tensor)) * _TYPE_BYTES[name]
+
+
+def _keep_variables(model, nodes, variables):
+    """The first operator that assigns to a variable keeps its memory."""
+    assigned = set()
+    for number, group in enumerate(nodes):
+        for node in group:
+            # A handle that comes from another subgraph is not known yet when the operator is prepared.
+            handle = variables.get((number, int(node.operator.inputs[0]))) if node.name == "ASSIGN_VARIABLE" else None
+            if handle is not None and handle not in assigned:
+                assigned.add(handle)
+                node.kept = [tensor_bytes(model.subgraphs[number].tensors[node.operator.inputs[1]])]
 
 
 def _node(model, graph, operator, core, scratch_budget):
@@ -143,15 +163,15 @@ class _Node:
         outputs = [graph.tensors[index] for index in operator.outputs]
         self.tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
         type = type_name(inputs[0]) if inputs and inputs[0] is not None else "no input"
-        exact = record.memory != "unknown" and (type != "int16" or record.int16_memory)
-        self.unknown = None if exact else f"{self.name} on {type}"
+        self.unknown = f"{self.name} on {type}" if record.memory == "unknown" else None
         need = _NEEDS.get(record.memory)
         self.kept, self.scratch = need(operator, inputs, outputs, core, scratch_budget) if need else ([], [])
 
 
 def _convolution(operator, inputs, outputs, core, _):
     """(bytes to keep, bytes of scratch memory) of CONV_2D and DEPTHWISE_CONV_2D, as lists."""
-    if type_name(inputs[0]) != "int8":
+    type, weights = type_name(inputs[0]), type_name(inputs[1])
+    if type == "float32":
         return [], []
     options, output = operator.builtinOptions, shape(outputs[0])
     size, filters = shape(inputs[0]), shape(inputs[1])
@@ -165,22 +185,37 @@ def _convolution(operator, inputs, outputs, core, _):
     taps = math.prod(kernel)
     kept = [4 * output[-1]] * 2  # multiplier and shift of each output channel
     plain = dilations == (1, 1)
-    if hasattr(options, "depthMultiplier"):
+    depthwise = hasattr(options, "depthMultiplier")
+    if core == REFERENCE:
+        scratch = _unpacked(inputs[1])
+    elif type == "int16":
+        scratch = 0 if depthwise else _im2col_int16(taps * size[-1], core)
+    elif depthwise:
         scratch = 0
-        if core in _HELIUM and size[-1] == 1 and output[-1] > 1:  # computed as an ordinary convolution
+        if core in _HELIUM and size[-1] == 1 and output[-1] > 1 and weights == "int8":  # as an ordinary convolution
             scratch = _im2col(taps, core) + output[-1] * taps
         elif size[-1] == output[-1] and size[0] == 1 and plain:
             if core in _HELIUM:
                 scratch = 4 * 124 * taps
-            elif core in _DSP and not (kernel == (3, 3) and max(padding) <= 1):
+            elif core in _DSP and not (kernel == (3, 3) and max(padding) <= 1 and weights == "int8"):
                 scratch = 2 * size[-1] * taps
     elif taps == 1 and not any(padding) and plain and size[-1] == filters[-1]:
         scratch = 0
     else:
         scratch = _im2col(taps * size[-1], core)
-        if core in _HELIUM and size[1] == kernel[0] == 1 and plain and strides[1] * size[-1] % 4 == 0:
+        row = size[1] == kernel[0] == dilations[1] == 1 and size[-1] == filters[-1]
+        if core in _HELIUM and row and strides[1] * size[-1] % 4 == 0:
             scratch = _row_convolution(size, kernel[1], output[2], strides[1], padding[1]) or scratch
     return kept, [scratch] if scratch else []
+
+
+def _unpacked(weights):
+    """Bytes of int4 weights as int8 ones, which reference kernels make of them; 0 for others."""
+    return math.prod(shape(weights)) if type_name(weights) == "int4" else 0
+
+
+def _im2col_int16(elements, core):
+    return 8 * _round_up(elements, 8) if core in _HELIUM else 4 * elements
 
 
 def _im2col(elements, core):
@@ -200,19 +235,34 @@ def _row_convolution(size, taps, output, stride, padding):
 
 
 def _fully_connected(operator, inputs, outputs, core, _):
-    if type_name(inputs[0]) != "int8":
-        return [], []
     units, size = shape(outputs[0])[-1], shape(inputs[1])[-1]
     quantization = inputs[1].quantization
     channels = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
-    kept = [4 * units] * 2 if channels > 1 else []
-    if len(shape(outputs[0])) > 2 and size % 4 == 0:  # computed as a convolution
+    int8 = type_name(inputs[0]) == type_name(inputs[1]) == "int8"
+    kept = [4 * units] * 2 if channels > 1 and type_name(inputs[0]) != "float32" else []
+    if core == REFERENCE:
+        scratch = _unpacked(inputs[1])
+        return kept, [scratch] if scratch else []
+    if int8 and len(shape(outputs[0])) > 2 and size % 4 == 0:  # computed as a convolution
         return kept, [] if channels > 1 else [8 * units]
-    return (kept + [4 * units] if core in _HELIUM else kept), []  # sums of the weights
+    return (kept + [4 * units] if int8 and core in _HELIUM else kept), []  # sums of the weights
 
 
 def _average_pool(operator, inputs, outputs, core, _):
-    return [], [4 * shape(outputs[0])[-1]] if core in _DSP and type_name(inputs[0]) == "int8" else []
+    return [], [4 * shape(outputs[0])[-1]] if core in _DSP and type_name(inputs[0]) != "float32" else []
+
+
+def _softmax(operator, inputs, outputs, core, _):
+    return [_SOFTMAX_TABLE] * 2 if type_name(inputs[0]) == "int16" else [], []
+
+
+def _own_shape(operator, inputs, outputs, core, _):
+    """The shape of the output is copied out of the flatbuffer."""
+    return [_shape_bytes(outputs[0])], []
+
+
+def _shape_bytes(tensor):
+    return 4 + 4 * len(shape(tensor))
 
 
 def _reduction(operator, inputs, outputs, core, _):
@@ -220,13 +270,13 @@ def _reduction(operator, inputs, outputs, core, _):
 
 
 def _mean(operator, inputs, outputs, core, budget):
-    sums = [4 * math.prod(shape(outputs[0]))] if type_name(inputs[0]) == "int8" else []
+    sums = [4 * math.prod(shape(outputs[0]))] if type_name(inputs[0]) != "float32" else []
     return [], sums + _reduction(operator, inputs, outputs, core, budget)[1]
 
 
 def _binary_convolution(operator, inputs, outputs, core, budget):
     layer, output = cost_bconv2d.layer_of(operator, inputs, outputs)
-    scratch = cost_bconv2d.scratch_bytes(layer, output, core, budget)
+    scratch = cost_bconv2d.scratch_bytes(layer, output, "cortex-m4" if core == REFERENCE else core, budget)
     return [] if output == "bitpacked" else [8 * layer.filters], [scratch] if scratch else []
 
 
@@ -247,17 +297,22 @@ def _mirror_pad(operator, inputs, outputs, core, _):
 
 
 def _transposed_convolution(operator, inputs, outputs, core, _):
-    """As arm_transpose_conv_get_buffer_sizes_s8.c of CMSIS-NN has it; other types need what is not known here."""
-    if type_name(inputs[2]) == "float32":
-        return [4 * shape(inputs[1])[0]] * 2, []
+    """As arm_transpose_conv_get_buffer_sizes_s8.c of CMSIS-NN has it."""
     (filters, height, width, depth), output = shape(inputs[1]), shape(outputs[0])
+    type, kept = type_name(inputs[2]), [4 * filters] * 2
     options = operator.builtinOptions
+    if type == "float32":
+        return kept, []
+    if type == "int16":
+        bias = inputs[3] if len(inputs) > 3 else None
+        converted = [8 * filters] if bias is not None and type_name(bias) == "int16" else []
+        return kept, [8 * math.prod(output), *converted]
+    if core == REFERENCE:
+        return kept, [4 * math.prod(output)]
     if options.strideH <= 2 and options.strideW <= 2 and depth > 16:  # as an ordinary convolution with turned filters
-        scratch = [_im2col(height * width * depth, core), depth * width * height * filters]
-    else:
-        columns = (shape(inputs[2])[2] - 1) * options.strideW + max(width, options.strideH)
-        scratch = [4 * columns * output[-1] * max(height, options.strideH)]
-    return [4 * filters] * 2, scratch
+        return kept, [_im2col(height * width * depth, core), depth * width * height * filters]
+    columns = (shape(inputs[2])[2] - 1) * options.strideW + max(width, options.strideH)
+    return kept, [4 * columns * output[-1] * max(height, options.strideH), 0]
 
 
 def _svdf(operator, inputs, outputs, core, _):
@@ -268,8 +323,46 @@ def _svdf(operator, inputs, outputs, core, _):
     return kept, [4 * batch * filters, 4 * batch * shape(outputs[0])[-1]]
 
 
+def _matrices(operator, inputs, outputs, core, _):
+    """A copy for each matrix that is turned, with a tensor and a shape that describe it."""
+    options, type = operator.builtinOptions, type_name(inputs[0])
+    kept = []
+    for tensor, turned in ((inputs[0], options.adjX), (inputs[1], not options.adjY)):
+        if turned:
+            kept += [_TENSOR, _shape_bytes(tensor), tensor_bytes(tensor)]
+    kept.append(_shape_bytes(outputs[0]))
+    if type == "float32":
+        return kept, []
+    # The rank of the smaller output is filled up in front, so that its width is the fourth dimension.
+    return [*kept, _MATRICES], [4 * shape(outputs[0])[-1]] if core in _HELIUM and type == "int8" else []
+
+
+def _recurrent(operator, inputs, outputs, core, _):
+    """Sums of the weights of four gates, for inputs and for states, and buffers of the size of a state."""
+    type, state = type_name(inputs[0]), shape(inputs[18])
+    buffers = [math.prod(state) * _TYPE_BYTES[type_name(inputs[19])]]
+    if type == "float32" or core == REFERENCE:
+        return [], 4 * buffers
+    return [(4 if type == "int8" else 8) * state[-1]] * 8, 3 * buffers
+
+
+def _detections(operator, inputs, outputs, core, _):
+    """As detection_postprocess.cc of TensorFlow Lite Micro requests them."""
+    options = custom_options(operator)
+    boxes, (_, rows, columns) = shape(inputs[0])[1], shape(inputs[1])
+    most = options["max_detections"]
+    tables = [boxes * 4] * 2 + [most * boxes * 4] * 2
+    chosen = [boxes * 4, most * boxes * 4, max(options["num_classes"], most) * boxes * 4, min(boxes, most) * boxes * 4]
+    return [], [boxes, boxes * 16, rows * columns * 4, *tables, *chosen]
+
+
 # Rule -> function, which gives lists of bytes to keep and of bytes of scratch memory.
 _NEEDS = {
+    "detections": _detections,
+    "matrices": _matrices,
+    "own shape": _own_shape,
+    "recurrent": _recurrent,
+    "softmax": _softmax,
     "average pooling": _average_pool,
     "binary convolution": _binary_convolution,
     "convolution": _convolution,
@@ -291,8 +384,8 @@ class _Lifetimes:
     of a WHILE, and what CALL_ONCE runs come between it and the operator behind it.
     """
 
-    def __init__(self, model, nodes):
-        self.model, self.nodes = model, nodes
+    def __init__(self, model, nodes, handles):
+        self.model, self.nodes, self.handles = model, nodes, handles
         self.steps = [None]
         self.tensors = [[None] * len(graph.tensors) for graph in model.subgraphs]
         self.scratch = {}
@@ -301,9 +394,11 @@ class _Lifetimes:
     def requests(self):
         """[(name, bytes rounded up, first step, last step)], in the order in which the planner gets them."""
         result = []
-        for graph, lifetimes in zip(self.model.subgraphs, self.tensors, strict=True):
-            for tensor, lifetime in zip(graph.tensors, lifetimes, strict=True):
-                size = 0 if flatbuffer.is_constant(self.model, tensor) or tensor.isVariable else tensor_bytes(tensor)
+        for number, (graph, lifetimes) in enumerate(zip(self.model.subgraphs, self.tensors, strict=True)):
+            for index, (tensor, lifetime) in enumerate(zip(graph.tensors, lifetimes, strict=True)):
+                # The number of a resource variable lies among the data of its VAR_HANDLE.
+                elsewhere = flatbuffer.is_constant(self.model, tensor) or (number, index) in self.handles
+                size = 0 if elsewhere or tensor.isVariable else tensor_bytes(tensor)
                 if size:  # what nothing uses gets memory too
                     result.append((flatbuffer.text(tensor.name), _round_up(size), *(lifetime or (-1, -1))))
         for number, nodes in enumerate(self.nodes):
@@ -358,7 +453,7 @@ def _place(requests):
     return offsets
 
 
-def _records(model, nodes, buffers):
+def _records(model, nodes, buffers, variables):
     """(bytes of the records, bytes of the arena while tensors are allocated)."""
     graphs = model.subgraphs
     nodes = [node for group in nodes for node in group]
@@ -370,6 +465,9 @@ def _records(model, nodes, buffers):
 
     for size in _ALLOCATORS:
         take(size)
+    if variables:
+        take(_VARIABLES, _ALIGNMENT)
+        take(_VARIABLE * variables, _ALIGNMENT)
     take(_SUBGRAPH * len(graphs))
     for graph in graphs:
         take(_TENSOR * len(graph.tensors))

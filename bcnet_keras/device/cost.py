@@ -19,8 +19,9 @@ squares on relative errors. Where they come from:
 * LceBconv2d: this project's kernels, measured by `tflm_ops/bench` on all cores; see `bcnet_keras.device.cost_bconv2d`.
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions a bit from 8 planes a channel on (4.0 to 5.1 on Cortex-M0+).
-* everything else is an estimate: read off the loops of TensorFlow Lite Micro's reference kernels and scaled to the
-  other cores by the ratio of the nearest measured kind. They are a small part of any net here.
+* everything else is an estimate, which `OpCost.estimate` says: read off the loops of TensorFlow Lite Micro's reference
+  kernels and scaled to the other cores by the ratio of the nearest measured kind. int16 has no figures but for what
+  copies.
 
 Whole models, counted in TensorFlow Lite Micro on Cortex-M4, M7 and M55, stand beside the sums of these figures in
 `tflm_ops/examples/results.md`.
@@ -55,11 +56,16 @@ _SHARED = {
     "call": {"call": (400, 250, 250, 250, 250)},  # the interpreter's way from one operator to the next
     "copy": {"byte": (1, 0.5, 0.5, 0.5, 0.25)},
     "element-wise float": {"output": (200, 120, 25, 25, 25)},
+    "multiplications in float": {"mac": (250, 140, 25, 25, 25), "output": (300, 160, 60, 60, 60)},
+    "dense in float": {"mac": (250, 140, 8, 8, 8)},
+    "pooling in float": {"window": (150, 90, 16, 16, 16), "output": (200, 120, 30, 30, 30)},
+    "moved": {"output": (45, 30, 25, 25, 25)},  # element by element, to a place that is computed
     "element-wise int8": {"output": (91.4, 30.0, 36.1, 36.1, 36.1)},  # a multiplication, give or take an operation
     "exponential": {"output": (3500, 1800, 200, 200, 200)},
     "padding": {"byte": (6, 4, 4, 4, 4)},
     "reduction": {"input": (150, 80, 20, 20, 20), "output": (60, 40, 40, 40, 40)},
 }
+_ESTIMATES = tuple(figures for kind, figures in _SHARED.items() if kind not in ("branch", "call"))
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class OpCost:
       name: that of the operator, such as "CONV_2D".
       macs: multiply-accumulates.
       instructions: dict of core to instructions; None where there is no figure for the operator.
-      problem: why there is no figure, such as "TRANSPOSE on int8"; None where there is one.
+      problem: why there is no figure, such as "CONV_2D on int16"; None where there is one.
+      estimate: whether the figure is read off the kernel's loops instead of measured.
       weights_bytes, activation_bytes: bytes of its constants, and of its other inputs and outputs.
     """
 
@@ -83,6 +90,7 @@ class OpCost:
     macs: int
     instructions: dict | None
     problem: str | None
+    estimate: bool
     weights_bytes: int
     activation_bytes: int
 
@@ -253,7 +261,10 @@ def _op_cost(model, number, path, operator, scratch_budget):
         sum(_bytes(tensor) for tensor in (*inputs, *outputs) if flatbuffer.is_constant(model, tensor) == constant)
         for constant in (True, False)
     )
-    return OpCost(subgraph, path, name, macs, instructions, problem, weights, activations)
+    estimate = parts is not None and (
+        record.estimate or any(figures is shared for figures, _ in parts for shared in _ESTIMATES)
+    )
+    return OpCost(subgraph, path, name, macs, instructions, problem, estimate, weights, activations)
 
 
 @dataclass(frozen=True)
@@ -322,6 +333,10 @@ def _padding(op):
     return [(_SHARED["padding"], {"byte": _bytes(op.outputs[0])})]
 
 
+def _moved(op):
+    return [(_SHARED["moved"], {"output": op.written})]
+
+
 def _branch(op):
     # The condition stays; image, logits and the answer are copied.
     copied = sum(map(_bytes, [*op.inputs[1:], *op.outputs]))
@@ -353,9 +368,13 @@ def _reduction(op):
     return [(_SHARED["reduction"], {"input": op.read, "output": op.written})]
 
 
+def _float_macs(op, macs):
+    return [(_SHARED["multiplications in float"], {"mac": macs, "output": op.written})]
+
+
 def _convolution(op):
     if op.is_float:
-        return None
+        return _float_macs(op, op.written * math.prod(shape(op.inputs[1])[1:]))
     channels, height, width, depth = shape(op.inputs[1])
     pixels = op.pixels
     size, outputs_count = height * width * depth, pixels * channels
@@ -377,11 +396,45 @@ def _convolution(op):
 
 
 def _depthwise_convolution(op):
-    if op.is_float:
-        return None
     _, height, width, channels = shape(op.inputs[1])
+    if op.is_float:
+        return _float_macs(op, op.written * height * width)
     positions = op.pixels * height * width
     return op.own({"mac": positions * channels, "position": positions}, "3x3" if (height, width) == (3, 3) else "")
+
+
+def _transposed_convolution(op):
+    macs = _size(op.inputs[2]) * math.prod(shape(op.inputs[1])[:3])
+    return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
+
+
+def _matrices(op):
+    depth = shape(op.inputs[0])[-2 if op.operator.builtinOptions.adjX else -1]
+    turned = sum(map(_size, op.inputs[:2]))  # at most
+    moved = [(_SHARED["moved"], {"output": turned})]
+    if op.is_float:
+        return _float_macs(op, op.written * depth) + moved
+    return op.own({"mac": op.written * depth, "output": op.written}) + moved
+
+
+def _rank_decomposition(op):
+    macs = _size(op.inputs[0]) * shape(op.inputs[1])[0] + shape(op.inputs[0])[0] * _size(op.inputs[2])
+    return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
+
+
+def _recurrent(op):
+    features, units = shape(op.inputs[0])[-1], shape(op.outputs[0])[-1]
+    steps = op.read // features
+    counts = {"mac": steps * 4 * units * (features + units), "output": steps * units}
+    if op.is_float:
+        activations = [(_SHARED["exponential"], {"output": 5 * steps * units})]
+        return _float_macs(op, counts["mac"]) + activations
+    return op.own(counts)
+
+
+def _sum_of_several(op):
+    counts = {"input": sum(map(_size, op.inputs))}
+    return [(_SHARED["element-wise float"], {"output": counts["input"]})] if op.is_float else op.own(counts)
 
 
 def _binary_convolution(op):
@@ -391,17 +444,17 @@ def _binary_convolution(op):
 def _fully_connected(op):
     units, size = shape(op.inputs[1])
     if op.is_float:
-        return op.own({"mac": op.written * size}, "float")
+        return [(_SHARED["dense in float"], {"mac": op.written * size})]
     rows = op.written // units
     counts = {"mac": units * size, "vector": units * math.ceil(size / 16), "output": units, "call": 1}
     return op.own({what: rows * count for what, count in counts.items()})
 
 
 def _pooling(op):
-    if op.is_float:
-        return None
     options = op.operator.builtinOptions
     positions = options.filterHeight * options.filterWidth
+    if op.is_float:
+        return [(_SHARED["pooling in float"], {"window": op.written * positions, "output": op.written})]
     counts = {"window": op.written * positions, "output": op.written, "position": op.pixels * positions}
     return op.own(counts)
 
@@ -439,12 +492,19 @@ _RULES = {
     "exponential": _exponential,
     "fully connected": _fully_connected,
     "loop": _loop,
+    "matrices": _matrices,
+    "moved": _moved,
     "padding": _padding,
     "pooling": _pooling,
+    "rank decomposition": _rank_decomposition,
+    "recurrent": _recurrent,
     "reduction": _reduction,
+    "sum of several": _sum_of_several,
     "thermometer": _thermometer,
+    "transposed convolution": _transposed_convolution,
 }
-_COUNT_BYTES = {"assignment", "branch", "call", "copy", "loop", "padding"}  # whatever the type
+_WIDTHS = {"float32": 4, "int32": 4, "uint32": 4, "int64": 8, "int16": 2}
+_COUNT_BYTES = {"assignment", "branch", "call", "copy", "loop", "moved", "padding"}  # whatever the type
 _ON_VARIABLES = {"assignment", "call"}
 
 
@@ -461,4 +521,4 @@ def _size(tensor):
 
 
 def _bytes(tensor):
-    return _size(tensor) * {"float32": 4, "int32": 4, "int64": 8, "int16": 2}.get(type_name(tensor), 1)
+    return _size(tensor) * _WIDTHS.get(type_name(tensor), 1)

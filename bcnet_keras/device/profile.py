@@ -17,7 +17,7 @@ from bcnet_keras.device.boards import Board, board
 from bcnet_keras.device.cost import CORES, Cost, cost
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.support import check_micro
+from bcnet_keras.tflite.support import check_micro, remarks
 from bcnet_keras.utils.pages import text_table
 
 DEFAULT_CORE = "cortex-m4"
@@ -51,6 +51,7 @@ class Profile:
       cost: `bcnet_keras.device.cost.Cost`.
       arena: `bcnet_keras.device.arena.Arena`.
       escalation_rate: of the expected cost, 0 to 1; None for a net that is no pair.
+      remarks: what TensorFlow Lite Micro does otherwise than TensorFlow Lite, a tuple of sentences.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Profile:
     cost: Cost
     arena: Arena
     escalation_rate: float | None
+    remarks: tuple[str, ...]
 
     @classmethod
     def of(cls, source, core=None, board_name=None, escalation_rate=None, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
@@ -78,7 +80,8 @@ class Profile:
         core = core_of(core, board_name)
         found = None if board_name is None else board(board_name)
         data = flatbuffer.load(source)
-        check_micro(flatbuffer.read(data))
+        model = flatbuffer.read(data)
+        check_micro(model)
         costs = cost(data, scratch_budget, partial=True)
         if costs.accepted is None and escalation_rate is not None:
             raise BcnetError("an escalation rate is for a pair; this flatbuffer is a net alone")
@@ -87,7 +90,7 @@ class Profile:
             costs.expected(escalation_rate)  # checks it
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "flatbuffer"
         planned = arena(data, core, scratch_budget)
-        return cls(name, core, found and (board_name, found), costs, planned, escalation_rate)
+        return cls(name, core, found and (board_name, found), costs, planned, escalation_rate, remarks(model))
 
     @property
     def accepted(self):
@@ -163,6 +166,7 @@ class Profile:
                 "least": round(self.cost.least[self.core]),
             },
             "incomplete": list(self.cost.incomplete),
+            "remarks": list(self.remarks),
             "flash_bytes": self.flash_bytes,
             "flatbuffer_bytes": self.cost.flash_bytes,
             "code_bytes": self.code_bytes,
@@ -180,6 +184,7 @@ class Profile:
                     "subgraph": op.subgraph,
                     "runs": op.path,
                     "instructions": None if op.instructions is None else round(op.instructions[self.core]),
+                    "estimate": op.estimate,
                     "share": self.share(op),
                     "macs": op.macs,
                     "weights_bytes": op.weights_bytes,
@@ -198,8 +203,9 @@ class Profile:
         rows = [["operator", "runs", "instructions", "share", "MACs", "weights", "activations"]]
         for op in self.cost.ops:
             share = self.share(op)
+            about = "about " if op.estimate else ""
             numbers = (
-                "no figure" if op.instructions is None else f"{op.instructions[self.core]:,.0f}",
+                "no figure" if op.instructions is None else f"{about}{op.instructions[self.core]:,.0f}",
                 "" if share is None else f"{100 * share:.1f} %",
                 f"{op.macs:,}",
             )
@@ -220,6 +226,10 @@ class Profile:
         else:
             lines.append(("instructions", f"{bound}{self.expected:,}"))
         lines += [("incomplete", reason) for reason in self.cost.incomplete]
+        estimated = sorted({op.name for op in self.cost.ops if op.estimate})
+        lines += [("remark", sentence) for sentence in self.remarks]
+        if estimated:
+            lines.append(("estimates, not counts", ", ".join(estimated)))
         flash = f"{_kib(self.flash_bytes)}: flatbuffer {_kib(self.cost.flash_bytes)}, code {_kib(self.code_bytes)}"
         planned = self.arena
         arena_parts = f"activations and scratch {_kib(planned.activation_bytes)}, records {_kib(planned.record_bytes)}"

@@ -10,6 +10,7 @@ The folder that it writes holds, in the structure that the ecosystem expects (`s
 * an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
 """
 
+import logging
 import re
 import shutil
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bcnet_keras.runtime.native import source_root
 from bcnet_keras.utils.atomic_files import replace_when_done
 from bcnet_keras.utils.callable_package import make_callable
 
+log = logging.getLogger(__name__)
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPERATORS = ("kernels", "micro")  # folders of tflm_ops
 
@@ -57,7 +59,7 @@ FORMATS = tuple(_LAYOUTS)
 _NOT_TAKEN = ("fuzz_*", "instruction_count.cc")  # tools of this project's own tests
 
 
-def export(source, format, output, name=None, arena_size=None, scratch_budget=48 << 10):
+def export(source, format, output, name=None, arena_size=None, scratch_budget=48 << 10, core=None):
     """Writes a flatbuffer as a folder of sources for a build system.
 
     Arguments:
@@ -68,6 +70,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
       name: C identifier that starts the names of files and symbols. By default that of the file, with `_net` behind.
       arena_size: bytes of the tensor arena. By default as many as the net takes on the core that takes most, and 3 %.
       scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
+      core: one of `bcnet_keras.device.cost.CORES`, whose arena is enough; by default all of them.
 
     Returns:
       pathlib.Path of the folder.
@@ -83,7 +86,9 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
     output = Path(output)
     if output.exists() or output.is_symlink():
         raise FileExistsError(f"{output} exists; give another folder, or delete it")
-    facts = read_facts(source, name, arena_size, scratch_budget)
+    facts = read_facts(source, name, arena_size, scratch_budget, core)
+    for sentence in facts.remarks:
+        log.warning("%s", sentence)
     layout = _LAYOUTS[format]
     values = substitutions(facts, layout)
     with replace_when_done(output) as partial:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcnet_keras.convert.passes.add_gate import read_gate
-from bcnet_keras.device.arena import arena
+from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
-from bcnet_keras.tflite.support import check_micro
+from bcnet_keras.tflite.support import check_micro, remarks
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Names of which no namespace, header NAME.h or target of CMake can be made, in whatever case: file systems may not tell
@@ -62,6 +62,8 @@ class Facts:
       raw_range, input_range: (low, high) of the data set's values and of the same as the net takes them, or None.
       arena_size: bytes of the tensor arena.
       scratch_budget: bytes that a binary convolution may use of them.
+      variables: number of resource variables.
+      remarks: what TensorFlow Lite Micro does otherwise than TensorFlow Lite, sentences.
       verdict: what the pair is worth beside its int8 net; None where it was not judged.
     """
 
@@ -78,10 +80,12 @@ class Facts:
     input_range: tuple[float, float] | None
     arena_size: int
     scratch_budget: int
+    variables: int
+    remarks: tuple[str, ...]
     verdict: str | None
 
 
-def read_facts(source, name, arena_size, scratch_budget):
+def read_facts(source, name, arena_size, scratch_budget, core=None):
     """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.export`."""
     model = flatbuffer.read(flatbuffer.load(source))
     origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
@@ -108,8 +112,10 @@ def read_facts(source, name, arena_size, scratch_budget):
         thresholds=None if thresholds is None else tuple(thresholds),
         raw_range=record.get("raw_range"),
         input_range=record.get("input_range"),
-        arena_size=_arena_size(data, arena_size, scratch_budget),
+        arena_size=_arena_size(data, arena_size, scratch_budget, core),
         scratch_budget=scratch_budget,
+        variables=len(set(flatbuffer.resource_variables(model).values())),
+        remarks=remarks(model),
         verdict=record.get("verdict"),
     )
 
@@ -146,13 +152,16 @@ def _name(name, origin):
     return name
 
 
-def _arena_size(data, wanted, scratch_budget):
-    """Bytes of the arena, enough for every core: `wanted`, where it is not too small."""
+def _arena_size(data, wanted, scratch_budget, core):
+    """Bytes of the arena, enough for the core, or for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
         raise BcnetError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")
     if isinstance(scratch_budget, bool) or not isinstance(scratch_budget, int) or not 0 <= scratch_budget < 1 << 31:
         raise BcnetError(f"scratch_budget must be a whole number of bytes, 0 or more, got {scratch_budget!r}")
-    planned = [arena(data, core, scratch_budget) for core in CORES]
+    if core is not None and core not in CORES:
+        raise BcnetError(f"unknown core {core!r}: expected one of {', '.join(CORES)}")
+    # Whoever builds TensorFlow Lite Micro without CMSIS-NN has its reference kernels.
+    planned = [arena(data, each, scratch_budget) for each in (CORES if core is None else (core,)) + (REFERENCE,)]
     needed = max(each.bytes for each in planned)
     if wanted is None and planned[0].incomplete:
         raise BcnetError(

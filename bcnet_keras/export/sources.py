@@ -25,6 +25,15 @@ _SPEED = """GCC optimizes the loops of the operators for speed by pragmas in the
 Arduino, PlatformIO and Zephyr build with `-Os`. clang has no such pragma: build `bcnet_ops` with `-Os` or `-O3` there,
 not with `-Oz`."""
 _CONTEXT_DEFINED = "bcnet::Context context;\n"
+_INTERPRETER = """  auto* made = new (memory)
+      tflite::MicroInterpreter(tflite::GetModel({name}_model), resolver, arena, sizeof(arena));
+"""
+_INTERPRETER_WITH_VARIABLES = """  auto* allocator = tflite::MicroAllocator::Create(arena, sizeof(arena));
+  if (allocator == nullptr) return false;
+  // What the net keeps from one Run to the next.
+  auto* variables = tflite::MicroResourceVariables::Create(allocator, {variables});
+  auto* made = new (memory) tflite::MicroInterpreter(tflite::GetModel({name}_model), resolver, allocator, variables);
+"""
 _GATE_DEFINED = """
 bcnet::GateControl& gate = context.gate;
 """
@@ -77,6 +86,10 @@ def substitutions(facts, layout):
         "gate_defined": _GATE_DEFINED if gated else "",
         "context_defined": _CONTEXT_DEFINED if gated else "",
         "gate_context": _GATE_CONTEXT if gated else "",
+        "variables_header": '#include "tensorflow/lite/micro/micro_resource_variable.h"\n' if facts.variables else "",
+        "interpreter_made": (_INTERPRETER_WITH_VARIABLES if facts.variables else _INTERPRETER).format(
+            name=facts.name, variables=facts.variables
+        ),
         "escalated_declared": _ESCALATED_DECLARED if pair else "",
         "escalated_defined": _ESCALATED_DEFINED if pair else "",
         "print_from": f'{facts.name}::Escalated() ? "both nets" : "the binary net"' if pair else '"the net"',
@@ -205,6 +218,9 @@ def _summary(facts):
     if facts.thresholds:
         lines.append(f"| threshold | {', '.join(f'{value:.6g}' for value in facts.thresholds)} |")
     lines.append(f"| operators | {', '.join((*facts.builtin_ops, *facts.custom_ops))} |")
+    if facts.variables:
+        lines.append(f"| resource variables | {facts.variables}, which an interpreter of your own has to be given |")
+    lines += [f"| remark | {sentence} |" for sentence in facts.remarks]
     if facts.thresholds:
         lines.append(f"| verdict | {_cell(facts.verdict or NO_VERDICT)} |")
     return "\n".join(["| | |", "|---|---|", *lines])

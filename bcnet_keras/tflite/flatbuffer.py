@@ -165,6 +165,17 @@ def called_subgraphs(operator):
     return ()
 
 
+def resource_variables(model):
+    """The distinct variables that VAR_HANDLE operators name: a dict of (subgraph, tensor of the handle) to its name."""
+    found = {}
+    for number, graph in enumerate(model.subgraphs):
+        for operator in graph.operators:
+            options = operator.builtinOptions
+            if isinstance(options, schema.VarHandleOptionsT) and len(operator.outputs):
+                found[number, int(operator.outputs[0])] = text(options.container), text(options.sharedName)
+    return found
+
+
 def custom_options(operator):
     """The options of a custom operator: the map of its flexbuffer, as a dict.
 

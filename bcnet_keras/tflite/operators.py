@@ -21,9 +21,12 @@ Figures = Mapping[str, tuple[float, float, float, float, float]]
 
 _ALL_THREE = frozenset({"float32", "int8", "int16"})
 _WITH_INT32 = _ALL_THREE | {"int32"}
+_WITH_INT64 = _WITH_INT32 | {"int64"}
 _FLOAT = frozenset({"float32"})
 _FLOAT_OR_INT8 = frozenset({"float32", "int8"})
+_COMPARED = frozenset({"float32", "int8", "int32", "int64"})
 _PLAIN_WEIGHTS = {"float32": _FLOAT, "int8": frozenset({"int8"}), "int16": frozenset({"int8"})}
+_SAME_WEIGHTS = {type: frozenset({type}) for type in ("float32", "int8", "int16")}
 _INT4_WEIGHTS = {**_PLAIN_WEIGHTS, "int8": frozenset({"int8", "int4"})}
 
 
@@ -33,10 +36,12 @@ class Operator:
 
     Attributes:
       name: that of the builtin (`CONV_2D`) or of the custom operator (`LceBconv2d`).
+      custom: whether TensorFlow Lite Micro brings it although the schema does not number it.
       types: types of its data that TensorFlow Lite Micro takes; None for any, or where `weights` has them.
       weights: types of its weights by the type of the data; None for an operator without.
       data_input: which of its inputs is the data.
       checks: names of rules in `bcnet_keras.tflite.support` that it has to keep.
+      remark: name of the rule there on what TensorFlow Lite Micro does otherwise than TensorFlow Lite; or None.
       shapes: name of the rule in `bcnet_keras.tflite.verify` that its shapes have to keep; None where there is none.
       method: that of TensorFlow Lite Micro's resolver; None where it follows from the name.
       sources: C++ files of its kernel in `tflm_ops`; empty for what TensorFlow Lite Micro brings.
@@ -44,32 +49,34 @@ class Operator:
       figures: for that rule, instructions for each of what it counts, on Cortex-M0+, M3, M4, M7 and M55; by the name of
         a variant, "" for the one without a name.
       macs: multiply-accumulates of a weight at one pixel of the output.
+      estimate: whether its figures are read off the kernel's loops instead of measured.
       record: bytes of its parsed options, their alignment, and bytes of its data; None for an allowance.
       memory: name of its rule in `bcnet_keras.device.arena`; None where it takes none, "unknown" where nobody knows.
-      int16_memory: whether it takes with int16 what it takes with int8; what it takes is unknown otherwise.
       code_bytes: of its code on a Cortex-M4; None for an allowance.
     """
 
     name: str
+    custom: bool = False
     types: frozenset[str] | None = None
     weights: Mapping[str, frozenset[str]] | None = None
     data_input: int = 0
     checks: tuple[str, ...] = ()
+    remark: str | None = None
     shapes: str | None = None
     method: str | None = None
     sources: tuple[str, ...] = ()
     cost: str | None = None
     figures: Mapping[str, Figures] = field(default_factory=dict)
     macs: int = 0
+    estimate: bool = False
     record: tuple[int, int, int] | None = None
     memory: str | None = None
-    int16_memory: bool = False
     code_bytes: int | None = None
 
     @property
-    def builtin(self) -> bool:
-        """Whether TensorFlow Lite's schema numbers it."""
-        return self.name == self.name.upper()
+    def ours(self) -> bool:
+        """Whether `tflm_ops` brings it, and not TensorFlow Lite Micro."""
+        return bool(self.sources)
 
     @property
     def resolver_method(self) -> str:
@@ -85,7 +92,7 @@ class Operator:
 # output channel; row = rows of output; call = the operator. Pooling: window = elements of all windows. Else input and
 # output are elements read and written, pixel pixels read or written.
 # In a custom operator's record and in those of MEAN and QUANTIZE the first two columns are estimates, scaled from the
-# third by the ratio of like operators; all of DEQUANTIZE, GATHER, ARG_MAX and float FULLY_CONNECTED is an estimate.
+# third by the ratio of like operators.
 _RECORDS = (
     Operator(
         "CONV_2D",
@@ -125,6 +132,7 @@ _RECORDS = (
     ),
     Operator(
         "DEPTHWISE_CONV_2D",
+        checks=("wide bias",),
         shapes="depthwise convolution",
         weights=_INT4_WEIGHTS,
         cost="depthwise convolution",
@@ -150,7 +158,6 @@ _RECORDS = (
                 "output": (85.58, 11.61, 49.62, 49.81, 12.57),
                 "call": (473, 450, 259, 265, 290),
             },
-            "float": {"mac": (250, 140, 8, 8, 8)},
         },
         macs=1,
         record=(5, 1, 72),
@@ -161,11 +168,18 @@ _RECORDS = (
         "TRANSPOSE_CONV",
         weights=_PLAIN_WEIGHTS,
         data_input=2,
+        shapes="transposed convolution",
+        cost="transposed convolution",
+        figures={"": {"mac": (8, 4, 3, 3, 2), "output": (82, 39, 44, 44, 14)}},
+        macs=1,
+        estimate=True,
+        record=(16, 4, 76),
         memory="transposed convolution",
     ),
     # Pooling.
     Operator(
         "AVERAGE_POOL_2D",
+        remark="copies",
         shapes="pooling",
         types=_ALL_THREE,
         cost="pooling",
@@ -182,6 +196,7 @@ _RECORDS = (
     ),
     Operator(
         "MAX_POOL_2D",
+        remark="copies",
         shapes="pooling",
         types=_ALL_THREE,
         cost="pooling",
@@ -195,7 +210,7 @@ _RECORDS = (
         record=(40, 4, 36),
         code_bytes=3020,
     ),
-    Operator("L2_POOL_2D", shapes="pooling"),
+    Operator("L2_POOL_2D", shapes="pooling", types=_FLOAT, cost="pooling", record=(40, 4, 0), memory="own shape"),
     # Element by element.
     Operator(
         "ADD",
@@ -204,7 +219,6 @@ _RECORDS = (
         cost="element-wise",
         figures={"": {"output": (239.0, 84.0, 81.40, 80.66, 13.74), "call": (455, 424, 462, 465, 484)}},
         record=(2, 1, 60),
-        int16_memory=True,
         code_bytes=11100,
     ),
     Operator(
@@ -214,7 +228,6 @@ _RECORDS = (
         cost="element-wise",
         figures={"": {"output": (258, 90.6, 88.02, 112.0, 95.03), "call": (540, 540, 540, 531, 578)}},
         record=(2, 1, 52),
-        int16_memory=True,
         code_bytes=9188,
     ),
     Operator(
@@ -224,22 +237,55 @@ _RECORDS = (
         cost="element-wise",
         figures={"": {"output": (91.4, 30.0, 35.81, 35.81, 6.75), "call": (544, 544, 544, 552, 559)}},
         record=(1, 1, 36),
-        int16_memory=True,
         code_bytes=9124,
     ),
-    Operator("ADD_N", shapes="broadcast", record=(0, 1, 0), memory="sum of several"),
-    *(
-        Operator(name, shapes="broadcast", cost="element-wise")
-        for name in ("ABS", "DIV", "MAXIMUM", "MINIMUM", "PRELU")
+    Operator(
+        "ADD_N",
+        shapes="broadcast",
+        types=_FLOAT_OR_INT8,
+        cost="sum of several",
+        figures={"": {"input": (239.0, 84.0, 81.40, 80.66, 81)}},
+        estimate=True,
+        record=(0, 1, 0),
+        memory="sum of several",
     ),
-    *(Operator(name, types=_ALL_THREE, shapes="same", cost="element-wise") for name in ("LEAKY_RELU", "RELU", "RELU6")),
-    Operator("HARD_SWISH", shapes="same", types=_FLOAT_OR_INT8, cost="element-wise"),
-    *(Operator(name, shapes="broadcast", cost="element-wise", record=(0, 1, 32)) for name in ("EQUAL", "LESS")),
-    Operator("SELECT_V2", shapes="broadcast", cost="element-wise", record=(0, 1, 1)),
-    *(Operator(name, shapes="broadcast") for name in ("GREATER", "GREATER_EQUAL", "LESS_EQUAL", "NOT_EQUAL")),
-    *(Operator(name, shapes="broadcast") for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")),
-    *(Operator(name, shapes="broadcast") for name in ("FLOOR_DIV", "FLOOR_MOD", "NEG", "RSQRT", "SQUARED_DIFFERENCE")),
-    *(Operator(name, types=_FLOAT, shapes="same") for name in ("CEIL", "FLOOR", "ROUND", "SQRT", "SQUARE")),
+    Operator("ABS", types=_ALL_THREE, shapes="broadcast", cost="element-wise", record=(0, 1, 28)),
+    Operator(
+        "DIV", types=frozenset({"float32", "int8", "int32"}), shapes="broadcast", cost="element-wise", record=(1, 1, 28)
+    ),
+    *(
+        Operator(name, types=_WITH_INT64, shapes="broadcast", cost="element-wise", record=(0, 1, 0))
+        for name in ("MAXIMUM", "MINIMUM")
+    ),
+    Operator("PRELU", weights=_PLAIN_WEIGHTS, shapes="broadcast", cost="element-wise", record=(0, 1, 28)),
+    Operator("LEAKY_RELU", types=_ALL_THREE, shapes="same", cost="element-wise", record=(4, 4, 24)),
+    Operator("RELU", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 28)),
+    Operator("RELU6", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 8)),
+    Operator("HARD_SWISH", shapes="same", types=_FLOAT_OR_INT8, cost="element-wise", record=(0, 1, 20)),
+    *(
+        Operator(name, types=_COMPARED | {"bool"}, shapes="broadcast", cost="element-wise", record=(0, 1, 32))
+        for name in ("EQUAL", "NOT_EQUAL")
+    ),
+    *(
+        Operator(name, types=_COMPARED, shapes="broadcast", cost="element-wise", record=(0, 1, 32))
+        for name in ("GREATER_EQUAL", "LESS", "LESS_EQUAL")
+    ),
+    Operator("GREATER", types=_COMPARED | {"int16"}, shapes="broadcast", cost="element-wise", record=(0, 1, 32)),
+    Operator("SELECT_V2", data_input=1, types=_ALL_THREE, shapes="broadcast", cost="element-wise", record=(0, 1, 1)),
+    *(
+        Operator(name, types=frozenset({"bool"}), shapes="broadcast", cost="element-wise", record=(0, 1, 0))
+        for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")
+    ),
+    *(
+        Operator(name, types=_FLOAT, shapes="broadcast", cost="element-wise", record=(0, 1, 0))
+        for name in ("FLOOR_DIV", "FLOOR_MOD", "NEG")
+    ),
+    Operator("RSQRT", types=_ALL_THREE, shapes="broadcast", cost="exponential", record=(0, 1, 28)),
+    Operator("SQUARED_DIFFERENCE", types=_WITH_INT32, shapes="broadcast", cost="element-wise", record=(0, 1, 60)),
+    *(
+        Operator(name, types=_FLOAT, shapes="same", cost="element-wise", record=(0, 1, 0))
+        for name in ("CEIL", "FLOOR", "ROUND", "SQRT", "SQUARE")
+    ),
     # Functions.
     Operator(
         "SOFTMAX",
@@ -247,16 +293,35 @@ _RECORDS = (
         types=_ALL_THREE,
         cost="exponential",
         figures={"": {"output": (1913, 506, 520.6, 529.6, 558.2), "call": (473, 53, 54.7, 72.6, 68.3)}},
-        record=(4, 4, 56),
+        record=(4, 4, 64),
+        memory="softmax",
         code_bytes=7740,
     ),
-    Operator("LOGISTIC", shapes="same", types=_ALL_THREE, cost="exponential", record=(0, 1, 16), code_bytes=4708),
-    Operator("TANH", shapes="same", types=_ALL_THREE, cost="exponential"),
-    *(Operator(name, types=_FLOAT, shapes="same", cost="exponential") for name in ("EXP", "LOG")),
-    Operator("LOG_SOFTMAX", shapes="same", cost="exponential"),
-    *(Operator(name, types=_FLOAT, shapes="same") for name in ("COS", "SIN")),
-    Operator("ELU", shapes="same", types=_FLOAT_OR_INT8),
-    Operator("L2_NORMALIZATION", shapes="same"),
+    Operator(
+        "LOGISTIC",
+        remark="fixed scale",
+        shapes="same",
+        types=_ALL_THREE,
+        cost="exponential",
+        record=(0, 1, 16),
+        code_bytes=4708,
+    ),
+    Operator("TANH", remark="fixed scale", shapes="same", types=_ALL_THREE, cost="exponential", record=(0, 1, 16)),
+    *(
+        Operator(name, types=_FLOAT, shapes="same", cost="exponential", record=(0, 1, 0))
+        for name in ("COS", "EXP", "LOG", "SIN")
+    ),
+    Operator("LOG_SOFTMAX", shapes="same", types=_FLOAT_OR_INT8, cost="exponential", record=(0, 1, 28)),
+    Operator("ELU", shapes="same", types=_FLOAT_OR_INT8, cost="exponential", record=(0, 1, 256)),
+    Operator(
+        "L2_NORMALIZATION",
+        shapes="same",
+        types=_FLOAT_OR_INT8,
+        cost="counted",
+        figures={"": {"input": (400, 200, 110, 110, 110)}},
+        estimate=True,
+        record=(1, 1, 4),
+    ),
     # Reductions.
     Operator(
         "MEAN",
@@ -276,14 +341,31 @@ _RECORDS = (
     ),
     Operator("SUM", shapes="reduction", types=_ALL_THREE, cost="reduction", record=(1, 1, 44), memory="mean"),
     *(
-        Operator(name, shapes="reduction", cost="reduction", record=(1, 1, 44), memory="reduction")
+        Operator(
+            name, types=_FLOAT_OR_INT8, shapes="reduction", cost="reduction", record=(1, 1, 44), memory="reduction"
+        )
         for name in ("REDUCE_MAX", "REDUCE_MIN")
     ),
-    Operator("REDUCE_ALL", shapes="reduction"),
     Operator(
-        "ARG_MAX", shapes="reduction", cost="counted", figures={"": {"input": (10, 8, 8, 8, 8)}}, record=(1, 1, 0)
+        "REDUCE_ALL",
+        types=frozenset({"bool"}),
+        shapes="reduction",
+        cost="reduction",
+        record=(1, 1, 44),
+        memory="reduction",
     ),
-    Operator("ARG_MIN", shapes="reduction"),
+    *(
+        Operator(
+            name,
+            types=_FLOAT_OR_INT8,
+            shapes="reduction",
+            cost="counted",
+            figures={"": {"input": (10, 8, 8, 8, 8)}},
+            estimate=True,
+            record=(1, 1, 0),
+        )
+        for name in ("ARG_MAX", "ARG_MIN")
+    ),
     # Types.
     Operator(
         "QUANTIZE",
@@ -292,7 +374,6 @@ _RECORDS = (
         cost="counted",
         figures={"": {"output": (113, 37.2, 44.7, 44.9, 44.2)}},
         record=(0, 1, 32),
-        int16_memory=True,
         code_bytes=2044,
     ),
     Operator(
@@ -302,48 +383,169 @@ _RECORDS = (
         checks=("one scale",),
         cost="counted",
         figures={"": {"output": (150, 100, 8, 8, 8)}},  # without a floating-point unit on the first two
+        estimate=True,
         record=(0, 1, 32),
-        int16_memory=True,
         code_bytes=2784,
     ),
-    Operator("CAST", shapes="same"),
+    Operator(
+        "CAST",
+        shapes="same",
+        types=_WITH_INT32 | {"uint32", "bool"},
+        cost="counted",
+        figures={"": {"output": (120, 80, 8, 8, 8)}},
+        estimate=True,
+        record=(0, 1, 0),
+    ),
     # What is copied.
-    Operator("CONCATENATION", shapes="all of it", cost="copy", record=(8, 4, 24), int16_memory=True, code_bytes=3680),
-    Operator("EXPAND_DIMS", shapes="same size", cost="copy", record=(0, 1, 0), int16_memory=True),
-    Operator("PACK", shapes="all of it", cost="copy", record=(8, 4, 0), int16_memory=True),
-    Operator("PAD", shapes="padding", cost="padding", record=(0, 1, 56), int16_memory=True, code_bytes=1084),
-    Operator("PADV2", shapes="padding", method="AddPadV2", cost="padding", record=(0, 1, 56), int16_memory=True),
-    Operator("MIRROR_PAD", shapes="padding", record=(4, 4, 20), memory="mirrored padding"),
-    Operator("RESHAPE", shapes="same size", cost="copy", record=(36, 4, 0), int16_memory=True, code_bytes=1120),
-    Operator("SLICE", shapes="part", cost="copy", record=(0, 1, 0), int16_memory=True),
-    Operator("SPLIT", shapes="split", cost="copy", record=(4, 4, 0), int16_memory=True),
-    Operator("SQUEEZE", shapes="same size", cost="copy", record=(36, 4, 0), int16_memory=True),
-    Operator("STRIDED_SLICE", shapes="part", cost="copy", record=(24, 4, 84), int16_memory=True),
-    Operator("UNPACK", shapes="all of it", cost="copy", record=(8, 4, 0), int16_memory=True),
+    Operator(
+        "CONCATENATION",
+        remark="copies",
+        types=_WITH_INT64 | {"bool"},
+        shapes="all of it",
+        cost="copy",
+        record=(8, 4, 24),
+        code_bytes=3680,
+    ),
+    Operator("EXPAND_DIMS", remark="copies", types=_ALL_THREE, shapes="same size", cost="copy", record=(0, 1, 0)),
+    Operator("PACK", remark="copies", types=_WITH_INT64, shapes="all of it", cost="copy", record=(8, 4, 0)),
+    Operator(
+        "PAD", remark="copies", types=_WITH_INT32, shapes="padding", cost="padding", record=(0, 1, 56), code_bytes=1084
+    ),
+    Operator(
+        "PADV2",
+        remark="copies",
+        types=_WITH_INT32,
+        shapes="padding",
+        method="AddPadV2",
+        cost="padding",
+        record=(0, 1, 56),
+    ),
+    Operator(
+        "MIRROR_PAD", types=_FLOAT_OR_INT8, shapes="padding", cost="moved", record=(1, 1, 20), memory="mirrored padding"
+    ),
+    Operator("RESHAPE", remark="copies", shapes="same size", cost="copy", record=(36, 4, 0), code_bytes=1120),
+    Operator("SLICE", remark="copies", types=_WITH_INT32 | {"bool"}, shapes="part", cost="copy", record=(0, 1, 0)),
+    Operator("SPLIT", remark="copies", data_input=1, types=_WITH_INT32, shapes="split", cost="copy", record=(4, 4, 0)),
+    Operator("SPLIT_V", remark="copies", types=_WITH_INT32, shapes="split", cost="copy", record=(4, 4, 0)),
+    Operator("SQUEEZE", remark="copies", shapes="same size", cost="copy", record=(36, 4, 0)),
+    Operator(
+        "STRIDED_SLICE", remark="copies", types=_WITH_INT32 | {"bool"}, shapes="part", cost="copy", record=(24, 4, 84)
+    ),
+    Operator("UNPACK", remark="copies", types=_WITH_INT32, shapes="all of it", cost="copy", record=(8, 4, 0)),
     Operator(
         "GATHER",
+        remark="copies",
+        types=_FLOAT_OR_INT8,
         cost="counted",
         figures={"": {"output": (60, 40, 40, 40, 40)}},
+        estimate=True,
         record=(8, 4, 0),
-        int16_memory=True,
+        memory="own shape",
     ),
-    Operator("TRANSPOSE", shapes="permutation", int16_memory=True),
-    *(Operator(name) for name in ("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH")),
-    *(Operator(name) for name in ("BROADCAST_ARGS", "BROADCAST_TO", "DYNAMIC_UPDATE_SLICE", "EMBEDDING_LOOKUP")),
-    *(Operator(name) for name in ("FILL", "GATHER_ND", "REVERSE_V2", "SHAPE", "SPLIT_V", "ZEROS_LIKE")),
-    *(Operator(name) for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")),
-    # Sequences.
-    Operator("BATCH_MATMUL", method="AddBatchMatMul", memory="unknown"),
-    Operator("CUMSUM", shapes="same", method="AddCumSum"),
-    Operator("SVDF", memory="rank decomposition"),
-    Operator("UNIDIRECTIONAL_SEQUENCE_LSTM", method="AddUnidirectionalSequenceLSTM", memory="unknown"),
+    Operator("GATHER_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 0), memory="own shape"),
+    Operator(
+        "EMBEDDING_LOOKUP", data_input=1, types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 8), memory="own shape"
+    ),
+    Operator("TRANSPOSE", remark="copies", types=_ALL_THREE, shapes="permutation", cost="moved", record=(0, 1, 0)),
+    Operator("BATCH_TO_SPACE_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 0)),
+    Operator("SPACE_TO_BATCH_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 4)),
+    *(
+        Operator(name, types=_FLOAT_OR_INT8, remark="copies", cost="moved", record=(4, 4, 0), memory="own shape")
+        for name in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
+    ),
+    *(Operator(name, cost="moved", record=(0, 1, 0)) for name in ("BROADCAST_ARGS", "BROADCAST_TO", "REVERSE_V2")),
+    Operator("DYNAMIC_UPDATE_SLICE", types=_WITH_INT32, cost="moved", record=(0, 1, 0)),
+    Operator("FILL", data_input=1, types=_FLOAT_OR_INT8 | {"int32"}, cost="copy", record=(0, 1, 0)),
+    Operator("ZEROS_LIKE", types=_COMPARED, cost="copy", record=(0, 1, 0)),
+    Operator("SHAPE", cost="copy", record=(1, 1, 0)),
+    Operator(
+        "RESIZE_BILINEAR",
+        remark="copies",
+        types=_FLOAT_OR_INT8,
+        cost="counted",
+        figures={"": {"output": (400, 200, 90, 90, 90)}},
+        estimate=True,
+        record=(2, 1, 0),
+    ),
+    Operator("RESIZE_NEAREST_NEIGHBOR", remark="copies", types=_ALL_THREE, cost="moved", record=(2, 1, 0)),
+    # Matrices and sequences.
+    Operator(
+        "BATCH_MATMUL",
+        weights=_SAME_WEIGHTS,
+        method="AddBatchMatMul",
+        shapes="matrices",
+        cost="matrices",
+        figures={"": {"mac": (6.5, 3.2, 2.4, 2.4, 1.2), "output": (86, 40, 50, 50, 20)}},
+        estimate=True,
+        record=(3, 1, 36),
+        memory="matrices",
+    ),
+    Operator(
+        "CUMSUM",
+        types=_FLOAT_OR_INT8,
+        shapes="same",
+        method="AddCumSum",
+        cost="counted",
+        figures={"": {"output": (150, 70, 60, 60, 60)}},
+        estimate=True,
+        record=(2, 1, 36),
+    ),
+    Operator(
+        "SVDF",
+        weights={"float32": _FLOAT, "int8": frozenset({"int8"})},
+        cost="rank decomposition",
+        figures={"": {"mac": (6.5, 3.2, 2.4, 2.4, 1.2), "output": (86, 40, 50, 50, 20)}},
+        estimate=True,
+        record=(8, 4, 40),
+        memory="rank decomposition",
+    ),
+    Operator(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        weights=_PLAIN_WEIGHTS,
+        method="AddUnidirectionalSequenceLSTM",
+        cost="recurrent",
+        figures={"": {"mac": (6.5, 3.2, 2.4, 2.4, 1.2), "output": (900, 400, 400, 400, 300)}},
+        estimate=True,
+        record=(16, 4, 912),
+        memory="recurrent",
+    ),
     # Control, and variables.
-    Operator("IF", shapes="branches", cost="branch", record=(8, 4, 8), int16_memory=True, code_bytes=1024),
-    Operator("WHILE", shapes="loop", cost="loop", int16_memory=True),
-    Operator("CALL_ONCE", cost="call"),
-    Operator("VAR_HANDLE", cost="call", memory="unknown"),
-    Operator("ASSIGN_VARIABLE", cost="assignment", memory="unknown"),
-    Operator("READ_VARIABLE", cost="copy"),
+    Operator("IF", shapes="branches", cost="branch", record=(8, 4, 8), code_bytes=1024),
+    Operator("WHILE", shapes="loop", cost="loop", record=(8, 4, 8)),
+    Operator("CALL_ONCE", cost="call", record=(4, 4, 8)),
+    Operator("VAR_HANDLE", cost="call", record=(8, 4, 4)),
+    Operator("ASSIGN_VARIABLE", cost="assignment", record=(0, 1, 0)),  # the variable's memory: `arena._variables`
+    Operator("READ_VARIABLE", cost="copy", record=(0, 1, 0)),
+    # Custom operators of TensorFlow Lite Micro.
+    Operator(
+        "TFLite_Detection_PostProcess",
+        custom=True,
+        method="AddDetectionPostprocess",
+        record=(0, 1, 112),
+        memory="detections",
+    ),
+    *(
+        Operator(name, custom=True, method=method, memory="unknown")
+        for name, method in {
+            "CIRCULAR_BUFFER": "AddCircularBuffer",
+            "TFLM_DECODE": "AddDecode",
+            "ethos-u": "AddEthosU",  # the whole net in the commands of an NPU
+            "SignalDelay": "AddDelay",
+            "SignalEnergy": "AddEnergy",
+            "SignalFftAutoScale": "AddFftAutoScale",
+            "SignalFilterBank": "AddFilterBank",
+            "SignalFilterBankLog": "AddFilterBankLog",
+            "SignalFilterBankSpectralSubtraction": "AddFilterBankSpectralSubtraction",
+            "SignalFilterBankSquareRoot": "AddFilterBankSquareRoot",
+            "SignalFramer": "AddFramer",
+            "SignalIrfft": "AddIrfft",
+            "SignalOverlapAdd": "AddOverlapAdd",
+            "SignalPCAN": "AddPCAN",
+            "SignalRfft": "AddRfft",
+            "SignalStacker": "AddStacker",
+            "SignalWindow": "AddWindow",
+        }.items()
+    ),
     # Custom operators, of Larq Compute Engine on bitpacked words and of this project. What counts differently in their
     # figures: window word and output word = words of 32 channels; pass = pixels of all passes over the image, of which
     # each makes up to 16 bits; pair = of these, pairs of bits; threshold = thresholds, which are packed before.
@@ -444,8 +646,8 @@ _RECORDS = (
 )
 OPERATORS: Mapping[str, Operator] = {record.name: record for record in _RECORDS}
 
-MICRO_OPS = frozenset(name for name, record in OPERATORS.items() if record.builtin)  # TensorFlow Lite Micro's builtins
-CUSTOM_OPS = frozenset(OPERATORS) - MICRO_OPS  # what tflm_ops brings
+CUSTOM_OPS = frozenset(name for name, record in OPERATORS.items() if record.ours)  # what tflm_ops brings
+MICRO_OPS = frozenset(OPERATORS) - CUSTOM_OPS  # what TensorFlow Lite Micro brings
 LCE_OPS = frozenset(name for name in CUSTOM_OPS if name.startswith("Lce"))  # on bitpacked words
 
 

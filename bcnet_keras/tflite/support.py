@@ -6,6 +6,8 @@ The rules are those of TensorFlow Lite Micro's revision 90b983c: what the Prepar
 of types. `bcnet_keras.tflite.operators` has those of each operator.
 """
 
+import math
+
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
@@ -38,7 +40,61 @@ def check_micro(model):
         for operator in graph.operators:
             problem = _types_problem(flatbuffer.op_name(model, operator), graph, operator)
             if problem:
-                raise FlatbufferError(f"{problem}; quantise weights and activations both to int8, or neither")
+                raise FlatbufferError(problem if ";" in problem else f"{problem}; {_ADVICE}")
+
+
+def remarks(model):
+    """Sentences on what TensorFlow Lite Micro does otherwise than TensorFlow Lite, without an error; a tuple.
+
+    Arguments:
+      model: a `schema.ModelT` that `check_micro` accepts.
+    """
+    found = {}
+    integers = {"int8", "int16", "uint8"}
+    types = {flatbuffer.type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = flatbuffer.op_name(model, operator)
+            record = operators.operator(name)
+            inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
+            outputs = [graph.tensors[index] for index in operator.outputs]
+            if flatbuffer.called_subgraphs(operator) and types & integers:
+                carried = [t for t in (*inputs, *outputs) if flatbuffer.type_name(t) == "float32"]
+                if carried:
+                    found[f"{name} carries float32 in and out of its subgraphs, although the net is quantised"] = None
+            if record.remark is None or len(inputs) <= record.data_input or not outputs:
+                continue
+            sentence = _REMARKS[record.remark](name, inputs[record.data_input], outputs[0])
+            if sentence:
+                found[sentence] = None
+    return tuple(found)
+
+
+def _copies(name, given, made):
+    before, after = flatbuffer.quantization(given), flatbuffer.quantization(made)
+    if flatbuffer.type_name(given) not in ("int8", "int16") or None in (before, after):
+        return None
+    if math.isclose(before[0], after[0], rel_tol=_SAME_SCALE) and before[1] == after[1]:
+        return None
+    return (
+        f"{name} copies codes, but its input has the scale {before[0]:.6g} and the zero point {before[1]}, its output "
+        f"{after[0]:.6g} and {after[1]}: TensorFlow Lite Micro does not rescale"
+    )
+
+
+def _fixed_scale(name, given, made):
+    fixed = _FIXED_SCALES.get((name, flatbuffer.type_name(given)))
+    found = flatbuffer.quantization(made)
+    if (
+        fixed is None
+        or found is None
+        or (math.isclose(found[0], fixed[0], rel_tol=_SAME_SCALE) and found[1] == fixed[1])
+    ):
+        return None
+    return (
+        f"{name} gives codes of the scale {fixed[0]:.6g} and the zero point {fixed[1]} in TensorFlow Lite Micro, but "
+        f"its output is said to have {found[0]:.6g} and {found[1]}"
+    )
 
 
 def _check_dimensions(tensor):
@@ -95,4 +151,27 @@ def _scales(tensor):
     return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
-_CHECKS = {"one scale": _one_scale, "channel scales on int8 only": _channel_scales_on_int8_only}
+def _wide_bias(name, given, inputs):
+    bias = inputs[2] if len(inputs) > 2 else None
+    if given != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
+        return None
+    return (
+        f"TensorFlow Lite Micro's {name} on int16 reads the bias of {flatbuffer.type_name(bias)} as int64; convert the "
+        "model again with biases of int64"
+    )
+
+
+_ADVICE = "quantise weights and activations both to int8, or neither"
+_SAME_SCALE = 1 / 512  # relative: a quarter of a step at the end of the range
+_FIXED_SCALES = {
+    ("LOGISTIC", "int8"): (1 / 256, -128),
+    ("TANH", "int8"): (1 / 128, 0),
+    ("LOGISTIC", "int16"): (1 / 32768, 0),
+    ("TANH", "int16"): (1 / 32768, 0),
+}
+_CHECKS = {
+    "channel scales on int8 only": _channel_scales_on_int8_only,
+    "one scale": _one_scale,
+    "wide bias": _wide_bias,
+}
+_REMARKS = {"copies": _copies, "fixed scale": _fixed_scale}

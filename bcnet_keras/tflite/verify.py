@@ -176,6 +176,29 @@ def _fully_connected(operator, inputs, outputs):
     )
 
 
+def _transposed_convolution(operator, inputs, outputs):
+    """The output, larger, gives the input as a convolution would."""
+    options, (filters, *window, depth) = operator.builtinOptions, shape(inputs[1])
+    strides = options.strideH, options.strideW
+    return (
+        _fits(outputs[0], inputs[2], window, strides, (1, 1), options.padding)
+        and shape(outputs[0])[-1] == filters
+        and shape(inputs[2])[-1] == depth
+        and _bias_fits(inputs[1:], filters)
+    )
+
+
+def _matrices(operator, inputs, outputs):
+    options, (left, right, result) = operator.builtinOptions, map(shape, (*inputs[:2], outputs[0]))
+    rows, depth = left[:-3:-1] if options.adjX else left[-2:]
+    other, columns = right[:-3:-1] if options.adjY else right[-2:]
+    return (
+        depth == other
+        and tuple(result[-2:]) == (rows, columns)
+        and np.broadcast_shapes(left[:-2], right[:-2]) == result[:-2]
+    )
+
+
 def _pooling(operator, inputs, outputs):
     options = operator.builtinOptions
     window, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
@@ -278,6 +301,7 @@ _RULES = {
     "depthwise convolution": _depthwise_convolution,
     "fully connected": _fully_connected,
     "gate": _gate,
+    "matrices": _matrices,
     "packing": _packing,
     "padding": _padding,
     "part": _part,
@@ -288,6 +312,7 @@ _RULES = {
     "same size": _same_size,
     "split": _split,
     "thermometer": _thermometer,
+    "transposed convolution": _transposed_convolution,
     "unpacking": _unpacking,
 }
 _ON_MODEL = {"branches": _branches, "loop": _loop}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flatbuffers_of import binary_convolution, branching_net, convolution
+from single_operators import net
 
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.device.arena import arena
@@ -125,13 +126,20 @@ def test_operators_that_nobody_has_are_named(make_part):
 
 
 def test_operators_without_a_figure_make_the_sum_a_lower_bound(bcnet, make_part, tmp_path):
-    (tmp_path / "net.tflite").write_bytes(make_part(0, end="ZEROS_LIKE"))
+    (tmp_path / "net.tflite").write_bytes(net("SOFTMAX", "int16"))
     status, out, _ = bcnet("profile", tmp_path / "net.tflite", f"--json={tmp_path / 'p.json'}")
-    assert status == 0 and "no figure" in out and "at least" in out and "ZEROS_LIKE on int8" in out
+    assert status == 0 and "no figure" in out and "at least" in out and "SOFTMAX on int16" in out
     record = json.loads((tmp_path / "p.json").read_text())
-    assert record["ops"][-1]["instructions"] is None and "ZEROS_LIKE" in record["incomplete"][0]
-    assert record["instructions"]["expected"] == Profile.of(make_part(0)).expected
+    assert record["ops"][-1]["instructions"] is None and "SOFTMAX" in record["incomplete"][0]
     assert all(op["share"] is None for op in record["ops"])
+
+
+def test_estimates_are_marked(make_part):
+    for name, estimate in (("TRANSPOSE", True), ("SOFTMAX", False)):
+        profile = Profile.of(net(name, "int8"))
+        assert [op["estimate"] for op in profile.record()["ops"]] == [estimate]
+        assert ("| about " in profile.text()) == estimate
+        assert bool(re.search(rf"estimates, not counts +{name}", profile.text())) == estimate
 
 
 def test_two_decisions_in_a_row_show_both_sums():

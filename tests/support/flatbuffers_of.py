@@ -147,3 +147,31 @@ def make_int8_net(
     graph.inputs, graph.outputs = np.array([pixels], np.int32), np.array([logits], np.int32)
     builder.signature(0, {"x": pixels}, {"y": logits})
     return builder.finish()
+
+
+def streaming_net():
+    """A flatbuffer that adds its input to a resource variable, which CALL_ONCE sets to 3, and gives the sum."""
+    int8, builder = schema.TensorType.INT8, flatbuffer.Builder("test")
+    main, first = builder.subgraph("main"), builder.subgraph("first")
+
+    def handle(graph, name):
+        options = schema.VarHandleOptionsT()
+        options.container, options.sharedName = "", name
+        index = builder.tensor(graph, name, schema.TensorType.RESOURCE, [1])
+        builder.operator(graph, "VAR_HANDLE", [], [index], options)
+        return index
+
+    once = schema.CallOnceOptionsT()
+    once.initSubgraphIndex = 1
+    builder.operator(main, "CALL_ONCE", [], [], once)
+    x, before, after = (builder.tensor(main, name, int8, [1, 24], (1.0, 0)) for name in ("x", "before", "after"))
+    state = handle(main, "state")
+    builder.operator(main, "READ_VARIABLE", [state], [before], schema.ReadVariableOptionsT())
+    builder.operator(main, "ADD", [x, before], [after], schema.AddOptionsT())
+    builder.operator(main, "ASSIGN_VARIABLE", [state, after], [], schema.AssignVariableOptionsT())
+    for name in ("state", "other"):
+        start = builder.tensor(first, f"start of {name}", int8, [1, 24], (1.0, 0), np.full((1, 24), 3, np.int8))
+        builder.operator(first, "ASSIGN_VARIABLE", [handle(first, name), start], [], schema.AssignVariableOptionsT())
+    main.inputs, main.outputs = np.array([x], np.int32), np.array([after], np.int32)
+    first.inputs = first.outputs = np.array([], np.int32)
+    return builder.finish()

@@ -67,12 +67,13 @@ def test_a_second_list_is_seen(text):
 
 @pytest.mark.parametrize("record", OPERATORS.values(), ids=OPERATORS)
 def test_record_is_sound(record):
-    assert record.builtin == hasattr(schema.BuiltinOperator, record.name)
+    assert record.ours or record.custom != hasattr(schema.BuiltinOperator, record.name)
     assert record.cost is None or record.cost in cost._RULES
     assert record.memory is None or record.memory == "unknown" or record.memory in arena._NEEDS
     assert set(record.checks) <= set(support._CHECKS)
     assert record.shapes is None or record.shapes in verify.RULES
-    assert bool(record.sources) == (not record.builtin)
+    assert record.remark is None or record.remark in support._REMARKS
+    assert record.record is not None or record.memory == "unknown"
     for figures in record.figures.values():
         assert figures and all(len(columns) == 5 and min(columns) >= 0 for columns in figures.values())
 
@@ -82,6 +83,7 @@ def test_every_rule_has_an_operator():
     assert {record.cost for record in records} - {None} == set(cost._RULES)
     assert {record.memory for record in records} - {None, "unknown"} == set(arena._NEEDS)
     assert {check for record in records for check in record.checks} == set(support._CHECKS)
+    assert {record.remark for record in records} - {None} == set(support._REMARKS)
     assert {record.shapes for record in records} - {None} == verify.RULES
 
 

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import self_test
 from bench import BOARDS
+from flatbuffers_of import streaming_net
 from lce_graphs import model as graph_of
 from micro import include_flags, laid_out_tree
 from packaging import licenses
+from single_operators import net
 
 import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, merge
+from bcnet_keras.device.arena import arena
 from bcnet_keras.runtime import native, plugin, tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.operators import MICRO_OPS, operator
@@ -29,7 +32,7 @@ OPERATORS = native.source_root() / "tflm_ops"
 COMPILER = "arm-none-eabi-g++"
 FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-std=c++17", "-Os", "-c"]
 FLAGS += ["-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
-MODELS = ("pair", "binary", "int8")
+MODELS = ("pair", "binary", "int8", "streaming")
 LABELS = ["cat", 'a "dog"', "Bär", "what??/"]
 needs_compiler = pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")
 needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
@@ -47,6 +50,7 @@ def flatbuffers(make_part):
         "pair": merge(make_part(1), make_part(2), gate, record=record),
         "binary": graph_of([node]),
         "int8": make_part(3),
+        "streaming": streaming_net(),
     }
 
 
@@ -159,12 +163,36 @@ def test_resolver_has_a_method_for_every_operator():
     assert {operator(name).resolver_method for name in MICRO_OPS} <= methods
 
 
+def test_arena_of_one_core_is_enough_for_it(bcnet, flatbuffers, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(net("CONV_2D", "int8"))
+
+    def size_of(*arguments):
+        folder = tmp_path / "_".join(arguments or ("all",))
+        assert bcnet("export", tmp_path / "net.tflite", "--format=c", f"--output={folder}", *arguments)[0] == 0
+        return int(re.search(r"ARENA_SIZE (\d+)", (folder / "src" / "net_net_model.h").read_text())[1])
+
+    sizes = {core: size_of(f"--core={core}") for core in ("cortex-m4", "cortex-m55")}
+    assert sizes["cortex-m4"] == size_of("--board=nucleo-f446re") < sizes["cortex-m55"] == size_of()
+    for core, size in sizes.items():
+        needed = arena(tmp_path / "net.tflite", core).bytes
+        assert needed <= size <= 1.04 * needed + 16
+
+
+def test_what_micro_does_otherwise_is_told(bcnet, tmp_path, caplog):
+    model = flatbuffer.read(net("MAX_POOL_2D", "int8"))
+    model.subgraphs[0].tensors[1].quantization.scale[0] *= 2
+    (tmp_path / "net.tflite").write_bytes(flatbuffer.write(model))
+    status, *_ = bcnet("export", tmp_path / "net.tflite", "--format=c", f"--output={tmp_path / 'firmware'}")
+    assert status == 0 and "MAX_POOL_2D copies codes" in caplog.text
+    assert "| remark | MAX_POOL_2D copies codes" in (tmp_path / "firmware" / "README.md").read_text()
+
+
 # --- what compiles ---
 
 
 @needs_compiler
 @pytest.mark.needs_tflm
-@pytest.mark.parametrize("kind", ["pair", "int8"])  # with operators of ours and without
+@pytest.mark.parametrize("kind", ["pair", "int8", "streaming"])  # with operators of ours, without, with variables
 def test_net_compiles(folders, tmp_path, kind):
     source, operators = sources_of(folders, kind, "c")
     flags = ["-DTF_LITE_STATIC_MEMORY", f"-I{operators}", *include_flags(tmp_path)]

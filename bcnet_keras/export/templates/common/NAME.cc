@@ -6,7 +6,7 @@
 
 #include "@name@_ops.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/schema/schema_generated.h"
+@variables_header@#include "tensorflow/lite/schema/schema_generated.h"
 
 namespace @name@ {
 namespace {
@@ -32,9 +32,7 @@ bool Begin() {
   OpResolver& resolver = *new (resolver_memory) OpResolver;
   if (RegisterOps(resolver) != kTfLiteOk) return false;
   alignas(tflite::MicroInterpreter) static uint8_t memory[sizeof(tflite::MicroInterpreter)];
-  auto* made = new (memory)
-      tflite::MicroInterpreter(tflite::GetModel(@name@_model), resolver, arena, sizeof(arena));
-@gate_context@  if (made->AllocateTensors() != kTfLiteOk) return false;
+@interpreter_made@@gate_context@  if (made->AllocateTensors() != kTfLiteOk) return false;
   interpreter = made;
   return true;
 }
