@@ -45,12 +45,12 @@ def fit_boost(pair: BCNet, data: Any) -> float:
         errors = np.exp(log_probabilities) - targets
         return loss, np.mean(np.sum(errors * both, -1), -1) + weights / len(labels)
 
-    start = [float(pair.boost), 1.0]
+    start = [float(pair.boost.numpy()), 1.0]
     options = {"ftol": 1e-15, "gtol": 1e-9}
     weights = minimize(loss_and_gradient, start, jac=True, bounds=[(0, None)] * 2, method="L-BFGS-B", options=options).x
     pair.boost.assign(min(weights[0] / max(weights[1], 1e-6), LARGEST_BOOST))
     set_output_range(pair, *both)
-    return float(pair.boost)
+    return float(pair.boost.numpy())
 
 
 def set_output_range(pair: BCNet, binary_logits: np.ndarray, int8_logits: np.ndarray) -> None:
