@@ -4,6 +4,7 @@
 #   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
 #   make lint    style, types and spelling of the sources
+#   make docs    the documentation site, into build/docs, with broken links as errors
 #   make sources the list of the operators' C++ files, from bcnet_keras/tflite/operators.py
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
@@ -12,7 +13,7 @@ TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-ea
 	picolibc-arm-none-eabi qemu-system-arm cmake g++ clang lld libclang-rt-dev clang-format make git
 CPP_SOURCES = $(shell find tflm_ops -name build -prune -o \( -name '*.cc' -o -name '*.h' \) -print 2>/dev/null)
 
-.PHONY: demo test bench lint sources venv packages
+.PHONY: demo test bench lint docs sources venv packages
 
 demo: venv
 	.venv/bin/bcnet demo
@@ -32,6 +33,11 @@ lint: packages venv
 	.venv/bin/codespell $$(git ls-files '*.py' '*.md' '*.cc' '*.h' '*.sh' '*.toml' '*.txt')
 	.venv/bin/shellcheck --severity=warning .ci/run scripts/*.sh findings/*.sh
 	$(if $(CPP_SOURCES),clang-format --dry-run -Werror $(CPP_SOURCES))
+
+docs: venv
+	.venv/bin/python scripts/draw_diagrams.py
+	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python scripts/make_reference.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 sources: venv
 	.venv/bin/python -m bcnet_keras.tflite.operators > tflm_ops/sources.txt

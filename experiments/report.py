@@ -2,10 +2,10 @@
 
     python -m experiments.report
 
-A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md the short one of a benchmark, in
-experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME
-`variants` what became of changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data`
-the default recipe beside those tuned by hand.
+A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md and docs/explanation/method.md the
+short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
+and what was reached, NAME `variants` what became of changes that were tried, NAME `searches` the best binary nets that
+were found, NAME `own_data` the default recipe beside those tuned by hand.
 """
 
 import json
@@ -26,7 +26,9 @@ _NEVER = "CoopNet does not get there"
 
 _RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Folder of the results.")
 _README = flags.DEFINE_list(
-    "readme", [str(HERE.parent / "README.md"), str(HERE / "README.md")], "Files with a short and with whole tables."
+    "readme",
+    [str(HERE.parent / "README.md"), str(HERE / "README.md"), str(HERE.parent / "docs/explanation/method.md")],
+    "Files with short, with whole and again with short tables.",
 )
 
 
@@ -47,7 +49,7 @@ def write_all():
     for name, summary in summaries.items():
         with replace_when_done(folder / f"{name}.png") as path:
             figure(name, summary).savefig(path, dpi=110)
-    for readme, whole in zip(_README.value, (False, True), strict=False):
+    for readme, whole in zip(_README.value, (False, True, False), strict=False):
         if pathlib.Path(readme).exists():
             text = pathlib.Path(readme).read_text()
             write_atomic(readme, marked(text, tables(folder, whole)))

@@ -158,7 +158,11 @@ def test_marks_are_filled_and_others_left():
 
 
 def test_committed_tables_are_what_the_results_give():
-    for readme, whole in (("README.md", False), ("experiments/README.md", True)):
+    for readme, whole in (
+        ("README.md", False),
+        ("experiments/README.md", True),
+        ("docs/explanation/method.md", False),
+    ):
         text = (ROOT / readme).read_text()
         assert report.marked(text, report.tables(ROOT / "experiments/results", whole)) == text
 
