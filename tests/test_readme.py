@@ -53,6 +53,10 @@ def test_deploy_leads_from_images_to_an_arduino_library(bcnet, make_part, tmp_pa
     assert (library / "examples" / "Classify" / "Classify.ino").is_file()
 
 
+def test_first_screen_is_short():
+    assert README[: README.index("\n## Install\n")].count("\n") <= 60
+
+
 def test_links_and_folders_exist():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links and [link for link in links if not (ROOT / link).exists()] == []
