@@ -1,4 +1,4 @@
-"""A folder of your own images, one folder a class, becomes an Arduino library.
+"""A folder of your own images, one folder per class, becomes an Arduino library.
 
     python examples/own_images.py my_photos
 

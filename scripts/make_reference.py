@@ -41,8 +41,8 @@ def api():
     lines = [
         _NOTE,
         "# Python\n",
-        "All names below are attributes of `bcnet_keras`, imported as `bc`. Import it before TensorFlow: it switches "
-        "TensorFlow to the legacy Keras that Larq needs.\n",
+        "All names below are attributes of `bcnet_keras`, imported as `bc`. Import it before `tf.keras` is used: it "
+        "switches TensorFlow to the legacy Keras that Larq needs.\n",
     ]
     left = set(bc._PUBLIC)
     for area, modules in _AREAS.items():
@@ -157,9 +157,9 @@ def operators():
                 f"`{record.name}`",
                 "not restricted here" if types is None else ", ".join(sorted(types)),
                 "" if weights is None else ", ".join(weights),
-                "this project" if record.sources else "TensorFlow Lite Micro",
-                "" if record.cost is None else "yes",
-                "`bcnet::RegisterBcnetOps`" if record.sources else f"`{record.resolver_method}`",
+                "this project" if record.ours else "TensorFlow Lite Micro",
+                "" if record.cost is None else "estimate" if record.estimate else "yes",
+                "`bcnet::RegisterBcnetOps`" if record.ours else f"`{record.resolver_method}`",
             ]
         )
     return "\n".join(
@@ -167,8 +167,8 @@ def operators():
             _NOTE,
             "# Operators\n",
             "What `bcnet profile`, `bcnet export` and the runtimes take in a `.tflite` file. Types are those that "
-            "TensorFlow Lite Micro's kernels take. Where no cost is known, `bcnet profile` says so and gives a lower "
-            "bound.\n",
+            "TensorFlow Lite Micro's kernels take. A cost is an `estimate` where it was read off the kernel and not "
+            "counted. Where none is known, `bcnet profile` says so and gives a lower bound.\n",
             _table(cells),
         ]
     )
