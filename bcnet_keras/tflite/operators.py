@@ -260,7 +260,7 @@ _RECORDS = (
     Operator("PRELU", weights=_PLAIN_WEIGHTS, shapes="broadcast", cost="element-wise", record=(0, 1, 28)),
     Operator("LEAKY_RELU", types=_ALL_THREE, shapes="same", cost="element-wise", record=(4, 4, 24)),
     Operator("RELU", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 28)),
-    Operator("RELU6", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 8)),
+    Operator("RELU6", remark="copies", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 8)),
     Operator("HARD_SWISH", shapes="same", types=_FLOAT_OR_INT8, cost="element-wise", record=(0, 1, 20)),
     *(
         Operator(name, types=_COMPARED | {"bool"}, shapes="broadcast", cost="element-wise", record=(0, 1, 32))

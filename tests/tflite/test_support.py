@@ -7,7 +7,7 @@ from tflite_micro.python.tflite_micro import runtime
 
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.tflite.support import check_micro
+from bcnet_keras.tflite.support import check_micro, remarks
 
 schema = flatbuffer.schema
 types = schema.TensorType
@@ -88,6 +88,20 @@ def test_first_of_several_scales_is_refused():
     parameters.scale, parameters.zeroPoint = np.ones(8, np.float32), np.zeros(8, np.int64)
     with pytest.raises(ValueError, match="first of 8 scales"):
         check_micro(model)
+
+
+@pytest.mark.parametrize("name, rescales", [("RELU", True), ("RELU6", False)])
+def test_relu6_that_copies_codes_is_told(name, rescales):
+    """TensorFlow Lite Micro's RELU halves the codes where the output has twice the scale; its RELU6 copies them."""
+    data = unary(name, types.INT8, types.INT8, 2.0)
+    interpreter = runtime.Interpreter.from_bytes(data)
+    interpreter.set_input(np.full((1, 8), 4, np.int8), 0)
+    interpreter.invoke()
+    assert interpreter.get_output(0).tolist() == [[2 if rescales else 4] * 8]
+    told = remarks(flatbuffer.read(data))
+    assert len(told) == (0 if rescales else 1)
+    assert rescales or told[0].startswith("RELU6 copies codes, but its input has the scale 1 ")
+    assert remarks(flatbuffer.read(unary(name, types.INT8, types.INT8))) == ()
 
 
 def test_only_the_batch_may_be_unknown():
