@@ -14,7 +14,7 @@ setup(
         "bcnet_keras": ["py.typed", "device/*.json", "export/templates/**"],
         "bcnet_keras.tflm_ops": [
             *("*.md", "CMake*", "sources.txt"),
-            *(f"{folder}/*" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),
+            *(f"{folder}/**" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),
         ],
     },
     python_requires=">=3.10,<3.13",

@@ -31,8 +31,8 @@ _PAIR = 8  # bytes that a block leaves for a pixel
 _HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
 _HELIUM_INDEX = 64
 _VECTOR = 16
-# The instructions by which the backend chooses (`bconv2d_plan.cc`, `bconv2d_helium_plan.cc`): of what `ways` counts, of
-# an output word with outputs that are not bits, and of the carry-save kernel's words of weights, outputs and pixels.
+# The instructions by which the backend chooses (`plan.cc`, `plan_helium.cc`): of what `ways` counts, of an output word
+# with outputs that are not bits, and of the carry-save kernel's words of weights, outputs and pixels.
 _SLICED = {"part": 110, "pass": 1200, "bitpacked": 0, "int8": 180, "float32": 400}
 _ESTIMATES = {
     "sliced-3": {"build": 930, "index": 85, "block": 131, "output word": 440, **_SLICED},
@@ -171,7 +171,7 @@ def _digits(bits):
 
 
 def _helium_layouts(shape, words, passes, budget):
-    """`_layouts` of the Helium kernel, as the backend's `bconv2d_helium_plan.cc` finds them."""
+    """`_layouts` of the Helium kernel, as the backend's `plan_helium.cc` finds them."""
     height, width = shape.kernel
     rows, columns = _pieces(shape)
     step = 1 if width == 1 else shape.stride
@@ -203,7 +203,7 @@ def _helium_layouts(shape, words, passes, budget):
 
 
 def _layouts(shape, words, passes, budget):
-    """The ways of a sliced kernel to use its scratch memory, as the backend's `bconv2d_plan.cc` finds them.
+    """The ways of a sliced kernel to use its scratch memory, as the backend's `plan.cc` finds them.
 
     Yields (kernel, parts of the input channels, words of a part, whether the choices of all rows are kept from one pass
     to the next, columns of choices that all strips take, strips that a row of output is cut into, bytes).

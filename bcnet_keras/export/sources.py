@@ -189,7 +189,7 @@ def _operators_id():
     """A C number that tells the operators of this version from those of any other."""
     digest = hashlib.sha256(bcnet_keras.__version__.encode())
     root = native.source_root() / "tflm_ops"
-    for path in sorted(path for part in ("kernels", "micro") for path in (root / part).glob("*.[ch]*")):
+    for path in sorted(path for part in ("kernels", "micro") for path in (root / part).rglob("*.[ch]*")):
         digest.update(b"\0".join((path.relative_to(root).as_posix().encode(), path.read_bytes())))
     return f"0x{digest.hexdigest()[:8]}"
 

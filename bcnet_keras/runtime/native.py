@@ -25,7 +25,7 @@ def source_root() -> Path:
     Raises FileNotFoundError when neither has it.
     """
     for root in (_PACKAGE.parent, _PACKAGE):
-        if (root / "tflm_ops" / "kernels" / "bconv2d.h").is_file():
+        if (root / "tflm_ops" / "sources.txt").is_file():
             return root
     raise FileNotFoundError(f"no tflm_ops sources beside or in {_PACKAGE}; install bcnet-keras from a full source tree")
 
@@ -71,7 +71,7 @@ def build(
     root = source_root()
     command = ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", f"-I{root}", *flags]
     digest = hashlib.sha256("\0".join([version, *command, *sources]).encode())
-    own = sorted(path for folder in ("kernels", "micro", "host") for path in (root / "tflm_ops" / folder).glob("*.h"))
+    own = sorted(path for folder in ("kernels", "micro", "host") for path in (root / "tflm_ops" / folder).rglob("*.h"))
     for path in [*own, *(root / source for source in sources), *headers]:
         digest.update(path.read_bytes())
     library = cache_folder() / "lib" / f"{name}-{digest.hexdigest()[:20]}.so"

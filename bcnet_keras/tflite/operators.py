@@ -604,10 +604,13 @@ _RECORDS = (
         shapes="binary convolution",
         sources=(
             *("micro/lce_bconv2d.cc", "micro/tensors.cc"),
-            *("kernels/bconv2d.cc", "kernels/bconv2d_carry_save.cc", "kernels/bconv2d_fixed_point.cc"),
-            *("kernels/bconv2d_helium.cc", "kernels/bconv2d_helium_plan.cc", "kernels/bconv2d_plan.cc"),
-            *("kernels/bconv2d_portable.cc", "kernels/bconv2d_prepare.cc", "kernels/bconv2d_sliced.cc"),
-            *("kernels/bconv2d_transpose.cc", "kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
+            *(
+                f"kernels/bconv2d/{name}.cc"
+                for name in ("bconv2d", "carry_save", "fixed_point", "plan", "portable", "prepare")
+            ),
+            *(f"kernels/bconv2d/bitsliced/{name}.cc" for name in ("bitsliced", "transpose")),
+            *(f"kernels/bconv2d/helium/{name}.cc" for name in ("helium", "plan_helium")),
+            *("kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
         ),
         cost="binary convolution",
         macs=32,

@@ -17,7 +17,7 @@ import pytest
 from bench import BOARDS
 
 SOURCES = Path(__file__).parents[2] / "tflm_ops"
-FILES = sorted(SOURCES.glob("kernels/*.cc")) + [
+FILES = sorted(SOURCES.glob("kernels/**/*.cc")) + [
     SOURCES / name for name in ("tests/kernel_test.cc", "emulator/platform.cc", "emulator/startup.cc")
 ]
 GCC = "arm-none-eabi-g++"

@@ -9,10 +9,10 @@ from test_cores import SOURCES
 
 GCC = "arm-none-eabi-g++"
 M0, M4, M55 = "-mcpu=cortex-m0plus", "-mcpu=cortex-m4", "-mcpu=cortex-m55 -mfloat-abi=hard"
-KERNELS = sorted(SOURCES.glob("kernels/*.cc"))
+KERNELS = sorted(SOURCES.glob("kernels/**/*.cc"))
 # Their loops run over tensors.
 HOT = {
-    *("bconv2d_carry_save", "bconv2d_helium", "bconv2d_sliced", "bconv2d_transpose"),
+    *("carry_save", "helium", "bitsliced", "transpose"),
     *("bmaxpool2d", "quantize", "thermometer"),
 }
 needs_gcc = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"needs {GCC}")
@@ -31,7 +31,7 @@ def test_source_says_first_how_it_is_optimized(source):
 
 
 def test_no_header_says_how_its_users_are_optimized():
-    for header in SOURCES.glob("*/*.h"):
+    for header in SOURCES.glob("*/**/*.h"):
         if not header.stem.startswith("optimize"):
             assert "optimize" not in re.sub(r"//.*", "", header.read_text()), header
 
@@ -76,7 +76,7 @@ def test_kernels_are_cpp14_without_a_warning(core):
     ],
 )
 def test_compiler_that_cannot_work_is_told_in_one_sentence(flags, needs):
-    run = compile_with(flags, SOURCES / "kernels" / "bconv2d.cc", "-fsyntax-only")
+    run = compile_with(flags, SOURCES / "kernels/bconv2d/bconv2d.cc", "-fsyntax-only")
     errors = [line for line in run.stderr.splitlines() if "error:" in line]
     assert run.returncode != 0 and needs in errors[0] and "#error" in errors[0]
     assert len(errors) == 2 and "see the error above" in errors[1]  # which ends the compilation
@@ -98,8 +98,10 @@ def written_registers(listing):
 @pytest.mark.parametrize("core", (M0, M4))
 @pytest.mark.parametrize("flags", ("-fpic -msingle-pic-base -mpic-register=r9", "-ffixed-r9 -DBCNET_ASSEMBLY=0"))
 def test_reserved_register_is_left_alone(core, flags, tmp_path):
-    for name in ("bconv2d_sliced", "bconv2d_transpose", "bconv2d_carry_save"):
-        run = compile_with(f"{core} -Os {flags}", SOURCES / "kernels" / f"{name}.cc", "-c", "-o", tmp_path / "o")
+    for name in ("bitsliced/bitsliced", "bitsliced/transpose", "carry_save"):
+        run = compile_with(
+            f"{core} -Os {flags}", SOURCES / "kernels/bconv2d" / f"{name}.cc", "-c", "-o", tmp_path / "o"
+        )
         assert run.returncode == 0, run.stderr
         command = ["arm-none-eabi-objdump", "-d", "--no-show-raw-insn", tmp_path / "o"]
         written = written_registers(subprocess.run(command, capture_output=True, text=True).stdout)

@@ -13,7 +13,7 @@
 
 #include "tflm_ops/bench/board.h"
 #include "tflm_ops/bench/layers.h"
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/kernels/bitpacking.h"
 #ifdef BCNET_CMSIS_NN
 #include "tflm_ops/bench/cmsis_nn.h"

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/budget.h"
 #include "tflm_ops/kernels/gate.h"

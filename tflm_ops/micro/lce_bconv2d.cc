@@ -1,6 +1,6 @@
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/micro/bcnet_ops.h"
 #include "tflm_ops/micro/tensors.h"
 

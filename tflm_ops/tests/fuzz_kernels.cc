@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"

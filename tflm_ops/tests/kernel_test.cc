@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"

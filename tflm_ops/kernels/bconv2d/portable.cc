@@ -1,7 +1,7 @@
 // The portable kernel: plain loops, right on every core and compiler.
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 namespace bcnet {
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 namespace bcnet {
 namespace {

@@ -2,8 +2,8 @@
 // channels an operation, and a population count of their digits at the end.
 #include "tflm_ops/kernels/optimize_for_speed.h"
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
-#include "tflm_ops/kernels/sliced.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 namespace bcnet {
 namespace {

@@ -1,10 +1,10 @@
 // Adding blocks of the Helium kernel to counters.
-#ifndef TFLM_OPS_KERNELS_HELIUM_BLOCKS_H_
-#define TFLM_OPS_KERNELS_HELIUM_BLOCKS_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_HELIUM_BLOCKS_H_
+#define TFLM_OPS_KERNELS_BCONV2D_HELIUM_BLOCKS_H_
 
 #include <cstdint>
 
-#include "tflm_ops/kernels/helium_tables.h"
+#include "tflm_ops/kernels/bconv2d/helium/tables.h"
 
 namespace bcnet {
 namespace helium {
@@ -260,4 +260,4 @@ static BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vect
 }  // namespace helium
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_HELIUM_BLOCKS_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_HELIUM_BLOCKS_H_

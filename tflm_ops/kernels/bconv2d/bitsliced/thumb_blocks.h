@@ -1,12 +1,12 @@
 // Adding blocks on a Cortex-M0+. In assembly: most of its instructions take eight of the registers
 // only and write the result over an input, and compilers spend half of a block on moving values.
-#ifndef TFLM_OPS_KERNELS_THUMB_BLOCKS_H_
-#define TFLM_OPS_KERNELS_THUMB_BLOCKS_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_THUMB_BLOCKS_H_
+#define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_THUMB_BLOCKS_H_
 
 #include <cstddef>
 #include <cstdint>
 
-#include "tflm_ops/kernels/adder_tables.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/adder_tables.h"
 
 #if BCNET_THUMB1 && BCNET_ASSEMBLY
 
@@ -142,4 +142,4 @@ BCNET_INLINE void AddThumbBlocks(ThumbBlocks* blocks) {
 
 #endif  // BCNET_THUMB1 && BCNET_ASSEMBLY
 
-#endif  // TFLM_OPS_KERNELS_THUMB_BLOCKS_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_BITSLICED_THUMB_BLOCKS_H_

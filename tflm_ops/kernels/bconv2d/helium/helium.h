@@ -1,6 +1,6 @@
 // Sizes of what the Helium kernel keeps in its scratch memory.
-#ifndef TFLM_OPS_KERNELS_HELIUM_H_
-#define TFLM_OPS_KERNELS_HELIUM_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_HELIUM_HELIUM_H_
+#define TFLM_OPS_KERNELS_BCONV2D_HELIUM_HELIUM_H_
 
 namespace bcnet {
 namespace helium {
@@ -16,4 +16,4 @@ constexpr int kPairBytes = 2 * kVectorBytes;  // that a block leaves
 }  // namespace helium
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_HELIUM_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_HELIUM_HELIUM_H_

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "tflm_ops/kernels/bconv2d.h"
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/number.h"
 #include "tflm_ops/kernels/shape.h"

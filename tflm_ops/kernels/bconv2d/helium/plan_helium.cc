@@ -1,11 +1,11 @@
 // The layout of the Helium kernel's scratch memory, and what the kernel costs.
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 #if BCNET_HELIUM
 
-#include "tflm_ops/kernels/helium.h"
+#include "tflm_ops/kernels/bconv2d/helium/helium.h"
 
 namespace bcnet {
 namespace {

@@ -1,4 +1,4 @@
-// The Helium kernel, for cores with vectors: the sliced kernel (bconv2d_sliced.cc) on four pixels
+// The Helium kernel, for cores with vectors: the sliced kernel (bitsliced.cc) on four pixels
 // at once.
 //
 // A word of digits becomes a vector of four, one for each of the pixels that are worked on, and
@@ -16,11 +16,11 @@
 #pragma GCC optimize("no-schedule-insns")
 #endif
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 #if BCNET_HELIUM
 
-#include "tflm_ops/kernels/helium_blocks.h"
+#include "tflm_ops/kernels/bconv2d/helium/blocks.h"
 
 namespace bcnet {
 namespace helium {
@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kMaxDigits = 16;
 
-// A convolution under way; as in bconv2d_sliced.cc.
+// A convolution under way; as in bitsliced.cc.
 struct Job {
   const Bconv2dParams* params;
   const Bconv2dPlan* plan;

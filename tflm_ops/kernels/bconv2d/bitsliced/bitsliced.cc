@@ -1,4 +1,4 @@
-// The sliced kernel: the counters of 32 output channels are kept as words of digits (sliced.h), and
+// The sliced kernel: the counters of 32 output channels are kept as words of digits (digits.h), and
 // the carries of the full adders that add to them are looked up (adder_tables.h).
 //
 // One word of output channels is a pass: build the tables of its weights, then run over the output.
@@ -12,11 +12,11 @@
 #include <cstddef>
 #include <cstring>
 
-#include "tflm_ops/kernels/adder_tables.h"
-#include "tflm_ops/kernels/bconv2d.h"
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/adder_tables.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/thumb_blocks.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
-#include "tflm_ops/kernels/thumb_blocks.h"
 
 namespace bcnet {
 namespace {

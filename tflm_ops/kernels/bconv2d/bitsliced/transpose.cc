@@ -1,6 +1,6 @@
 #include "tflm_ops/kernels/optimize_for_speed.h"
 
-#include "tflm_ops/kernels/sliced.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 
 namespace bcnet {
 namespace sliced {

@@ -12,14 +12,14 @@
 // p[(kInputs - 1) * j], and input k with p[k - 1] ^ p[k], so that the node's entry is chosen by
 // kInputs neighbouring bits of the word p. The last node has the sum of the block before as its
 // last input; bit kInputs - 1 of its choice is that sum's own parity.
-#ifndef TFLM_OPS_KERNELS_ADDER_TABLES_H_
-#define TFLM_OPS_KERNELS_ADDER_TABLES_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_ADDER_TABLES_H_
+#define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_ADDER_TABLES_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 
-#include "tflm_ops/kernels/sliced.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 
 namespace bcnet {
 namespace sliced {
@@ -257,4 +257,4 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
 }  // namespace sliced
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_ADDER_TABLES_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_BITSLICED_ADDER_TABLES_H_

@@ -1,8 +1,8 @@
 // Counters of 32 output channels at once. Digit d of the 32 counters is one word: bit c of it is
 // the binary digit of weight 2^d of the counter of channel c. Adding is done by full adders on
 // words, 32 channels an operation.
-#ifndef TFLM_OPS_KERNELS_SLICED_H_
-#define TFLM_OPS_KERNELS_SLICED_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_DIGITS_H_
+#define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_DIGITS_H_
 
 #include <cstdint>
 
@@ -175,4 +175,4 @@ void GatherBytes(const Rows& rows, uint32_t w[32]);
 }  // namespace sliced
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_SLICED_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_BITSLICED_DIGITS_H_

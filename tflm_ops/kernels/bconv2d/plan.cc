@@ -1,8 +1,8 @@
 // The choice of a kernel, and the layout of the sliced kernel's scratch memory.
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/adder_tables.h"
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/adder_tables.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 
 namespace bcnet {
 namespace {

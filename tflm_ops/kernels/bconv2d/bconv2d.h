@@ -5,8 +5,8 @@
 // activation and a multiplier and bias for each output channel, or a bit through a threshold for
 // each. The formulas and the order of roundings are those of Larq Compute Engine's converter,
 // https://github.com/larq/compute-engine.
-#ifndef TFLM_OPS_KERNELS_BCONV2D_H_
-#define TFLM_OPS_KERNELS_BCONV2D_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_BCONV2D_H_
+#define TFLM_OPS_KERNELS_BCONV2D_BCONV2D_H_
 
 #include <cstdint>
 
@@ -139,4 +139,4 @@ void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, cons
 
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_BCONV2D_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_BCONV2D_H_

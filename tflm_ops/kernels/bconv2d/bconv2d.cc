@@ -1,8 +1,8 @@
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 
-#include "tflm_ops/kernels/bconv2d_sink.h"
+#include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/number.h"
 
 namespace bcnet {

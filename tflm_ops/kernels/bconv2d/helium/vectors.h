@@ -1,14 +1,14 @@
-// What the Helium kernel does with vectors of words: adding and transposing bits. See sliced.h.
+// What the Helium kernel does with vectors of words: adding and transposing bits. See digits.h.
 // What is not inlined is static, so that callers know which registers it leaves alone.
-#ifndef TFLM_OPS_KERNELS_HELIUM_VECTORS_H_
-#define TFLM_OPS_KERNELS_HELIUM_VECTORS_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_HELIUM_VECTORS_H_
+#define TFLM_OPS_KERNELS_BCONV2D_HELIUM_VECTORS_H_
 
 #include <arm_mve.h>
 
 #include <cstdint>
 
-#include "tflm_ops/kernels/helium.h"
-#include "tflm_ops/kernels/sliced.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
+#include "tflm_ops/kernels/bconv2d/helium/helium.h"
 
 namespace bcnet {
 namespace helium {
@@ -109,4 +109,4 @@ static BCNET_NOINLINE void TransposeBytes(Vector w[8]) {
 }  // namespace helium
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_HELIUM_VECTORS_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_HELIUM_VECTORS_H_

@@ -1,6 +1,6 @@
 // What the kernels of the binary convolution share: how they hand sums over, and their names.
-#ifndef TFLM_OPS_KERNELS_BCONV2D_SINK_H_
-#define TFLM_OPS_KERNELS_BCONV2D_SINK_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_KERNELS_H_
+#define TFLM_OPS_KERNELS_BCONV2D_KERNELS_H_
 
 #include <cstdint>
 
@@ -13,7 +13,7 @@
 #define BCNET_SSAT 0
 #endif
 
-#include "tflm_ops/kernels/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
 #include "tflm_ops/kernels/bitpacking.h"
 
 // Whether the core has vectors of integers.
@@ -160,4 +160,4 @@ void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const u
 
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_BCONV2D_SINK_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_KERNELS_H_

@@ -1,11 +1,11 @@
 // The tables of the Helium kernel, and the choices of their entries.
-#ifndef TFLM_OPS_KERNELS_HELIUM_TABLES_H_
-#define TFLM_OPS_KERNELS_HELIUM_TABLES_H_
+#ifndef TFLM_OPS_KERNELS_BCONV2D_HELIUM_TABLES_H_
+#define TFLM_OPS_KERNELS_BCONV2D_HELIUM_TABLES_H_
 
 #include <cstdint>
 
+#include "tflm_ops/kernels/bconv2d/helium/vectors.h"
 #include "tflm_ops/kernels/bitpacking.h"
-#include "tflm_ops/kernels/helium_vectors.h"
 
 namespace bcnet {
 namespace helium {
@@ -295,4 +295,4 @@ static BCNET_NOINLINE void LeaveOut(mve_pred16_t inside, uint8_t* index) {
 }  // namespace helium
 }  // namespace bcnet
 
-#endif  // TFLM_OPS_KERNELS_HELIUM_TABLES_H_
+#endif  // TFLM_OPS_KERNELS_BCONV2D_HELIUM_TABLES_H_
