@@ -46,6 +46,7 @@ ECOSYSTEMS = {
     "zephyr": ("m33", f"-Os {ZEPHYR}"),
     "zephyr-m55": ("m55", f"-Os {ZEPHYR}"),
     "zephyr-speed": ("m55", f"-O2 {ZEPHYR} -fno-omit-frame-pointer -fstack-protector-strong"),
+    "zephyr-canaries": ("m4", f"-O2 {ZEPHYR} -fstack-protector-all"),
     # ArduinoCore-mbed 4.6.0 (Nano 33 BLE), ArduinoCore-renesas 1.5.3 (UNO R4), ArduinoCore-samd 1.8.14
     "arduino-mbed": ("m4-softfp", f"-Os -g3 -std=gnu++14 {SECTIONS} -fmessage-length=0 -funsigned-char"),
     "arduino-renesas": (

@@ -10,17 +10,25 @@ namespace bcnet {
 namespace sliced {
 
 // BCNET_SMALL is for functions whose size counts for more than their speed, BCNET_NAKED for those
-// that are assembly alone.
+// that are assembly alone: compilers put calls for profilers and canaries of the stack into these
+// too, which find neither a frame nor a free register there.
 #if defined(__clang__)
 #define BCNET_INLINE inline __attribute__((always_inline))
 #define BCNET_NOINLINE __attribute__((noinline))
 #define BCNET_SMALL __attribute__((noinline))
-#define BCNET_NAKED __attribute__((naked, noinline))
+#define BCNET_NAKED __attribute__((naked, noinline, no_instrument_function))
 #elif defined(__GNUC__)
 #define BCNET_INLINE inline __attribute__((always_inline))
 #define BCNET_NOINLINE __attribute__((noinline, noclone, hot))
 #define BCNET_SMALL __attribute__((noinline, noclone, cold))
-#define BCNET_NAKED __attribute__((naked, noipa))
+#if __GNUC__ >= 11
+#define BCNET_NO_CANARY no_stack_protector
+#else
+#define BCNET_NO_CANARY optimize("no-stack-protector")
+#endif
+#define BCNET_NAKED                                                                    \
+  __attribute__((naked, noipa, no_instrument_function, no_profile_instrument_function, \
+                 BCNET_NO_CANARY))
 #else
 #define BCNET_INLINE inline
 #define BCNET_NOINLINE
