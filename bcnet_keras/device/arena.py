@@ -22,7 +22,7 @@ from bcnet_keras.tflite.verify import MOST_BYTES
 
 _ALIGNMENT = 16
 _TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int64": 8, "resource": 4}
-_TYPE_BYTES |= {"int32": 4, "uint32": 4, "float32": 4}
+_TYPE_BYTES |= {"int32": 4, "uint32": 4, "float32": 4, "uint64": 8, "float64": 8}
 _DSP = {"cortex-m4", "cortex-m7", "cortex-m33"}
 _HELIUM = {"cortex-m55"}
 REFERENCE = "reference"  # stands for the reference kernels, on any core, in the place of CMSIS-NN's

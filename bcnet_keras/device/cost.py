@@ -247,7 +247,7 @@ def _op_cost(model, number, path, operator, scratch_budget):
         ) from None
     instructions = problem = None
     if parts is None:
-        types = dict.fromkeys(type_name(tensor) for tensor in (*inputs[:1], *outputs[:1]))
+        types = dict.fromkeys(type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1]))
         problem = f"{name} on {' to '.join(types)}"
     else:
         instructions = {
@@ -503,7 +503,7 @@ _RULES = {
     "thermometer": _thermometer,
     "transposed convolution": _transposed_convolution,
 }
-_WIDTHS = {"float32": 4, "int32": 4, "uint32": 4, "int64": 8, "int16": 2}
+_WIDTHS = {"float32": 4, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "int16": 2}
 _COUNT_BYTES = {"assignment", "branch", "call", "copy", "loop", "moved", "padding"}  # whatever the type
 _ON_VARIABLES = {"assignment", "call"}
 

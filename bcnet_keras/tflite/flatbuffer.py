@@ -220,6 +220,11 @@ def type_name(tensor):
     return _TYPE_NAMES[tensor.type]
 
 
+def dtype(tensor):
+    """The NumPy type of a tensor's elements; KeyError for a type that NumPy lacks."""
+    return _DTYPES[tensor.type]
+
+
 def text(value):
     """A string of the flatbuffer as `str` (the object API gives bytes, or None when there is none)."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else (value or "")

@@ -24,8 +24,8 @@ def check_micro(model):
     missing = sorted(names - MICRO_OPS - CUSTOM_OPS)
     if missing:
         raise FlatbufferError(
-            f"TensorFlow Lite Micro lacks the operator{'s' * (len(missing) > 1)} {', '.join(missing)}; expected its "
-            f"builtin ones and {', '.join(sorted(CUSTOM_OPS))}"
+            f"TensorFlow Lite Micro lacks the operator{'s' * (len(missing) > 1)} {', '.join(missing)}, and so does "
+            "bcnet-keras; convert the model again without"
         )
     for buffer in model.buffers:
         if buffer.offset > 1 or buffer.size > 1:  # 0 and 1 stand for data inside
@@ -117,6 +117,8 @@ def _types_problem(name, graph, operator):
         return None  # the operator is damaged, which its cost says
     given = flatbuffer.type_name(inputs[place])
     where = f"TensorFlow Lite Micro has no {name} on {given}"
+    if given == "float16":
+        return f"{where}; convert the model again without weights of float16"
     if record.weights is not None and len(inputs) > 1 and inputs[1] is not None:
         weights = flatbuffer.type_name(inputs[1])
         if weights not in record.weights.get(given, ()):

@@ -1,0 +1,147 @@
+"""Public flatbuffers, and what `bcnet profile`, `export` and `run` say of each: writes `docs/tested_models.md`.
+
+    python -m experiments.tested_models ~/models
+
+`tested_models.json` beside this file lists them: sources by address and version, files by path and SHA-256. They are
+not ours to give on: get each source into a folder `~/models/NAME`, a repository at the revision that is listed, a wheel
+unpacked. What lies in an archive has the path `archive.zip!file`. The table ends with what is not there, or is another.
+
+Each arena is held against TensorFlow Lite Micro's own interpreter, the one of the tflite-micro wheel, whose kernels are
+the reference ones: activations and scratch memory, to the byte. An interpreter runs in a process of its own, since a
+damaged file can end it.
+"""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import pathlib
+import re
+import zipfile
+
+import numpy as np
+from absl import app
+
+from bcnet_keras.device.arena import REFERENCE, arena
+from bcnet_keras.device.profile import Profile
+from bcnet_keras.errors import BcnetError
+from bcnet_keras.export.facts import read_facts
+from bcnet_keras.runtime import tflm
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.atomic_files import write_atomic
+from bcnet_keras.utils.pages import text_table
+from bcnet_keras.utils.silence import quiet
+
+LIST = pathlib.Path(__file__).with_suffix(".json")
+TABLE = pathlib.Path(__file__).parents[1] / "docs" / "tested_models.md"
+_SCRATCH_BUDGET = 48 << 10
+_SECONDS = 300  # for one run
+
+
+def content(folder, path):
+    """Bytes of a file of a source; None where it is not there. `path` may lead into an archive."""
+    outer, _, inner = path.partition("!")
+    file = folder / outer
+    if not file.is_file():
+        return None
+    if not inner:
+        return file.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
+        return archive.read(inner) if inner in archive.namelist() else None
+
+
+def run_in_micro(data, connection):
+    """Sends (bytes of activations and scratch memory, "ran" or the reason why not)."""
+    try:
+        model = tflm.Model(data)
+        with quiet() as said:
+            model._interpreter.print_allocations()
+            head = int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+        graph = flatbuffer.read(data).subgraphs[0]
+        inputs = [
+            np.ones(flatbuffer.shape(tensor), flatbuffer.dtype(tensor))
+            for tensor in (graph.tensors[index] for index in graph.inputs)
+        ]
+        model.run(inputs)
+        connection.send((head, "ran"))
+    except BcnetError as error:
+        connection.send((None, str(error)))
+
+
+def in_micro(data):
+    """What `run_in_micro` sends from a process of its own."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=run_in_micro, args=(data, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        result = here.recv() if here.poll(_SECONDS) else (None, f"did not end in {_SECONDS} s")
+    except EOFError:
+        result = None, "the interpreter's process ended"
+    process.kill()
+    process.join()
+    return result
+
+
+def row(name, path, data):
+    """Cells of a file's row."""
+    cells = [name, path.replace("|", ""), hashlib.sha256(data).hexdigest()[:16]]
+    try:
+        profile = Profile.of(data, "cortex-m4")
+    except BcnetError as error:
+        _, said = in_micro(data)
+        return [*cells, f"refused: {error}", "", "", "refused", "refused" if said != "ran" else "RAN"]
+    least = "at least " if profile.cost.incomplete else ""
+    bytes_ = f"{'at least ' if profile.arena.incomplete else ''}{profile.arena.bytes:,}"
+    planned = arena(data, REFERENCE).activation_bytes
+    found, said = in_micro(data)
+    held = "not told" if found is None else f"{planned:,}, same" if found == planned else f"{planned:,} for {found:,}"
+    try:
+        facts = read_facts(data, None, None, _SCRATCH_BUDGET)
+        exported = f"arena of {facts.arena_size:,}"
+    except BcnetError as error:
+        exported = str(error)
+    return [*cells, f"{least}{profile.expected:,}", bytes_, held, exported, said]
+
+
+def main(arguments):
+    if len(arguments) != 2 or not pathlib.Path(arguments[1]).expanduser().is_dir():
+        raise app.UsageError("expected one argument, the folder with a folder for each source")
+    folder, sources = pathlib.Path(arguments[1]).expanduser(), json.loads(LIST.read_text())
+    rows, missing = [], []
+    for name, source in sources.items():
+        for path, digest in source["files"].items():
+            data = content(folder / name, path)
+            if data is None or hashlib.sha256(data).hexdigest() != digest:
+                missing.append(f"{name}: {path}")
+                continue
+            rows.append(row(name, path, data))
+            print(" | ".join(rows[-1]), flush=True)
+    headings = ["source", "file", "SHA-256 begins", "instructions", "arena, bytes"]
+    headings += ["activations and scratch, TensorFlow Lite Micro's", "bcnet export", "TensorFlow Lite Micro"]
+    compared = [cells[5] for cells in rows if cells[5].endswith("same") or " for " in cells[5]]
+    same = sum(cells.endswith("same") for cells in compared)
+    listed = "\n".join(f"- {name}: {source['address']}, {source['version']}" for name, source in sources.items())
+    absent = "\n".join(f"- {line}" for line in missing)
+    planned = f"{len(compared)} of them too: {same} have activations and scratch memory of that size to the byte"
+    write_atomic(
+        TABLE,
+        f"""# Public flatbuffers that were tried
+
+Written by `python -m experiments.tested_models FOLDER`; how to get the files is said in `experiments/tested_models.py`.
+{len(rows)} files. Instructions and arena are what `bcnet profile` tells for a Cortex-M4, or its sentence.
+TensorFlow Lite Micro's interpreter, with its reference kernels, planned
+{planned}.
+The last two columns are what `bcnet export` says, and whether the file ran in TensorFlow Lite Micro.
+
+{listed}
+
+{text_table([headings, *rows])}
+{f"Not at hand:{chr(10)}{chr(10)}{absent}{chr(10)}" if missing else ""}""",
+    )
+    told = f"{len(rows)} files, {same} of {len(compared)} arenas the same, {len(missing)} files not at hand"
+    print(f"{TABLE}: {told}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,50 @@
+"""The table of public flatbuffers: whole, without a figure that is too small, and made by its program."""
+
+import json
+import re
+import zipfile
+
+import pytest
+from single_operators import net
+
+from experiments import tested_models
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Cells of the table's rows, without headings."""
+    lines = [line for line in tested_models.TABLE.read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_table_has_the_files_of_the_list(rows):
+    sources = json.loads(tested_models.LIST.read_text())
+    listed = {(name, path): digest for name, source in sources.items() for path, digest in source["files"].items()}
+    assert len(rows) >= 50 and len(set(listed.values())) == len(listed)
+    for name, path, digest, *_ in rows:
+        assert listed[name, path].startswith(digest)
+
+
+def test_no_arena_is_too_small_and_nothing_is_refused_without_reason(rows):
+    for *_, instructions, arena, held, exported, ran in rows:
+        planned, _, found = held.partition(" for ")
+        assert not found or int(planned.replace(",", "")) >= int(found.replace(",", "")), held
+        if instructions.startswith("refused"):
+            assert ran == "refused", "TensorFlow Lite Micro runs what is refused here"
+        else:
+            assert re.fullmatch(r"(at least )?[\d,]+", arena)
+            assert exported.startswith("arena of ") != arena.startswith("at least ")
+
+
+def test_rows_are_what_the_tools_say(tmp_path):
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("net.tflite", net("SOFTMAX", "int8"))
+    data = tested_models.content(tmp_path, "some.zip!net.tflite")
+    assert data == net("SOFTMAX", "int8")
+    assert tested_models.content(tmp_path, "other.tflite") is tested_models.content(tmp_path, "some.zip!other") is None
+    *_, instructions, _, held, exported, ran = tested_models.row("mine", "some.zip!net.tflite", data)
+    assert int(instructions.replace(",", "")) > 10000 and held == "64, same"
+    assert exported.startswith("arena of ") and ran == "ran"
+    *_, instructions, _, _, exported, ran = tested_models.row("mine", "x", net("CAST", "uint8"))
+    assert instructions.startswith("refused: TensorFlow Lite Micro has no CAST on uint8")
+    assert exported == ran == "refused"
