@@ -19,6 +19,7 @@ usage: bcnet COMMAND [flags]
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file
   run        run a .tflite file on images
+  optimize   plan the memory of a .tflite file, so that its arena is smaller
   export     turn a .tflite file into the source of a firmware: C, CMake, Arduino, Zephyr or PlatformIO
   profile    instructions of every operator, flash and RAM of a .tflite file on a core or a board
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "define", "bcnet calibrate FOLDER (--max_cost=C | --min_accuracy=A)"),
     "convert": ("convert", "define", "bcnet convert PAIR.keras [flags]"),
     "run": ("run", "define", "bcnet run FILE.tflite --input=IMAGES.npy [flags]"),
+    "optimize": ("optimize", "define", "bcnet optimize FILE.tflite [flags]"),
     "export": ("export", "define", "bcnet export FILE.tflite --format=FORMAT --output=FOLDER [flags]"),
     "profile": ("profile", "define", "bcnet profile FILE.tflite (--core=C | --board=B) [flags]"),
 }

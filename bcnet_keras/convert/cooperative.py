@@ -23,6 +23,7 @@ import numpy as np
 from bcnet_keras.convert.passes.add_gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_gate, check_threshold, read_gate
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
 from bcnet_keras.convert.passes.merge_common_prefix import merge_common_prefix
+from bcnet_keras.device.memory_plan import plan_memory
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
@@ -85,6 +86,8 @@ def merge_models(binary, int8, gate, kind="custom", combine="sum", boost=1.0, ou
     _add_accept(builder, accept, [main.tensors[index] for index in branch_inputs], output)
     _finish_main(builder, main, indices[graph.inputs[0]], branch_inputs, gate, kind, output, record)
     builder.min_runtime_version(OLDEST_RUNTIME, models)
+    if kind == "custom":  # plain TensorFlow Lite plans for itself
+        plan_memory(builder.model)
     return builder.finish()
 
 
@@ -292,6 +295,8 @@ def _with_gate(model, kind, gate, record):
     image, branch_inputs = indices[model.subgraphs[0].inputs[0]], indices[branch.inputs[1:]]
     _finish_main(builder, main, image, branch_inputs, gate, kind, flatbuffer.quantization(_output(model)), record)
     builder.min_runtime_version(OLDEST_RUNTIME, [model])
+    if kind == "custom":
+        plan_memory(builder.model)
     return builder.model
 
 

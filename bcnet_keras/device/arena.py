@@ -14,10 +14,12 @@ count with an allowance; those whose memory is not known make the arena a lower 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, custom_options, op_name, shape, type_name
 from bcnet_keras.tflite.verify import MOST_BYTES
 
 _ALIGNMENT = 16
@@ -38,6 +40,8 @@ _VARIABLES, _VARIABLE = 12, 20  # all resource variables, and each
 _SOFTMAX_TABLE = 1026  # of int16
 _MATRICES = 28  # quantisation of a product of matrices
 _GATE = 20
+ONLINE = -1  # offset of a tensor that the plan leaves to the interpreter
+_NEVER = ((-1, -1),)
 _MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
 
@@ -50,6 +54,35 @@ class Buffer:
     offset: int
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """A tensor or scratch buffer that needs memory.
+
+    Attributes:
+      name: of the tensor, or what it is scratch memory of.
+      bytes: rounded up to 16.
+      spans: (first step, last step) of each call of its subgraph; one that nothing uses has `_NEVER`.
+      offset: in bytes, from a plan in the flatbuffer; `ONLINE` where the interpreter's planner decides.
+      tensor: number among the tensors of all subgraphs; None for scratch memory.
+    """
+
+    name: str
+    bytes: int
+    spans: tuple
+    offset: int = -1
+    tensor: int | None = None
+
+    @property
+    def first(self):
+        """First step of all calls: the interpreter's planner does not tell them apart."""
+        return self.spans[0][0]
+
+    @property
+    def last(self):
+        """Last step of all calls."""
+        return self.spans[-1][1]
 
 
 @dataclass(frozen=True)
@@ -84,7 +117,7 @@ class Arena:
 
 
 def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
-    """The `Arena` of a flatbuffer, given as bytes or as a path, on a core.
+    """The `Arena` of a flatbuffer, given as bytes, as a path or parsed, on a core.
 
     Arguments:
       core: one of `bcnet_keras.device.cost.CORES` with CMSIS-NN's kernels, or `REFERENCE`.
@@ -94,16 +127,15 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
       FileNotFoundError: there is no such file.
       ValueError: no flatbuffer, or one with a tensor of a type that TensorFlow Lite Micro does not plan.
     """
-    model = flatbuffer.read(flatbuffer.load(source))
-    nodes = [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
+    model = source if isinstance(source, flatbuffer.schema.ModelT) else flatbuffer.read(flatbuffer.load(source))
+    nodes = _nodes(model, core, scratch_budget)
     variables = flatbuffer.resource_variables(model)
     _keep_variables(model, nodes, variables)
     lifetimes = _Lifetimes(model, nodes, variables)
-    placed = lifetimes.requests()
-    offsets = _place(placed)
+    requests = lifetimes.requests()
     buffers = tuple(
-        Buffer(name, size, offset, first, last)
-        for (name, size, first, last), offset in zip(placed, offsets, strict=True)
+        Buffer(each.name, each.bytes, offset, each.first, each.last)
+        for each, offset in zip(requests, place(requests), strict=True)
     )
     records, setup = _records(model, nodes, len(buffers), len(set(variables.values())))
     activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
@@ -114,6 +146,16 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
         )
     unknown = dict.fromkeys(node.unknown for group in nodes for node in group if node.unknown is not None)
     return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
+
+
+def requests_of(model, core, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+    """The `Request`s of a parsed flatbuffer, in the order in which the interpreter's planner gets them."""
+    nodes = _nodes(model, core, scratch_budget)
+    return _Lifetimes(model, nodes, flatbuffer.resource_variables(model)).requests()
+
+
+def _nodes(model, core, scratch_budget):
+    return [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
 
 
 def tensor_bytes(tensor):
@@ -387,29 +429,33 @@ class _Lifetimes:
     def __init__(self, model, nodes, handles):
         self.model, self.nodes, self.handles = model, nodes, handles
         self.steps = [None]
-        self.tensors = [[None] * len(graph.tensors) for graph in model.subgraphs]
+        self.tensors = [[()] * len(graph.tensors) for graph in model.subgraphs]
         self.scratch = {}
         self._walk(0)
 
     def requests(self):
-        """[(name, bytes rounded up, first step, last step)], in the order in which the planner gets them."""
-        result = []
-        for number, (graph, lifetimes) in enumerate(zip(self.model.subgraphs, self.tensors, strict=True)):
-            for index, (tensor, lifetime) in enumerate(zip(graph.tensors, lifetimes, strict=True)):
+        """The `Request`s, in the order in which the planner gets them."""
+        result, count, offsets = [], 0, planned_offsets(self.model)
+        for number, (graph, tensors) in enumerate(zip(self.model.subgraphs, self.tensors, strict=True)):
+            for index, (tensor, spans) in enumerate(zip(graph.tensors, tensors, strict=True)):
                 # The number of a resource variable lies among the data of its VAR_HANDLE.
                 elsewhere = flatbuffer.is_constant(self.model, tensor) or (number, index) in self.handles
                 size = 0 if elsewhere or tensor.isVariable else tensor_bytes(tensor)
                 if size:  # what nothing uses gets memory too
-                    result.append((flatbuffer.text(tensor.name), _round_up(size), *(lifetime or (-1, -1))))
+                    offset = ONLINE if offsets is None else int(offsets[count])
+                    name = flatbuffer.text(tensor.name)
+                    result.append(Request(name, _round_up(size), spans or _NEVER, offset, count))
+                count += 1
         for number, nodes in enumerate(self.nodes):
             for index, node in enumerate(nodes):
-                lifetime = self.scratch.get((number, index), (-1, -1))
-                result += [(f"scratch memory of {node.name}", _round_up(size), *lifetime) for size in node.scratch]
+                spans = self.scratch.get((number, index), _NEVER)
+                result += [Request(f"scratch memory of {node.name}", _round_up(size), spans) for size in node.scratch]
         return result
 
     def _walk(self, number):
         graph = self.model.subgraphs[number]
-        self._use(number, graph.inputs)
+        call = len(self.steps) - 1
+        self._use(number, graph.inputs, call)
         for index, node in enumerate(self.nodes[number]):
             self.steps.append(node.name)
             if len(self.steps) > _MOST_STEPS:
@@ -417,37 +463,71 @@ class _Lifetimes:
                     f"the flatbuffer's subgraphs run more than {_MOST_STEPS:,} operators; write it again"
                 )
             begun = len(self.steps) - 1
-            self._use(number, node.operator.outputs)
+            self._use(number, node.operator.outputs, call)
             for called in flatbuffer.called_subgraphs(node.operator):
                 self.steps.append(None)
                 self._walk(called)
-            self._use(number, [i for i in node.operator.inputs if i >= 0])
-            self._use(number, node.operator.outputs)
-            self.scratch[number, index] = (begun, len(self.steps) - 1)
-        self._use(number, graph.outputs)
+            self._use(number, [i for i in node.operator.inputs if i >= 0], call)
+            self._use(number, node.operator.outputs, call)
+            self.scratch[number, index] = (*self.scratch.get((number, index), ()), (begun, len(self.steps) - 1))
+        self._use(number, graph.outputs, call)
 
-    def _use(self, number, indices):
+    def _use(self, number, indices, call):
+        """Notes that tensors are in use now, in the call of their subgraph that began with the step `call`."""
         now = len(self.steps) - 1
         for index in indices:
-            lifetime = self.tensors[number][index]
-            self.tensors[number][index] = (now if lifetime is None else lifetime[0], now)
+            spans = self.tensors[number][index]
+            if spans and spans[-1][0] >= call:
+                self.tensors[number][index] = (*spans[:-1], (spans[-1][0], now))
+            else:
+                self.tensors[number][index] = (*spans, (now, now))
 
 
-def _place(requests):
-    """Offsets of the buffers: the largest first, each into the first gap between those that are in use with it."""
-    order = sorted(reversed(range(len(requests))), key=lambda index: -requests[index][1])
-    offsets = [0] * len(requests)
-    placed = []  # (offset, number of its placing, index)
-    for number, index in enumerate(order):
-        _, size, first, last = requests[index]
-        candidate = 0
+def planned_offsets(model):
+    """The offsets that a flatbuffer gives its tensors, int32 [tensors of all subgraphs]; None where it has no plan.
+
+    `ONLINE` leaves a tensor to the interpreter's planner (micro_allocation_info.cc: GetOfflinePlannedOffsets).
+
+    Raises ValueError for a plan of another number of tensors, with which AllocateTensors fails, or for offsets that are
+    not at multiples of 16 bytes.
+    """
+    data = flatbuffer.metadata(model, OFFLINE_PLAN)
+    if data is None:
+        return None
+    tensors = sum(len(graph.tensors) for graph in model.subgraphs)
+    numbers = np.frombuffer(data[: len(data) // 4 * 4], "<i4")
+    if len(numbers) != tensors + 3 or numbers[2] != tensors:
+        raise FlatbufferError(
+            f"the flatbuffer's memory plan is not of its {tensors} tensors; run the tool that wrote the plan again"
+        )
+    offsets = numbers[3:]
+    if np.any((offsets != ONLINE) & ((offsets < 0) | (offsets % _ALIGNMENT != 0))):
+        raise FlatbufferError(
+            f"the flatbuffer's memory plan has offsets that are no multiples of {_ALIGNMENT} bytes; run the tool that "
+            "wrote the plan again"
+        )
+    return offsets
+
+
+def place(requests):
+    """The offset of each `Request` as the interpreter's planner gives it.
+
+    Those that have an offset keep it. The others follow, the largest first, each into the first gap between those that
+    are in use with it.
+    """
+    offsets = [each.offset for each in requests]
+    fixed = [index for index, offset in enumerate(offsets) if offset != ONLINE]
+    online = [index for index, offset in enumerate(offsets) if offset == ONLINE]
+    placed = [(offsets[index], number, index) for number, index in enumerate(fixed)]
+    order = sorted(reversed(online), key=lambda index: -requests[index].bytes)
+    for number, index in enumerate(order, len(fixed)):
+        request, candidate = requests[index], 0
         for offset, _, other in sorted(placed):
-            _, other_size, other_first, other_last = requests[other]
-            if other_first > last or first > other_last:
+            if requests[other].first > request.last or request.first > requests[other].last:
                 continue
-            if offset - candidate >= size:
+            if offset - candidate >= request.bytes:
                 break
-            candidate = max(candidate, offset + other_size)
+            candidate = max(candidate, offset + requests[other].bytes)
         offsets[index] = candidate
         placed.append((candidate, number, index))
     return offsets

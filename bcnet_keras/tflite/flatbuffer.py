@@ -36,6 +36,7 @@ _DTYPES = {
 }
 _TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 _OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+OFFLINE_PLAN = "OfflineMemoryAllocation"  # metadata: version, subgraph, number of tensors and their offsets, int32
 _MOST_DIMENSIONS = 8  # TensorFlow Lite's kernels take up to 6
 _UNREADABLE = (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
 _READ_ERRORS = (*_UNREADABLE, TypeError, ValueError)
@@ -139,7 +140,8 @@ def prune(model):
         )
         builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
     for entry in model.metadata:
-        builder.metadata(entry.name, metadata(model, text(entry.name)))
+        if text(entry.name) != OFFLINE_PLAN:  # a plan is of the tensors that were there
+            builder.metadata(entry.name, metadata(model, text(entry.name)))
     return builder.model
 
 

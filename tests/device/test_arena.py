@@ -66,8 +66,8 @@ def test_branches_share_memory(make_part):
 
 
 requests = st.lists(
-    st.tuples(st.just("x"), st.integers(1, 20).map(lambda n: 16 * n), st.integers(0, 8), st.integers(0, 8)).map(
-        lambda r: (r[0], r[1], min(r[2:]), max(r[2:]))
+    st.tuples(st.integers(1, 20).map(lambda n: 16 * n), st.integers(0, 8), st.integers(0, 8)).map(
+        lambda r: arenas.Request("x", r[0], ((min(r[1:]), max(r[1:])),))
     ),
     max_size=25,
 )
@@ -75,16 +75,16 @@ requests = st.lists(
 
 @given(requests)
 def test_buffers_in_use_together_do_not_overlap(requests):
-    offsets = arenas._place(requests)
+    offsets = arenas.place(requests)
     places = [
-        (offset, offset + size, first, last) for offset, (_, size, first, last) in zip(offsets, requests, strict=True)
+        (offset, offset + each.bytes, each.first, each.last) for offset, each in zip(offsets, requests, strict=True)
     ]
     for number, (begin, end, first, last) in enumerate(places):
         for other_begin, other_end, other_first, other_last in places[:number]:
             apart_in_time = last < other_first or other_last < first
             assert apart_in_time or end <= other_begin or other_end <= begin
     if requests:
-        peak = max(sum(size for _, size, first, last in requests if first <= t <= last) for t in range(9))
+        peak = max(sum(each.bytes for each in requests if each.first <= t <= each.last) for t in range(9))
         assert max(end for _, end, *_ in places) >= peak
 
 

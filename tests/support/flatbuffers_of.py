@@ -175,3 +175,91 @@ def streaming_net():
     main.inputs, main.outputs = np.array([x], np.int32), np.array([after], np.int32)
     first.inputs = first.outputs = np.array([], np.int32)
     return builder.finish()
+
+
+def random_net(random, layers=10, branches=0):
+    """A flatbuffer of int8 vectors of several sizes: dense layers, sums and concatenations of results that came before.
+
+    `branches` IFs follow one another, each on a condition of its own: the sum of a few of its input's elements is
+    positive. Their subgraphs take all that has been computed so far, and are nets of the same kind.
+
+    Arguments:
+      random: NumPy generator, of sizes, weights and connections.
+    """
+    int8, builder = schema.TensorType.INT8, flatbuffer.Builder("test")
+
+    def vector(graph, size, name="x", scale=0.05):
+        return builder.tensor(graph, name, int8, [1, size], (scale, 0))
+
+    def dense(graph, source, size, name="x"):
+        units = flatbuffer.shape(graph.tensors[source])[-1]
+        weights = random.integers(-60, 61, (size, units)).astype(np.int8)
+        kernel = builder.tensor(graph, "w", int8, weights.shape, (1 / (35 * np.sqrt(units)), 0), weights)
+        result = vector(graph, size, name)
+        builder.operator(
+            graph, "FULLY_CONNECTED", [source, kernel, -1], [result], schema.FullyConnectedOptionsT(), version=4
+        )
+        return result
+
+    def fill(graph, known, count):
+        known = list(known)
+        for _ in range(count):
+            source = known[int(random.integers(len(known)))]
+            size = flatbuffer.shape(graph.tensors[source])[-1]
+            alike = [other for other in known if flatbuffer.shape(graph.tensors[other])[-1] == size and other != source]
+            kind = random.integers(4)
+            if kind == 0 and alike:
+                result = vector(graph, size)
+                builder.operator(graph, "ADD", [source, alike[-1]], [result], schema.AddOptionsT(), version=2)
+            elif kind == 1 and len(known) > 1 and size < 500:
+                other = known[int(random.integers(len(known)))]
+                both = [source, other]
+                result = vector(graph, sum(flatbuffer.shape(graph.tensors[each])[-1] for each in both))
+                options = schema.ConcatenationOptionsT()
+                options.axis = 1
+                builder.operator(graph, "CONCATENATION", both, [result], options, version=2)
+            else:
+                result = dense(graph, source, int(random.integers(1, 13)) * 16)
+            known.append(result)
+        return known
+
+    main = builder.subgraph("main")
+    image = vector(main, 64, "image")
+    known = fill(main, [image], layers)
+    for _ in range(branches):
+        handed = [known[index] for index in sorted({*random.integers(len(known), size=3).tolist(), len(known) - 1})]
+        chosen = dense(main, known[-1], 1)
+        zero = builder.tensor(main, "zero", int8, [1, 1], (0.05, 0), np.zeros((1, 1), np.int8))
+        condition = builder.tensor(main, "c", schema.TensorType.BOOL, [1, 1])
+        builder.operator(main, "GREATER", [chosen, zero], [condition], schema.GreaterOptionsT(), version=2)
+        numbers = []
+        for _ in range(2):
+            inner = builder.subgraph("inner")
+            numbers.append(len(builder.model.subgraphs) - 1)
+            inside = [vector(inner, flatbuffer.shape(main.tensors[index])[-1], "in") for index in handed]
+            inner.inputs = np.array(inside, np.int32)
+            inner.outputs = np.array([dense(inner, fill(inner, inside, 4)[-1], 32)], np.int32)
+        answer = vector(main, 32, "answer")
+        options = schema.IfOptionsT()
+        options.thenSubgraphIndex, options.elseSubgraphIndex = numbers
+        builder.operator(main, "IF", [condition, *handed], [answer], options)
+        known.append(answer)
+    result = dense(main, known[-1], 8)
+    main.inputs, main.outputs = np.array([image], np.int32), np.array([result], np.int32)
+    return builder.finish()
+
+
+def renumbered(data, random):
+    """The same flatbuffer with its tensors in an order drawn by a NumPy generator."""
+    model = flatbuffer.read(data)
+    for number, graph in enumerate(model.subgraphs):
+        order = random.permutation(len(graph.tensors))
+        new = np.append(np.argsort(order), -1)  # the last for an input that is left out, -1
+        graph.tensors = [graph.tensors[index] for index in order]
+        for holder in (graph, *graph.operators):
+            holder.inputs, holder.outputs = (new[each].astype(np.int32) for each in (holder.inputs, holder.outputs))
+        for signature in model.signatureDefs:
+            if signature.subgraphIndex == number:
+                for entry in (*signature.inputs, *signature.outputs):
+                    entry.tensorIndex = int(new[entry.tensorIndex])
+    return flatbuffer.write(model)

@@ -1,0 +1,54 @@
+"""Plans where the tensors of a flatbuffer lie in the arena."""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import flags
+
+from bcnet_keras.cli.common import positionals
+from bcnet_keras.device.arena import requests_of
+from bcnet_keras.device.boards import board as find_board
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
+from bcnet_keras.device.memory_plan import live_bytes, plan_memory
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.atomic_files import write_atomic
+
+
+def define(values: flags.FlagValues) -> None:
+    """Declares the flags of `bcnet optimize`."""
+    flags.DEFINE_string("output", None, "Where to write it. By default FILE_optimized.tflite.", flag_values=values)
+    flags.DEFINE_enum(
+        "core",
+        None,
+        list(CORES),
+        "Core to plan for; by default all, and no core takes more.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("board", None, "Board whose core to plan for.", flag_values=values)
+    flags.DEFINE_integer(
+        "scratch_budget",
+        SCRATCH_BUDGET,
+        "Bytes of the arena that a binary convolution may use, as the application sets it.",
+        flag_values=values,
+        lower_bound=0,
+    )
+
+
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Writes the flatbuffer with a memory plan and says what that gains."""
+    (name,) = positionals(arguments, 1, "a .tflite file")
+    source = pathlib.Path(name)
+    model = flatbuffer.read(flatbuffer.load(source))
+    core = values.core or (find_board(values.board).core if values.board else None)
+    before, after = plan_memory(model, core, values.scratch_budget)
+    output = pathlib.Path(values.output or source.with_name(f"{source.stem}_optimized.tflite"))
+    data = flatbuffer.write(model)
+    least = max(live_bytes(requests_of(model, each, values.scratch_budget)) for each in ([core] if core else CORES))
+    write_atomic(output, data)
+    print(
+        f"activations and scratch memory on {core or 'the core that takes most'}: {before.activation_bytes:,} bytes "
+        f"before, {after.activation_bytes:,} bytes now; {least:,} are in use at one time.\n"
+        f"whole arena: {before.bytes:,} bytes before, {after.bytes:,} bytes now.\n{output}: {len(data):,} bytes"
+    )

@@ -1,0 +1,227 @@
+"""Where the tensors of a flatbuffer lie in the arena, planned before the interpreter starts.
+
+    before, after = plan_memory(model)
+
+TensorFlow Lite Micro's own planner places the largest buffer first, in the order of the tensors' numbers, and never
+takes back a decision. An offline plan in the metadata (`arena.OFFLINE_PLAN`) gives each tensor an offset instead.
+The plan that is written here needs less for three reasons:
+
+* it tries many orders and keeps the best;
+* the tensors that an IF hands to a branch, and takes from it, lie in the same place on both sides. The interpreter then
+  does not copy them either (kernel_util.cc: CopyOpInputsToSubgraphInputs);
+* a subgraph that runs twice needs its memory during each call only, not from the first to the last.
+
+Scratch memory stays with the interpreter, which places it around the tensors: how much there is depends on the core.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+
+from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device.arena import OFFLINE_PLAN, ONLINE, Arena, Request, arena, place, requests_of
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.tflite import flatbuffer
+
+_VERSION = 1
+_PATIENCE = 150  # orders that are tried without success before the search ends
+_SEED = 0  # the same file gets the same plan
+
+
+def plan_memory(
+    model: flatbuffer.schema.ModelT,
+    core: str | None = None,
+    scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
+) -> tuple[Arena, Arena]:
+    """Writes an offline memory plan into a parsed flatbuffer, in the place of one that it has.
+
+    It stays without a plan where the interpreter's own planner does as well.
+
+    Arguments:
+      core: whose scratch memory counts; None for all cores, on none of which the plan may take more than before.
+      scratch_budget: bytes of the arena that a binary convolution may use.
+
+    Returns:
+      The `Arena`s without and with the plan on `core`, or on the core that takes most.
+
+    Raises ValueError for tensors of a type that TensorFlow Lite Micro does not plan.
+    """
+    remove_plan(model)
+    cores = CORES if core is None else (core,)
+    before = {each: arena(model, each, scratch_budget) for each in cores}
+    on_cores = {each: requests_of(model, each, scratch_budget) for each in cores}
+    layout = _Search(model, on_cores).best()
+    if layout is not None:
+        count = sum(len(graph.tensors) for graph in model.subgraphs)
+        offsets = np.full(count, ONLINE, "<i4")
+        for tensor, offset in layout.items():
+            offsets[tensor] = offset
+        header = np.array([_VERSION, 0, count], "<i4")
+        flatbuffer.Builder.extending(model).metadata(OFFLINE_PLAN, np.concatenate([header, offsets]).tobytes())
+    hungriest = max(cores, key=lambda each: before[each].bytes)
+    after = before[hungriest] if layout is None else arena(model, hungriest, scratch_budget)
+    return before[hungriest], after
+
+
+def remove_plan(model: flatbuffer.schema.ModelT) -> None:
+    """Takes an offline memory plan out of a parsed flatbuffer, which must not have one when its tensors change."""
+    model.metadata = [entry for entry in model.metadata if flatbuffer.text(entry.name) != OFFLINE_PLAN]
+
+
+def live_bytes(requests: list[Request]) -> int:
+    """The largest sum of the bytes that are in use at one time: no plan can take less."""
+    steps = sorted({first for each in requests for first, _ in each.spans})
+    return max((sum(each.bytes for each in requests if _in_use(each, step)) for step in steps), default=0)
+
+
+def _in_use(request, step):
+    return any(first <= step <= last for first, last in request.spans)
+
+
+class _Search:
+    """Looks for offsets of the tensors that keep the arena small on each core."""
+
+    def __init__(self, model, on_cores):
+        requests = next(iter(on_cores.values()))
+        self.tensors = [each for each in requests if each.tensor is not None and each.first >= 0]
+        # What nothing uses, and all scratch memory, is left to the interpreter. Many cores want the same of it.
+        scratch = (
+            tuple(each for each in requests if each.tensor is None or each.first < 0) for requests in on_cores.values()
+        )
+        self.online = list(dict.fromkeys(scratch))
+        self.bundles = _bundles(model, self.tensors)
+        self.random = random.Random(_SEED)
+
+    def best(self):
+        """Dict of tensor number -> offset; None where nothing is better than the interpreter's own planner."""
+        standard = [_peak(place([*self.tensors, *online]), [*self.tensors, *online]) for online in self.online]
+        least = [live_bytes([*self.bundles, *online]) for online in self.online]
+        best, peaks = None, standard
+        for online in self.online:
+            for layout, found in self._layouts([*self.bundles, *online]):
+                better = sum(found) < sum(peaks) and all(map(int.__le__, found, standard))
+                if better:
+                    best, peaks = layout, found
+                if peaks <= least:
+                    return best
+        return best
+
+    def _layouts(self, items):
+        """Yields layouts of the tensors with their peaks on each core, as an order of `items` gives them."""
+        clashes = [[_clash(one, other) for other in items] for one in items]
+
+        def measured(order):
+            offsets = _first_fit(items, clashes, order)
+            layout = {
+                tensor.tensor: offset
+                for bundle, offset in zip(items, offsets, strict=True)
+                if isinstance(bundle, _Bundle)
+                for tensor in bundle.tensors
+            }
+            return layout, self._peaks(layout), offsets
+
+        orders = [
+            sorted(range(len(items)), key=key)
+            for key in (
+                lambda i: (-items[i].bytes, items[i].first),
+                lambda i: (-items[i].bytes, -items[i].last),
+                lambda i: -items[i].bytes * sum(last - first + 1 for first, last in items[i].spans),
+                lambda i: -sum(items[j].bytes for j, clash in enumerate(clashes[i]) if clash),
+                lambda i: (items[i].first, -items[i].bytes),
+            )
+        ]
+        tried = []
+        for order in orders:
+            layout, peaks, offsets = measured(order)
+            tried.append((sum(peaks), order, offsets))
+            yield layout, peaks
+        total, order, offsets = min(tried, key=lambda each: each[0])
+        failures = 0
+        while failures < _PATIENCE and len(order) > 1:
+            # What reaches highest takes a place earlier in the order.
+            ends = [offset + item.bytes for item, offset in zip(items, offsets, strict=True)]
+            moved = order.copy()
+            if self.random.random() < 0.7:
+                place_of = order.index(max(range(len(items)), key=ends.__getitem__))
+            else:
+                place_of = self.random.randrange(len(order))
+            moved.insert(self.random.randrange(place_of + 1), moved.pop(place_of))
+            layout, peaks, found = measured(moved)
+            failures = 0 if sum(peaks) < total else failures + 1
+            if sum(peaks) <= total:
+                total, order, offsets = sum(peaks), moved, found
+            yield layout, peaks
+
+    def _peaks(self, layout):
+        """Bytes of activations and scratch memory with these offsets, on each kind of core."""
+        tensors = [replace(each, offset=layout[each.tensor]) for each in self.tensors]
+        return [_peak(place([*tensors, *online]), [*tensors, *online]) for online in self.online]
+
+
+class _Bundle:
+    """Tensors that hold the same values and so lie in one place; otherwise like a `Request`."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+        self.bytes = tensors[0].bytes
+        self.spans = tuple(sorted({span for each in tensors for span in each.spans}))
+        self.first, self.last = self.spans[0][0], max(last for _, last in self.spans)
+
+
+def _bundles(model, requests):
+    """The `_Bundle`s of all tensors: what an IF hands to its branches and takes from them belongs together."""
+    starts = np.cumsum([0, *(len(graph.tensors) for graph in model.subgraphs)])
+    by_number = {each.tensor: each for each in requests}
+    calls = [called for graph in model.subgraphs for o in graph.operators for called in flatbuffer.called_subgraphs(o)]
+    parent = {number: number for number in by_number}
+
+    def root(number):
+        while parent[number] != number:
+            number = parent[number]
+        return number
+
+    def join(one, other):
+        if one in by_number and other in by_number and by_number[one].bytes == by_number[other].bytes:
+            parent[root(one)] = root(other)
+
+    for start, graph in zip(starts, model.subgraphs, strict=False):
+        for operator in graph.operators:
+            if flatbuffer.op_name(model, operator) != "IF":
+                continue
+            for called in flatbuffer.called_subgraphs(operator):
+                branch = model.subgraphs[called]
+                # A branch that others run too, or that hands an input on, would tie together what differs.
+                if calls.count(called) > 1 or {*branch.inputs} & {*branch.outputs}:
+                    continue
+                inside = [*branch.inputs, *branch.outputs]
+                for outer, inner in zip([*operator.inputs[1:], *operator.outputs], inside, strict=True):
+                    join(start + outer, starts[called] + inner)
+    members = {}
+    for number, request in by_number.items():
+        members.setdefault(root(number), []).append(request)
+    return [_Bundle(each) for each in members.values()]
+
+
+def _clash(one, other):
+    return any(a <= d and c <= b for a, b in one.spans for c, d in other.spans)
+
+
+def _first_fit(items, clashes, order):
+    """Offsets of `items`, each in the lowest gap between those before it in `order` that are in use with it."""
+    offsets, placed = [0] * len(items), []
+    for index in order:
+        candidate = 0
+        for offset, other in sorted((offsets[other], other) for other in placed if clashes[index][other]):
+            if offset - candidate >= items[index].bytes:
+                break
+            candidate = max(candidate, offset + items[other].bytes)
+        offsets[index] = candidate
+        placed.append(index)
+    return offsets
+
+
+def _peak(offsets, requests):
+    return max((offset + each.bytes for offset, each in zip(offsets, requests, strict=True)), default=0)

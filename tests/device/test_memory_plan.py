@@ -1,0 +1,135 @@
+"""Offline memory plans in TensorFlow Lite Micro: the same answers, in no more memory than the interpreter needs."""
+
+import re
+
+import numpy as np
+import pytest
+from flatbuffers_of import make_int8_net, random_net, renumbered
+
+from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
+from bcnet_keras.device.arena import OFFLINE_PLAN, REFERENCE, arena, planned_offsets, requests_of
+from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.memory_plan import live_bytes, plan_memory, remove_plan
+from bcnet_keras.models.networks import NETWORKS
+from bcnet_keras.planning.sketch import sketch_int8
+from bcnet_keras.runtime import tflm
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.utils.silence import quiet
+
+schema = flatbuffer.schema
+
+
+def planned(data, core=None):
+    """(the flatbuffer with a plan, the arenas before and after)."""
+    model = flatbuffer.read(data)
+    arenas = plan_memory(model, core)
+    return flatbuffer.write(model), *arenas
+
+
+def head_and_answers(data, inputs):
+    """Bytes of activations and scratch memory in the wheel's interpreter, and its answers."""
+    with quiet() as said:
+        model = tflm.Model(data)
+        model._interpreter.print_allocations()
+        head = int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+    return head, np.stack([np.concatenate([np.ravel(each) for each in model.run([x])]) for x in inputs])
+
+
+@pytest.mark.parametrize("branches", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_keeps_the_answers_and_is_the_interpreters(branches, seed):
+    random = np.random.default_rng(100 * branches + seed)
+    data = renumbered(random_net(random, branches=branches), random)
+    inputs = random.integers(-128, 128, (6, 1, 64)).astype(np.int8)
+    with_plan, before, after = planned(data, REFERENCE)
+    (head, answers), (planned_head, planned_answers) = (head_and_answers(each, inputs) for each in (data, with_plan))
+    assert (head, planned_head) == (before.activation_bytes, after.activation_bytes)
+    np.testing.assert_array_equal(planned_answers, answers)
+    assert len(np.unique(answers, axis=0)) > 1
+    bound = live_bytes(requests_of(flatbuffer.read(data), REFERENCE))
+    assert planned_head <= min(head, 1.02 * bound)
+
+
+def test_the_order_of_tensors_does_not_matter():
+    nets = NETWORKS["images"].nets()
+    data, random = sketch_int8(nets, (32, 32, 3), 10), np.random.default_rng(0)
+    found = {planned(renumbered(data, random))[2].activation_bytes for _ in range(4)}
+    least = max(live_bytes(requests_of(flatbuffer.read(data), core)) for core in CORES)
+    assert max(found) <= 1.02 * least
+
+
+def test_a_pair_does_not_copy_what_its_gate_hands_on():
+    gate = Gate.create(4, "score_margin", 0.5)
+    parts = (make_int8_net(0, shape=(16, 16, 3), stem=1), make_int8_net(1, shape=(16, 16, 3), stem=1))
+    pair = merge(*parts, gate)
+    model = flatbuffer.read(pair)
+    with_plan, alone = planned_offsets(model), flatbuffer.read(pair)
+    remove_plan(alone)
+    starts = np.cumsum([0, *(len(graph.tensors) for graph in model.subgraphs)])
+    (branch,) = (each for each in model.subgraphs[0].operators if flatbuffer.op_name(model, each) == "IF")
+    for number in (1, 2):
+        for outer, inner in zip(branch.inputs[1:], model.subgraphs[number].inputs, strict=True):
+            assert with_plan[outer] == with_plan[starts[number] + inner] >= 0
+    inputs = np.random.default_rng(0).integers(-128, 128, (6, 1, 16, 16, 3)).astype(np.int8)
+    (head, answers), (planned_head, planned_answers) = (
+        head_and_answers(each, inputs) for each in (flatbuffer.write(alone), pair)
+    )
+    assert planned_head < head
+    np.testing.assert_array_equal(planned_answers, answers)
+    assert 0 < answers[:, -1].mean() < 1  # both branches ran
+
+
+def test_changed_pairs_have_their_own_plan():
+    pair = merge(make_int8_net(0), make_int8_net(1), Gate.create(4, "score_margin", 0.5))
+    assert planned_offsets(flatbuffer.read(pair)) is not None
+    assert planned_offsets(flatbuffer.read(set_threshold(pair, 0.25))) is not None
+    builtin = replace_gate(pair, "builtin")
+    assert planned_offsets(flatbuffer.read(builtin)) is None
+    assert replace_gate(builtin, "custom") == pair
+
+
+def test_two_calls_of_one_subgraph_do_not_keep_its_memory_between_them():
+    """Four large tensors live in a subgraph that runs twice, and four outside between the calls."""
+    random = np.random.default_rng(0)
+    model = flatbuffer.read(random_net(random, layers=3, branches=2))
+    first, second = (each for each in model.subgraphs[0].operators if flatbuffer.op_name(model, each) == "IF")
+    # The second IF runs the first one's branches, on the same inputs.
+    second.inputs = np.array([second.inputs[0], *first.inputs[1:]], np.int32)
+    second.builtinOptions = first.builtinOptions
+    data = flatbuffer.rewrite(model)
+    inputs = random.integers(-128, 128, (6, 1, 64)).astype(np.int8)
+    with_plan, before, after = planned(data, REFERENCE)
+    (head, answers), (planned_head, planned_answers) = (head_and_answers(each, inputs) for each in (data, with_plan))
+    assert (head, planned_head) == (before.activation_bytes, after.activation_bytes)
+    np.testing.assert_array_equal(planned_answers, answers)
+    assert planned_head < head
+
+
+@pytest.mark.parametrize(
+    "numbers, message",
+    [
+        ([1, 0], "is not of its 5 tensors"),
+        ([1, 0, 4, 0, 0, 0, 0], "is not of its 5 tensors"),
+        ([1, 0, 5, 0, 8, 0, 0, 0], "no multiples of 16"),
+        ([1, 0, 5, 0, -16, 0, 0, 0], "no multiples of 16"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(numbers, message):
+    model = flatbuffer.read(make_int8_net(0))
+    assert len(model.subgraphs[0].tensors) == 5
+    flatbuffer.Builder.extending(model).metadata(OFFLINE_PLAN, np.array(numbers, "<i4").tobytes())
+    with pytest.raises(ValueError, match=message):
+        arena(flatbuffer.write(model))
+
+
+def test_the_command_says_what_was_gained(bcnet, tmp_path):
+    random = np.random.default_rng(1)
+    (tmp_path / "net.tflite").write_bytes(renumbered(random_net(random, layers=14, branches=1), random))
+    status, out, _ = bcnet("optimize", tmp_path / "net.tflite", "--core=cortex-m0plus")
+    before, after = map(int, re.findall(r"([\d,]+) bytes", out.replace(",", ""))[:2])
+    data = (tmp_path / "net_optimized.tflite").read_bytes()
+    assert status == 0 and after < before
+    assert arena(data, "cortex-m0plus").activation_bytes == after
+    assert arena(tmp_path / "net.tflite", "cortex-m0plus").activation_bytes == before
+    status, _, err = bcnet("optimize", tmp_path / "absent.tflite")
+    assert status == 1 and "there is no file" in err
