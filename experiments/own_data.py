@@ -127,7 +127,7 @@ def trained(data, name):
     """Trains the float and the int8 net by one recipe; returns their accuracies and how they were trained."""
     import tensorflow as tf
 
-    from bcnet_keras.convert.int8 import convert_int8
+    from bcnet_keras.convert.lce import convert_int8
     from bcnet_keras.datasets import Variation
     from bcnet_keras.experiment.training_run import Settings, chosen_nets, input_batches
     from bcnet_keras.layers import INPUT_RANGE

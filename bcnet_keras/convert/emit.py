@@ -19,13 +19,13 @@ within a rounding error of a whole number.
 import dataclasses
 import functools
 
+import larq as lq
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import (
-    BinaryConv2D,
     BinaryDense,
     CalibratedThermometer,
     FakeQuant,
@@ -36,6 +36,7 @@ from bcnet_keras.layers import (
     ThermometerEncoding,
     front_of,
 )
+from bcnet_keras.layers.binary import binary_kernel, binary_problem
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 
@@ -461,27 +462,6 @@ def _sum_thresholds(multiplier, bias, products):
     return thresholds.astype(np.int64).astype(np.int32)
 
 
-def _binary_kernel(layer):
-    """(+1 and -1 with filters first, size of the numbers for each filter) of a binary layer's quantised kernel."""
-    kernel = np.asarray(layer.kernel_quantizer(tf.convert_to_tensor(layer.kernel)), _float).transpose(3, 0, 1, 2)
-    sizes = np.max(np.abs(kernel), axis=(1, 2, 3))
-    if not np.array_equal(np.abs(kernel), np.broadcast_to(sizes[:, None, None, None], kernel.shape)) or not sizes.all():
-        raise NotEmitted(f"layer {layer.name!r}: its kernel quantizer gives more than two numbers for a filter")
-    return np.where(kernel < 0, _float(-1), _float(1)), sizes
-
-
-def _check_binary(layer):
-    probes = tf.constant([[-3.0, -1.0, -0.3, 0.0, 0.3, 1.0, 3.0]])
-    if layer.input_quantizer is None or not np.array_equal(
-        np.asarray(layer.input_quantizer(probes)), [[-1, -1, -1, 1, 1, 1, 1]]
-    ):
-        raise NotEmitted(f"layer {layer.name!r}: its input quantizer is no sign with sign(0) = +1")
-    if layer.padding == "same" and layer.pad_values != 1.0:
-        raise NotEmitted(f"layer {layer.name!r}: it pads with {layer.pad_values}, expected 1")
-    if layer.use_bias or layer.data_format != "channels_last":
-        raise NotEmitted(f"layer {layer.name!r}: a bias, or channels first")
-
-
 # The walk.
 
 
@@ -589,10 +569,20 @@ class _Emitter:
         return _Convolution(self, layer, shape, source, kernel.numpy(), np.ones(filters, _float), bias)
 
     def binary(self, layer, shape, value):
-        _check_binary(layer)
-        kernel, sizes = _binary_kernel(layer)
+        problem = binary_problem(layer)
+        if layer.input_quantizer is None:
+            problem = "it does not take the sign of its input; give it an input_quantizer, or use Int8Conv2D"
+        elif layer.padding == "same" and layer.pad_values != 1:
+            problem = "it pads with 0, which is no sign; pad with +1 (pad_values=1)"
+        elif getattr(layer, "activation", None) not in (None, tf.keras.activations.linear):
+            problem = "it has an activation of its own; put it behind as a layer"
+        if problem is not None:
+            raise NotEmitted(f"layer {layer.name!r} ({type(layer).__name__}): {problem}")
+        kernel, sizes = binary_kernel(layer)
+        bias = layer.bias.numpy() if layer.use_bias else np.zeros(len(sizes), _float)
         size = (1, 1) if isinstance(layer, BinaryDense) else shape[1:3]
-        return _Binary(self, layer, shape, value, kernel, sizes, np.zeros(len(sizes), _float), size)
+        signs = np.where(kernel < 0, _float(-1), _float(1)).transpose(3, 0, 1, 2)
+        return _Binary(self, layer, shape, value, signs, sizes, bias, size)
 
     def thermometer(self, layer, shape, value):
         source = self.reshaped(value.rounded())
@@ -690,8 +680,7 @@ class _Emitter:
         Int8Conv2D: convolution,
         Int8DepthwiseConv2D: convolution,
         Int8Dense: convolution,
-        BinaryConv2D: binary,
-        BinaryDense: binary,
+        lq.layers.QuantConv2D: binary,
         ThermometerEncoding: thermometer,
         CalibratedThermometer: thermometer,
         _keras.BatchNormalization: normalisation,

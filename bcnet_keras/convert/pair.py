@@ -9,10 +9,9 @@ import logging
 
 import numpy as np
 
-from bcnet_keras.convert.binary import lower_binary
 from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
 from bcnet_keras.convert.emit import NotEmitted, emit
-from bcnet_keras.convert.int8 import lower_int8
+from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import front_affine

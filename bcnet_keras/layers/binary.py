@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
@@ -146,6 +147,51 @@ class BinaryDense(_BinaryLayer):
         fixed = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "pad_values")
         config = without(super().get_config(), *fixed, "use_bias", "activation")
         return {**config, "units": self.filters}
+
+
+def binary_problem(layer):
+    """Why a Larq layer that quantises its input is no binary convolution of signs, with what to use; None where it is.
+
+    None for other layers, too. Larq Compute Engine's converter says nothing about any of these: it takes other
+    quantisers for signs, or leaves the layer in float.
+    """
+    quantizer = getattr(layer, "input_quantizer", None)
+    if quantizer is None:
+        return None
+    probes = tf.constant([[-3.0, -1.0, -0.3, -0.01, 0.0, 0.01, 0.3, 1.0, 3.0]])
+    values = np.asarray(quantizer(probes))
+    if not np.array_equal(values, [[-1, -1, -1, -1, 1, 1, 1, 1, 1]]):
+        numbers = ", ".join(f"{value:g}" for value in np.unique(values))
+        return f"its input quantizer {_name(quantizer)} gives {numbers}; use one that gives signs, such as 'ste_sign'"
+    if not isinstance(layer, lq.layers.QuantConv2D):
+        kind = type(layer).__name__
+        instead = {"QuantDense": "BinaryDense", "QuantConv1D": "BinaryConv2D on a map [t, 1, c]"}
+        return f"there is no binary operator for {kind}; use {instead.get(kind, 'BinaryConv2D')}"
+    if layer.kernel_quantizer is None:
+        return "its kernel is not quantised; give it a kernel_quantizer, such as 'ste_sign'"
+    kernel, sizes = binary_kernel(layer)
+    dead = np.flatnonzero(sizes == 0)
+    if len(dead):
+        return f"its kernel has nothing but 0 for filter {dead[0]}; leave that filter out, or train it anew"
+    if not (np.abs(kernel) == sizes).all():
+        return f"its kernel quantizer {_name(layer.kernel_quantizer)} gives more than two numbers; use 'ste_sign'"
+    if layer.padding == "same" and layer.pad_values not in (0, 1):
+        return f"it pads with {layer.pad_values:g}; pad with +1 (pad_values=1)"
+    if layer.data_format != "channels_last":
+        return "its channels come first; put them last"
+    if layer.groups > 1 and kernel.shape[2] % 32:
+        return f"its groups have {kernel.shape[2]} channels, expected a multiple of 32, whole words of bits"
+    return None
+
+
+def binary_kernel(layer):
+    """(quantised kernel [h, w, c, filters], largest size of each filter's numbers [filters]), float32."""
+    kernel = np.asarray(layer.kernel_quantizer(tf.convert_to_tensor(layer.kernel)), np.float32)
+    return kernel, np.max(np.abs(kernel), axis=(0, 1, 2))
+
+
+def _name(quantizer):
+    return getattr(quantizer, "__name__", type(quantizer).__name__)
 
 
 def fastest_precision():

@@ -5,9 +5,8 @@ print(PairProfile.of_nets(binary, int8, board_name="nucleo-f446re").text())
 
 from dataclasses import dataclass
 
-from bcnet_keras.convert.binary import lower_binary
 from bcnet_keras.convert.cooperative import merge
-from bcnet_keras.convert.int8 import lower_int8
+from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.pair import lower
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer

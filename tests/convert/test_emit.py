@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 import bcnet_keras as bc
 from bcnet_keras.convert import emit as module
-from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.emit import NotEmitted, emit
-from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.lce import convert_binary, convert_int8
 from bcnet_keras.layers import FakeQuant, Int8Conv2D, Int8Dense
 from bcnet_keras.models.twins import share_stem
 from bcnet_keras.runtime import tflite
@@ -164,8 +163,8 @@ def binary_net(**quantizers):
         (lambda image: FakeQuant()(layers.Dense(3)(layers.Flatten()(image))), "Dense.*cannot be written; expected one"),
         (lambda image: FakeQuant()(Int8Dense(3)(Int8Conv2D(4, 6, name="bare")(image))), "'bare'.*FakeQuant is missing"),
         (lambda image: FakeQuant()(layers.BatchNormalization(name="norm")(image)), "batch normalisation 'norm'"),
-        (binary_net(kernel_quantizer="ste_tern"), "'odd'.*more than two numbers"),
-        (binary_net(input_quantizer="ste_tern"), "'odd'.*no sign"),
+        (binary_net(kernel_quantizer="ste_tern"), "'odd'.*SteTern gives more than two numbers"),
+        (binary_net(input_quantizer="ste_tern"), "'odd'.*SteTern gives -1, 0, 1"),
     ],
 )
 def test_what_cannot_be_written_is_named(make, message):

@@ -9,9 +9,8 @@ from test_cooperative import confidence
 import bcnet_keras
 from bcnet_keras import BCNet, BinaryConv2D, FakeQuant, ThermometerEncoding
 from bcnet_keras.convert import convert_parts, get_threshold, merge
-from bcnet_keras.convert.binary import convert_binary
 from bcnet_keras.convert.emit import NotEmitted
-from bcnet_keras.convert.int8 import convert_int8
+from bcnet_keras.convert.lce import convert_binary, convert_int8
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.cost import CORES, cost

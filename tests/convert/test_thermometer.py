@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding
 from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
-from bcnet_keras.convert.binary import convert_binary
+from bcnet_keras.convert.lce import convert_binary
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense

@@ -279,7 +279,7 @@ def test_binary_layers_train_in_bfloat16_where_the_hardware_has_it(tmp_path, mon
 
 
 def test_mixed_precision_trains_and_gives_the_same_answers_and_the_same_file():
-    from bcnet_keras.convert.binary import convert_binary
+    from bcnet_keras.convert.lce import convert_binary
 
     tf.keras.utils.set_random_seed(4)
     inputs = tf.keras.Input((8, 8, 2))

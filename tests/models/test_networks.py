@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bcnet_keras.convert.binary import convert_binary
+from bcnet_keras.convert.lce import convert_binary
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import INPUT_RANGE, ThermometerEncoding

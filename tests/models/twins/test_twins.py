@@ -132,8 +132,7 @@ def test_width_scales_the_filters_in_words():
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("stem", ["thermometer", "int8"])
 def test_twins_convert_and_agree(make, stem):
-    from bcnet_keras.convert.binary import convert_binary
-    from bcnet_keras.convert.int8 import convert_int8
+    from bcnet_keras.convert.lce import convert_binary, convert_int8
     from bcnet_keras.layers import INPUT_RANGE
     from bcnet_keras.runtime.tflite import Interpreter
 
