@@ -10,7 +10,7 @@
 
 PYTHON ?=
 TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \
-	picolibc-arm-none-eabi qemu-system-arm cmake g++ clang lld libclang-rt-dev clang-format make git
+	picolibc-arm-none-eabi qemu-system-arm chromium cmake g++ clang lld libclang-rt-dev clang-format make git
 CPP_SOURCES = $(shell find tflm_ops -name build -prune -o \( -name '*.cc' -o -name '*.h' \) -print 2>/dev/null)
 
 .PHONY: demo test bench lint docs sources venv packages

@@ -4,6 +4,8 @@ import html
 
 import numpy as np
 
+from bcnet_keras.calibration import curve, operating_point
+from bcnet_keras.experiment.explorer import threshold_explorer
 from bcnet_keras.experiment.verdict import Verdict
 from bcnet_keras.utils.atomic_files import write_atomic
 from bcnet_keras.utils.pages import html_page, html_table, image, new_figure
@@ -92,13 +94,14 @@ def _thresholds(values):
     return ", ".join(f"{float(value):.6g}" for value in np.ravel(values))
 
 
-def write_report(results, answers, test, path):
+def write_report(results, answers, test, pair_cost, path):
     """Writes one self-contained HTML page.
 
     Arguments:
       results: the record of `experiment.run`.
       answers: `confidence.Answers` of the cooperative pair to the test set.
       test: the test `Split`, images as the data set gives them.
+      pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's.
     """
     settings, data, same = results["settings"], results["data"], results["agreement"]
     core, nets = settings["core"], results["nets"]
@@ -124,6 +127,7 @@ counts under QEMU, not cycles.</p>
 {html_table(table(results), list(results["rows"]).index("bcnet"))}
 {_verdict(results["verdict"])}
 <h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]), _in_words(results))}
+{_explorer(results, answers, threshold, pair_cost)}
 <h2>When the binary net is right, and when not</h2>{
         image(
             _confidence_figure(answers, margin, settings["measure"]),
@@ -151,6 +155,18 @@ of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f}
 {html.escape(results["machine"])}; {results["wall_time"]["training_seconds"]:g} s for
 {results["wall_time"]["epochs_timed"]} epochs.</p>"""
     write_atomic(path, html_page(f"{settings['dataset']}: cooperative pair", body))
+
+
+def _explorer(results, answers, threshold, pair_cost):
+    int8, core = results["rows"]["int8"], results["settings"]["core"]
+    classes = len(results["data"]["classes"]) if threshold.ndim else None
+    return threshold_explorer(
+        curve(answers, pair_cost, core, classes).points,
+        operating_point(answers, threshold, pair_cost),
+        int8["accuracy"],
+        int8["instructions"][core],
+        f"{core} instructions",
+    )
 
 
 def _verdict(record):

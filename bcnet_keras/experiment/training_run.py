@@ -340,7 +340,7 @@ def _run(settings, folder, verbose, ablations):
     write_atomic(folder / "binary.tflite", files["binary"])
     with replace_when_done(folder / "accuracy_cost.png") as path:
         accuracy_cost_figure([results]).savefig(path, dpi=130)
-    write_report(results, test_answers, data.test, folder / "report.html")
+    write_report(results, test_answers, data.test, own_cost, folder / "report.html")
     _write_settings(folder, settings)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results

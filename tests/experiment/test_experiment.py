@@ -143,7 +143,8 @@ def test_the_report_is_one_page_with_the_table(demo):
     folder, said = demo
     page, results = (folder / "report.html").read_text(), _results(folder)
     assert "http:" not in page and "https:" not in page.replace(html.escape(results["data"]["source"]), "")
-    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "@import" not in page
+    assert page.count("<script") == 2 and "threshold-slider" in page  # the slider and its data
     assert page.count('src="data:image/png;base64,') == 3 and 'alt=""' not in page
     bold = re.findall(r"<tr class='bold'><td>(.*?)</td>", page)
     assert bold == ["BC-Net (trained together)"] and f"{results['rows']['bcnet']['threshold']:.6g}" in page
@@ -151,6 +152,15 @@ def test_the_report_is_one_page_with_the_table(demo):
         for cell in row:
             assert f">{html.escape(cell)}</t" in page
         assert all(cell in said for cell in row)
+    row, slider = results["rows"]["bcnet"], json.loads(re.search(r'"operating-points">(.*?)</script>', page)[1])
+    (threshold,), accuracy, rate, cost, *_ = slider["points"][slider["picked"]]
+    few = 8 / 359  # images on which Keras and the flatbuffer may differ
+    assert threshold == pytest.approx(row["threshold"]) and abs(accuracy - row["accuracy"]) <= few
+    assert abs(rate - row["escalation_rate"]) <= few
+    core = results["settings"]["core"]
+    whole = slider["int8_cost"]
+    assert whole == results["rows"]["int8"]["instructions"][core]
+    assert cost == pytest.approx(row["instructions"][core] / whole, abs=few)
     picture = (folder / "accuracy_cost.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n") and picture.endswith(b"IEND\xaeB`\x82")
 
