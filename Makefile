@@ -37,7 +37,7 @@ lint: packages venv
 docs: venv
 	.venv/bin/python scripts/draw_diagrams.py
 	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python scripts/make_reference.py
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 sources: venv
 	.venv/bin/python -m bcnet_keras.tflite.operators > tflm_ops/sources.txt
