@@ -1,11 +1,13 @@
-"""Instructions that a flatbuffer costs on a Cortex-M core, from figures for each kind of operator.
+"""Cycles and instructions that a flatbuffer costs on a Cortex-M core, from figures for each kind of operator.
 
+    cost(data).cycles["cortex-m4"]                                  # Cycles(low=..., high=...)
     cost(data).instructions["cortex-m4"]
-    cost(pair_data).expected(escalation_rate=0.3)["cortex-m4"]
+    cost(pair_data).expected_cycles(escalation_rate=0.3)["cortex-m4"]
 
-All figures are estimates of *instructions executed*, from counts under QEMU with a plugin that counts exactly; they are
-not cycles: wait states, flash caches, dual issue and load latencies are not in them. Code was built by
-arm-none-eabi-gcc 12.2 with -Ofast or -O2 (CMSIS-NN) and -O3 (binary convolution).
+Instructions are estimates of those executed, from counts under QEMU with a plugin that counts exactly. Cycles are
+estimates by models of the cores, ranges from low to high (`bcnet_keras.device.cycles`), with memory that answers at
+once: wait states of a board's flash are in `bcnet_keras.device.boards`. Code was built by arm-none-eabi-gcc 12.2 with
+-Ofast or -O2 (CMSIS-NN) and -O3 (binary convolution).
 
 An operator's instructions are a sum of counts (multiply-accumulates, outputs, ...) times figures. These are in its
 record (`bcnet_keras.tflite.operators`), or here where many operators share them, and were fitted by non-negative least
@@ -33,7 +35,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device import boards, cost_bconv2d, cycles
+from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
@@ -79,6 +82,7 @@ class OpCost:
       name: that of the operator, such as "CONV_2D".
       macs: multiply-accumulates.
       instructions: dict of core to instructions; None where there is no figure for the operator.
+      cycles: dict of core to estimated `Cycles`; None as for instructions.
       problem: why there is no figure, such as "CONV_2D on int16"; None where there is one.
       estimate: whether the figure is read off the kernel's loops instead of measured.
       weights_bytes, activation_bytes: bytes of its constants, and of its other inputs and outputs.
@@ -89,6 +93,7 @@ class OpCost:
     name: str
     macs: int
     instructions: dict | None
+    cycles: dict | None
     problem: str | None
     estimate: bool
     weights_bytes: int
@@ -108,6 +113,7 @@ class Cost:
       accepted, escalated: for a net with one IF, as a pair has it, dicts of core to instructions of an inference that
         takes its else branch (the gate accepts) or its then branch (the gate escalates); None for any other.
       incomplete: why the figures are less than the whole, a tuple of sentences; empty where they are the whole.
+      cycles, least_cycles, accepted_cycles, escalated_cycles: the same as dicts of core to estimated `Cycles`.
     """
 
     instructions: dict
@@ -117,24 +123,41 @@ class Cost:
     accepted: dict | None
     escalated: dict | None
     incomplete: tuple
+    cycles: dict
+    least_cycles: dict
+    accepted_cycles: dict | None
+    escalated_cycles: dict | None
 
     def expected(self, escalation_rate):
         """Dict of core to the mean instructions of a pair that escalates `escalation_rate` (0 to 1) of its inputs."""
-        if self.accepted is None:
-            raise FlatbufferError("this flatbuffer is a net alone and does not escalate; give the cost of a pair")
-        if not 0 <= escalation_rate <= 1:
-            raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {escalation_rate}")
+        self._check(escalation_rate)
         return {
             core: (1 - escalation_rate) * self.accepted[core] + escalation_rate * self.escalated[core] for core in CORES
         }
 
+    def expected_cycles(self, escalation_rate):
+        """Dict of core to the mean `Cycles` of a pair that escalates `escalation_rate` (0 to 1) of its inputs."""
+        self._check(escalation_rate)
+        return {
+            core: self.accepted_cycles[core] * (1 - escalation_rate) + self.escalated_cycles[core] * escalation_rate
+            for core in CORES
+        }
 
-def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False):
+    def _check(self, escalation_rate):
+        if self.accepted is None:
+            raise FlatbufferError("this flatbuffer is a net alone and does not escalate; give the cost of a pair")
+        if not 0 <= escalation_rate <= 1:
+            raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {escalation_rate}")
+
+
+def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False, board_name=None):
     """The `Cost` of a flatbuffer, given as bytes or as a path.
 
     Arguments:
       scratch_budget: bytes of scratch memory that a binary convolution may use, as the application sets it.
       partial: whether figures may be less than the whole, with `Cost.incomplete` saying why.
+      board_name: one of `bcnet_keras.device.boards.BOARDS`, whose core's cycles are then those with code and weights in
+        its flash; None for memory that answers at once.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -144,7 +167,7 @@ def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False):
     model = flatbuffer.read(data)
     paths = _paths(model)
     graphs = [
-        [_op_cost(model, number, paths[number], operator, scratch_budget) for operator in graph.operators]
+        [_op_cost(model, number, paths[number], operator, scratch_budget, board_name) for operator in graph.operators]
         for number, graph in enumerate(model.subgraphs)
     ]
     ops = tuple(op for graph in graphs for op in graph)
@@ -154,24 +177,53 @@ def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False):
 
     @functools.cache
     def total(number, choose, branch=None):
-        """Instructions of a subgraph: of its own IF `branch`, of any other the one that `choose`, max or min, picks."""
-        result = dict.fromkeys(CORES, 0.0)
+        """Costs of a subgraph, float [core, 3]: instructions, and cycles at least and at most.
+
+        Of its own IF it takes `branch`, of any other the one that `choose`, np.maximum or np.minimum, picks.
+        """
+        result = np.zeros((len(CORES), 3))
         for operator, op in zip(model.subgraphs[number].operators, graphs[number], strict=True):
-            parts = [op.instructions or dict.fromkeys(CORES, 0.0)]
+            result = result + _as_array(op)
             called = [total(index, choose) for index in flatbuffer.called_subgraphs(operator)]
             if _is_branch(operator):
-                parts += [{core: choose(each[core] for each in called) for core in CORES}] if branch is None else []
-                parts += [called[branch]] if branch is not None else []
+                result = result + (functools.reduce(choose, called) if branch is None else called[branch])
             elif isinstance(operator.builtinOptions, flatbuffer.schema.WhileOptionsT):
-                parts += called  # one pass, which `incomplete` says
-            for part in parts:
-                result = {core: result[core] + part[core] for core in CORES}
+                result = result + sum(called)  # one pass, which `incomplete` says
         return result
 
-    worst, least = total(0, max), total(0, min)
+    worst, least = total(0, np.maximum), total(0, np.minimum)
     gated = sum(map(_is_branch, model.subgraphs[0].operators)) == 1
-    escalated, accepted = (total(0, max, branch) for branch in (0, 1)) if gated else (None, None)
-    return Cost(worst, least, len(data), ops, accepted, escalated, incomplete)
+    escalated, accepted = (total(0, np.maximum, branch) for branch in (0, 1)) if gated else (None, None)
+    (worst, worst_cycles), (least, least_cycles) = map(_by_core, (worst, least))
+    (accepted, accepted_cycles), (escalated, escalated_cycles) = map(_by_core, (accepted, escalated))
+    return Cost(
+        instructions=worst,
+        least=least,
+        flash_bytes=len(data),
+        ops=ops,
+        accepted=accepted,
+        escalated=escalated,
+        incomplete=incomplete,
+        cycles=worst_cycles,
+        least_cycles=least_cycles,
+        accepted_cycles=accepted_cycles,
+        escalated_cycles=escalated_cycles,
+    )
+
+
+def _as_array(op):
+    """Costs of an operator, float [core, 3]: instructions, and cycles at least and at most; 0 where nobody knows."""
+    if op.instructions is None:
+        return np.zeros((len(CORES), 3))
+    return np.array([(op.instructions[core], op.cycles[core].low, op.cycles[core].high) for core in CORES])
+
+
+def _by_core(costs):
+    """({core: instructions}, {core: `Cycles`}) of what `_as_array` is the form of; (None, None) of None."""
+    if costs is None:
+        return None, None
+    instructions = {core: float(row[0]) for core, row in zip(CORES, costs, strict=True)}
+    return instructions, {core: Cycles(float(row[1]), float(row[2])) for core, row in zip(CORES, costs, strict=True)}
 
 
 def _is_branch(operator):
@@ -231,7 +283,7 @@ def _incomplete(model, ops, paths):
     return tuple(sentences)
 
 
-def _op_cost(model, number, path, operator, scratch_budget):
+def _op_cost(model, number, path, operator, scratch_budget, board_name):
     graph, name = model.subgraphs[number], op_name(model, operator)
     inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
     outputs = [graph.tensors[index] for index in operator.outputs]
@@ -245,7 +297,7 @@ def _op_cost(model, number, path, operator, scratch_budget):
         raise FlatbufferError(
             f"the operator {name} of subgraph {subgraph!r} lacks inputs, dimensions or options; convert the model again"
         ) from None
-    instructions = problem = None
+    instructions = estimated = problem = None
     if parts is None:
         types = dict.fromkeys(type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1]))
         problem = f"{name} on {' to '.join(types)}"
@@ -254,9 +306,17 @@ def _op_cost(model, number, path, operator, scratch_budget):
             core: sum(figures[what][column] * count for figures, counts in parts for what, count in counts.items())
             for core, column in _COLUMNS.items()
         }
+        # What was measured is int8 or bits.
+        types = {type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1])}
+        kind = "other" if types & {"float32", "int16"} else name
+        estimated = {core: cycles.of_instructions(kind, core, instructions[core]) for core in CORES}
     if layer is not None:
         for core in CORES:
             instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
+            estimated[core] += cost_bconv2d.cycles(*layer, core, scratch_budget)
+    if estimated is not None and board_name is not None:
+        core = boards.board(board_name).core
+        estimated[core] = boards.in_flash(estimated[core], name, board_name)
     weights, activations = (
         sum(_bytes(tensor) for tensor in (*inputs, *outputs) if flatbuffer.is_constant(model, tensor) == constant)
         for constant in (True, False)
@@ -264,7 +324,7 @@ def _op_cost(model, number, path, operator, scratch_budget):
     estimate = parts is not None and (
         record.estimate or any(figures is shared for figures, _ in parts for shared in _ESTIMATES)
     )
-    return OpCost(subgraph, path, name, macs, instructions, problem, estimate, weights, activations)
+    return OpCost(subgraph, path, name, macs, instructions, estimated, problem, estimate, weights, activations)
 
 
 @dataclass(frozen=True)

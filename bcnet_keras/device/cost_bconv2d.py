@@ -1,4 +1,4 @@
-"""Instructions of the binary convolution's kernels, as functions of a layer's shape.
+"""Instructions and estimated cycles of the binary convolution's kernels, as functions of a layer's shape.
 
 `ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
 by `tflm_ops/bench/fit.py`. Which way the backend takes is found as the backend finds it, by its own rounder figures: so
@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.tflite import flatbuffer
 
 SCRATCH_BUDGET = 48 * 1024  # bytes, that of the operator unless the application sets another
@@ -243,9 +244,13 @@ def _layouts(shape, words, passes, budget):
 
 
 @functools.cache
+def _tables():
+    return json.loads(Path(__file__).with_suffix(".json").read_text())
+
+
 def figures():
     """{core: {row: {what: instructions of each}}}"""
-    return json.loads(Path(__file__).with_suffix(".json").read_text())["instructions"]
+    return _tables()["instructions"]
 
 
 def instructions(shape, output, core, budget=SCRATCH_BUDGET):
@@ -253,6 +258,13 @@ def instructions(shape, output, core, budget=SCRATCH_BUDGET):
     _, row, counts, _ = _chosen(shape, output, core, budget)
     table = figures()[core][row]
     return sum(table[what] * count for what, count in counts.items())
+
+
+def cycles(shape, output, core, budget=SCRATCH_BUDGET):
+    """Estimated `Cycles` of a layer on a core."""
+    _, row, counts, _ = _chosen(shape, output, core, budget)
+    table = _tables()["cycles"][core][row]
+    return Cycles(*(sum(table[what][bound] * count for what, count in counts.items()) for bound in (0, 1)))
 
 
 def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):

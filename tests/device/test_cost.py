@@ -9,7 +9,7 @@ import pytest
 from flatbuffers_of import binary_convolution, branching_net, convolution
 
 from bcnet_keras.convert import Gate, merge
-from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device import cost_bconv2d, cycles
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.tflite import flatbuffer
 
@@ -73,6 +73,48 @@ def test_binary_convolutions_match_the_bench(bench_records):
             assert instructions == pytest.approx(record["instructions"], rel=0.06), record
 
 
+def test_cycles_of_binary_convolutions_match_the_bench(bench_records):
+    for record in bench_records:
+        for budget in record["budgets"]:
+            told = cost_bconv2d.cycles(fit.shape_of(record), record["output"], record["core"], budget)
+            assert (told.low, told.high) == pytest.approx(record["cycles"], rel=0.08), record
+
+
+def test_cycles_of_other_operators_match_the_bench():
+    records = json.loads((BENCH / "results.json").read_text())["operators"]
+    assert {record["core"] for record in records} == set(CORES)
+    assert fit.cycles_of_instruction(records) == cycles.figures()
+    # An operator's cycles an instruction hardly depend on its shape.
+    for record in records:
+        low, high = cycles.figures()[record["core"]][record["operator"]]
+        middle = sum(record["cycles"]) / 2 / record["instructions"]
+        assert middle == pytest.approx((low + high) / 2, rel=0.2), record
+
+
+def test_cycles_of_what_was_not_measured_span_all_that_was():
+    for core, known in cycles.figures().items():
+        other = cycles.of_instructions("MEAN", core, 1000)
+        assert not cycles.is_measured("MEAN") and cycles.is_measured("CONV_2D") and cycles.is_measured("LceBconv2d")
+        for name in known:
+            measured = cycles.of_instructions(name, core, 1000)
+            assert other.low <= measured.low <= measured.middle <= measured.high <= other.high
+
+
+def test_cycles_of_a_pair_add_up(make_part):
+    costs = cost(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5)))
+    for core in CORES:
+        for path, total in (("accepted", costs.accepted_cycles), ("escalated", costs.escalated_cycles)):
+            ops = [op.cycles[core] for op in costs.ops if op.path in ("always", path)]
+            assert sum(cycles.low for cycles in ops) == pytest.approx(total[core].low)
+            assert sum(cycles.high for cycles in ops) == pytest.approx(total[core].high)
+        mean = costs.expected_cycles(0.25)[core]
+        assert mean.low == pytest.approx(
+            0.75 * costs.accepted_cycles[core].low + 0.25 * costs.escalated_cycles[core].low
+        )
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        costs.expected_cycles(1.5)
+
+
 def test_scratch_memory_is_the_chosen_kernels(bench_records):
     for record in bench_records:
         for budget in record["budgets"]:
@@ -90,12 +132,18 @@ def test_layers_of_networks_cost_what_the_bench_counts(bench_records):
 
 
 def test_figures_of_binary_convolutions_are_those_of_the_bench(bench_records):
-    fitted, figures = fit.fit(bench_records), cost_bconv2d.figures()
-    assert {core: set(rows) for core, rows in fitted.items()} == {core: set(rows) for core, rows in figures.items()}
-    for core, rows in figures.items():
-        for row, expected in rows.items():
-            # Least squares end in other digits on another processor.
-            assert fitted[core][row] == pytest.approx(expected, rel=1e-3, abs=1e-6), (core, row)
+    fitted, known = fit.fit(bench_records), json.loads(Path(cost_bconv2d.__file__).with_suffix(".json").read_text())
+    assert set(fitted) == set(known) == {"instructions", "cycles"}
+    assert fitted["instructions"].keys() == cost_bconv2d.figures().keys()
+    for unit, cores in known.items():
+        assert {core: set(rows) for core, rows in fitted[unit].items()} == {
+            core: set(rows) for core, rows in cores.items()
+        }
+        for core, rows in cores.items():
+            for row, expected in rows.items():
+                for what, figure in expected.items():
+                    # Least squares end in other digits on another processor.
+                    assert fitted[unit][core][row][what] == pytest.approx(figure, rel=1e-3, abs=1e-6), (core, row, what)
 
 
 @pytest.mark.parametrize("encoding", THERMOMETERS, ids=str)

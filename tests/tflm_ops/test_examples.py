@@ -51,6 +51,8 @@ def test_committed_errors_are_within_the_bound(results):
     assert set(compare.MODELS) <= models
     for record in results["records"]:
         assert abs(compare.error(record)) <= compare.BOUND, record
+        if "cycles_profile" in record:
+            assert abs(compare.cycles_error(record)) <= compare.BOUND, record
         assert record["arena_profile"] == pytest.approx(record["arena_counted"], rel=0.03), record
 
 

@@ -2,9 +2,9 @@
 
     python tflm_ops/bench/bench.py        # or: make bench; with CMSIS-NN's int8 beside: make bench CMSIS_NN_DIR=...
 
-What is measured are *instructions executed*, counted exactly by a plug-in of QEMU. They are not cycles: wait states,
-flash caches, dual issue and load latencies are not in them. The counts depend on the compiler, whose version the
-results state. The code of operators and kernels is measured too, in bytes.
+A plug-in of QEMU counts what is executed, exactly; `cycles` estimates from that what it takes on the core with memory
+that answers at once, as a range. Both depend on the compiler, whose version the results state. The code of operators
+and kernels is measured too, in bytes.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cycles
 import fit
 import tables
 
@@ -25,6 +26,7 @@ from bcnet_keras.runtime import native
 from bcnet_keras.utils import atomic_files as files
 
 HERE = Path(__file__).resolve().parent
+CYCLES = HERE.parents[1] / "bcnet_keras" / "device" / "cycles.json"
 COSTS = HERE.parents[1] / "bcnet_keras" / "device" / "cost_bconv2d.json"
 # QEMU has no board with a Cortex-M0+: its code, a part of what a Cortex-M3 understands, runs on one of those.
 BOARDS = {
@@ -73,15 +75,18 @@ def counter():
     """Path of the plug-in that counts, compiled for the installed QEMU on first use."""
     # Version 2 of the interface came with QEMU 9, which refuses version 1.
     api = 1 if qemu_version()[1] < 9 else 2
-    return native.build("instruction_count", ["tflm_ops/emulator/instruction_count.cc"], [f"-DBCNET_PLUGIN_API={api}"])
+    return native.build("block_count", ["tflm_ops/emulator/block_count.cc"], [f"-DBCNET_PLUGIN_API={api}"])
 
 
-def count(elf, board, arguments=(), markers=MARKERS, plugin=None):
-    """Runs a program under QEMU and counts the instructions between two marker symbols.
+def count(elf, board, arguments=(), markers=MARKERS, plugin=None, caches=()):
+    """Runs a program under QEMU and counts what it executes between two marker symbols.
+
+    Arguments:
+      caches: further arguments of the plug-in, such as "code=64:16"; see `block_count.cc`.
 
     Returns:
-      (what the program wrote, list of counts): a count for each way from behind the first instruction at the first
-      marker to the next one at the second.
+      (what the program wrote, list of `cycles.Trace`): a trace for each way from behind the first instruction at the
+      first marker to the next one at the second.
 
     Raises:
       RuntimeError: QEMU cannot load the plug-in, or the program failed.
@@ -92,7 +97,10 @@ def count(elf, board, arguments=(), markers=MARKERS, plugin=None):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         command = ["qemu-system-arm", "-M", board, "-nographic", "-monitor", "none", "-serial", "null"]
-        command += ["-plugin", f"{plugin or counter()},start={start},stop={stop},out={out}"]
+        command += [
+            "-plugin",
+            f"{plugin or counter()},start={start},stop={stop},out={out}" + "".join(f",{cache}" for cache in caches),
+        ]
         command += ["-semihosting-config", "enable=on,target=native," + ",".join(f"arg={word}" for word in words)]
         run = subprocess.run([*command, "-kernel", str(elf)], capture_output=True, text=True)
         said = run.stdout + run.stderr  # QEMU writes what the core says to its standard error
@@ -101,10 +109,10 @@ def count(elf, board, arguments=(), markers=MARKERS, plugin=None):
                 f"{qemu_version()[0]} does not load the plug-in that counts instructions: {said.strip()[:500]}; "
                 "it is known to work with QEMU 7.2 of Debian 12"
             )
-        counts = [int(line) for line in out.read_text().split()]
+        traces = cycles.read_traces(out.read_text())
     if run.returncode != 0:
         raise RuntimeError(f"{elf} failed on {board}: {said.strip()[-500:]}")
-    return said, counts
+    return said, traces
 
 
 def build(core, folder, targets=("bench",), cmsis_nn=None, tflm="none", options=()):
@@ -121,15 +129,17 @@ def measure(core, elf, layers):
 
     Raises RuntimeError when two kernels gave different outputs, or a layer could not be measured.
     """
-    said, counts = count(elf, BOARDS[core], layers)
+    said, traces = count(elf, BOARDS[core], layers)
     lines = said.splitlines()
     problems = [line for line in lines if line.startswith("# ") and line != "# end"]
     if "# end" not in lines or problems:
         raise RuntimeError(f"the bench did not measure all layers on {core}: {'; '.join(problems) or said[-500:]}")
     rows = [line.split("\t")[: len(FIELDS)] for line in lines if "\t" in line]
     checksums, records = {}, []
-    for row, instructions in zip(rows, counts, strict=True):
-        record = {"core": core} | dict(zip(FIELDS, row, strict=True)) | {"instructions": instructions}
+    program = cycles.Program(elf)
+    for row, trace in zip(rows, traces, strict=True):
+        record = {"core": core} | dict(zip(FIELDS, row, strict=True)) | {"instructions": trace.instructions}
+        record["cycles"] = [round(bound) for bound in program.cycles(trace, core)]
         checksum = record.pop("checksum")
         if record["kernel"] != CMSIS_NN and checksums.setdefault((row[0], row[2]), checksum) != checksum:
             raise RuntimeError(f"the kernel {record['kernel']} has another output than the others: {row} on {core}")
@@ -138,6 +148,21 @@ def measure(core, elf, layers):
             record[name] = int(record[name])
         records.append(record)
     return records
+
+
+def measure_operators(core, elf):
+    """Records of the program `operators` on a core."""
+    said, traces = count(elf, BOARDS[core])
+    lines = said.splitlines()
+    if "# end" not in lines:
+        raise RuntimeError(f"the operators were not measured on {core}: {said[-500:]}")
+    program = cycles.Program(elf)
+    return [
+        {"core": core}
+        | dict(zip(("operator", "shape"), line.split("\t"), strict=True))
+        | {"instructions": trace.instructions, "cycles": [round(bound) for bound in program.cycles(trace, core)]}
+        for line, trace in zip((line for line in lines if "\t" in line), traces, strict=True)
+    ]
 
 
 def code_bytes(folder):
@@ -167,31 +192,40 @@ def run(cores, cmsis_nn=None):
         print(f"{error}: the code of the operators is left out", file=sys.stderr)
         tflm = "none"
     results = {
-        "counted": "instructions executed between the call of a kernel and its return, under QEMU; not cycles",
+        "counted": "instructions executed between the call of a kernel and its return, under QEMU",
+        "cycles": "estimated from what was executed, [low, high], with memory that answers at once",
         "command": "make bench" + (" CMSIS_NN_DIR=(a tree of CMSIS-NN)" if cmsis_nn else ""),
         "compiler": compiler_version(),
         "qemu": qemu_version()[0],
         "cmsis_nn": cmsis_nn and cmsis_nn_version(cmsis_nn),
         "boards": {core: BOARDS[core] for core in cores},
         "code_bytes": {},
+        "operators": [],
         "records": [],
     }
     for core in cores:
         print(core, file=sys.stderr)
         targets = ("bench", "bcnet_kernels") + (("bcnet_ops",) if tflm != "none" else ())
+        targets += ("operators",) if cmsis_nn else ()
         with tempfile.TemporaryDirectory() as folder:
             folder = build(core, Path(folder), targets, cmsis_nn, tflm)
             results["code_bytes"][core] = code_bytes(folder)
             layers = ("design", "networks", "sweep" if core == "cortex-m4" else "sample")
             results["records"] += measure(core, folder / "bench", layers)
+            if cmsis_nn:
+                results["operators"] += measure_operators(core, folder / "operators")
     return results
 
 
 def as_json(results):
     """A line for each record, so that changes can be read."""
-    head = {key: value for key, value in results.items() if key != "records"}
-    records = ",\n".join("  " + json.dumps(record, separators=(",", ":")) for record in results["records"])
-    return json.dumps(head, indent=1)[:-2] + ',\n "records": [\n' + records + "\n ]\n}\n"
+    lists = ("operators", "records")
+    text = json.dumps({key: value for key, value in results.items() if key not in lists}, indent=1)[:-2]
+    for key in lists:
+        if key in results:
+            records = ",\n".join("  " + json.dumps(record, separators=(",", ":")) for record in results[key])
+            text += f',\n "{key}": [\n{records}\n ]'
+    return text + "\n}\n"
 
 
 def main():
@@ -207,7 +241,10 @@ def main():
     except (FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     files.write_atomic(HERE / "results.json", as_json(results))
-    files.write_atomic(COSTS, json.dumps({"instructions": fit.fit(results["records"])}, indent=1) + "\n")
+    files.write_atomic(COSTS, json.dumps(fit.fit(results["records"]), indent=1) + "\n")
+    if results["operators"]:
+        figures = {"cycles of an instruction": fit.cycles_of_instruction(results["operators"])}
+        files.write_atomic(CYCLES, json.dumps(figures, indent=1) + "\n")
     files.write_atomic(HERE / "results.md", tables.report(results))
 
 

@@ -44,24 +44,29 @@ bool CmsisNnConvolution::Prepare(const Layer& layer, uint32_t seed, uint8_t* mem
   scratch_bytes_ = arm_convolve_wrapper_s8_get_buffer_size(&shapes.params, &shapes.input,
                                                            &shapes.filter, &shapes.output);
   const size_t channels = static_cast<size_t>(layer.channels_out);
-  size_t used = 0;
-  const auto allocate = [&](size_t bytes) {
+  size_t used = 0, constants = size / 2;
+  const auto allocate = [&](size_t bytes, size_t& used) {
     uint8_t* block = memory + used;
     used += (bytes + 15) & ~size_t{15};
     return block;
   };
-  input_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.input)));
-  filter_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.filter)));
-  output_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.output)));
-  bias_ = reinterpret_cast<int32_t*>(allocate(channels * sizeof(int32_t)));
-  multipliers_ = reinterpret_cast<int32_t*>(allocate(channels * sizeof(int32_t)));
-  shifts_ = reinterpret_cast<int32_t*>(allocate(channels * sizeof(int32_t)));
-  scratch_ = allocate(static_cast<size_t>(scratch_bytes_));
-  if (used > size) return false;
-  for (uint8_t* byte = memory; byte < reinterpret_cast<uint8_t*>(output_); ++byte) {
-    seed = seed * 1664525u + 1013904223u;
-    *byte = static_cast<uint8_t>(seed >> 24);
-  }
+  const size_t words = channels * sizeof(int32_t);
+  input_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.input), used));
+  output_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.output), used));
+  scratch_ = allocate(static_cast<size_t>(scratch_bytes_), used);
+  filter_ = reinterpret_cast<int8_t*>(allocate(Size(shapes.filter), constants));
+  bias_ = reinterpret_cast<int32_t*>(allocate(words, constants));
+  multipliers_ = reinterpret_cast<int32_t*>(allocate(words, constants));
+  shifts_ = reinterpret_cast<int32_t*>(allocate(words, constants));
+  if (used > size / 2 || constants > size) return false;
+  const auto fill = [&](int8_t* begin, size_t bytes) {
+    for (size_t i = 0; i < bytes; ++i) {
+      seed = seed * 1664525u + 1013904223u;
+      begin[i] = static_cast<int8_t>(seed >> 24);
+    }
+  };
+  fill(input_, Size(shapes.input));
+  fill(filter_, Size(shapes.filter));
   for (size_t i = 0; i < channels; ++i) {
     bias_[i] = static_cast<int32_t>(i) - 16;
     multipliers_[i] = 0x40000000 + static_cast<int32_t>(i) * 1000;

@@ -9,9 +9,9 @@
 
 namespace bench {
 
-// A convolution of `layer`'s shape on int8 numbers in `memory`, filled from `seed`. Prepare returns
-// false where the memory is too small; Run is what is to be measured and returns false where
-// CMSIS-NN refuses.
+// A convolution of `layer`'s shape on int8 numbers in `memory`, filled from `seed`. What is
+// constant in a net lies in the second half of the memory. Prepare returns false where the memory
+// is too small; Run is what is to be measured and returns false where CMSIS-NN refuses.
 class CmsisNnConvolution {
  public:
   bool Prepare(const Layer& layer, uint32_t seed, uint8_t* memory, size_t size);

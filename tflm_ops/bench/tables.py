@@ -2,6 +2,8 @@
 
 from pathlib import PurePath
 
+import fit
+
 from bcnet_keras.tflite import operators
 
 # Operator -> names of the source files that it needs, those shared with others included.
@@ -26,6 +28,21 @@ def table(head, rows):
 
 def a_mac(record):
     return f"{record['instructions'] / record['macs']:.4f}" if record else ""
+
+
+def cycles_a_mac(record):
+    """Estimated cycles a MAC, "low to high"; one number where the model of the core leaves nothing open."""
+    return _range(*(bound / record["macs"] for bound in record["cycles"]), ".4f") if record else ""
+
+
+def _range(low, high, form):
+    low, high = format(low, form), format(high, form)
+    return low if low == high else f"{low} to {high}"
+
+
+def middle(record):
+    """The cycles of a record as one number."""
+    return sum(record["cycles"]) / 2
 
 
 def find(records, **wanted):
@@ -54,14 +71,23 @@ def layers(records):
             f"{best['macs']:,}",
             best["kernel"],
             f"{best['scratch_bytes']:,}",
+            cycles_a_mac(best),
             f"{best['instructions']:,}",
             a_mac(best),
             a_mac(less),
             *map(a_mac, others),
             a_mac(find(bits, kernel="carry-save")),
             a_mac(find(bits, kernel="portable")),
-            *([a_mac(cmsis), f"{cmsis['instructions'] / best['instructions']:.1f}"] if cmsis else []),
+            *([a_mac(cmsis), cycles_a_mac(cmsis)] if cmsis else []),
+            *([f"{cmsis['instructions'] / best['instructions']:.1f}", _ratio(cmsis, best)] if cmsis else []),
         ]
+
+
+def _ratio(other, mine):
+    """How many times the cycles of `mine` the other takes, and the range of that."""
+    low, high = other["cycles"][0] / mine["cycles"][1], other["cycles"][1] / mine["cycles"][0]
+    whole = f"{middle(other) / middle(mine):.1f}"
+    return whole if whole == _range(low, high, ".1f") else f"{whole} ({_range(low, high, '.1f')})"
 
 
 def against_carry_save(records):
@@ -89,6 +115,19 @@ def sweep(records, output):
     return table(["channels, kernel, stride", *(f"{n}x{n}" for n in sizes)], rows)
 
 
+def other_operators(records, cores):
+    """Lines on the cycles of an instruction of operators other than the binary convolution; none without records."""
+    figures = fit.cycles_of_instruction(records)
+    names = dict.fromkeys(record["operator"] for record in records)
+    rows = [[name, *(_range(*figures[core][name], ".2f") for core in cores)] for name in names]
+    if not rows:
+        return []
+    lines = ["## Cycles of an instruction of other operators", ""]
+    lines += [f"Over {len(records) // len(cores)} measurements on each core: CMSIS-NN's int8 functions, and this"]
+    lines += ["project's own kernels.", ""]
+    return lines + table(["operator", *map(core_name, cores)], rows)
+
+
 def operator_bytes(code):
     """{operator: bytes of code} of one core, shared files included; {} where the operators were not built."""
     built = {name: sources for name, sources in OPERATORS.items() if sources[0] in code}
@@ -111,7 +150,9 @@ def report(results):
     lines = [
         "# The binary convolutions, measured",
         "",
-        f"All figures are {results['counted']}.",
+        f"Counted: {results['counted']}. Cycles are estimated",
+        "from what was executed, by models of the cores (`cycles`), with memory that answers at once: what the models'",
+        "sources leave open is a range, low to high. Wait states of a flash are not in them.",
         "Packed input and weights as they lie in the flatbuffer go in, the layer's output comes out: transposing",
         "weights, building tables and packing are part of it. Batch 1, padding of +1 that keeps the size. MAC:",
         "multiply-accumulate.",
@@ -122,15 +163,21 @@ def report(results):
         *([f"- CMSIS-NN: {results['cmsis_nn']}; int8, `arm_convolve_wrapper_s8`, `-Ofast`"] if cmsis else []),
         "",
     ]
-    head = ["layer", "shape", "MACs", "kernel", "scratch bytes", "instructions", "a MAC", "with 24 KB"]
-    head += ["int8 output", "float output", "carry-save", "portable"] + (["CMSIS-NN", "ratio"] if cmsis else [])
+    head = ["layer", "shape", "MACs", "kernel", "scratch bytes", "cycles a MAC", "instructions", "a MAC"]
+    head += ["with 24 KB", "int8 output", "float output", "carry-save", "portable"]
+    head += ["CMSIS-NN", "its cycles a MAC", "ratio", "ratio of cycles"] if cmsis else []
     for core in cores:
         lines += [f"## {core_name(core)}, on QEMU's {results['boards'][core]}", ""]
         lines += table(head, layers(by_core[core]))
     lines += [
-        "Columns from `a MAC` on are instructions a MAC: bitpacked output with the kernel that is chosen for 48 KB of",
-        "scratch memory, then for 24 KB, then the other outputs (48 KB), then other kernels (bitpacked output).",
-        *(["`ratio` is CMSIS-NN's instructions over ours."] if cmsis else []),
+        "`cycles a MAC` and the columns from `a MAC` on: bitpacked output with the kernel that is chosen for 48 KB of",
+        "scratch memory, then instructions a MAC for 24 KB, for the other outputs (48 KB), and of other kernels",
+        "(bitpacked output).",
+        *(
+            ["`ratio` is CMSIS-NN's instructions over ours, and `ratio of cycles` its cycles over ours."]
+            if cmsis
+            else []
+        ),
         "",
         "## Choice of the kernel",
         "",
@@ -151,6 +198,7 @@ def report(results):
     for output in ("bitpacked", "int8", "float32"):
         rows = sweep(by_core.get("cortex-m4", []), output)
         lines += [f"Cortex-M4, {output} output, 48 KB, instructions a MAC:", "", *rows]
+    lines += other_operators(results["operators"], cores)
     lines += ["## Code in bytes", ""]
     code = results["code_bytes"]
     titles = list(map(core_name, cores))

@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 import bench
+import cycles
 
 from bcnet_keras.convert import convert, set_threshold
 from bcnet_keras.device.profile import Profile
@@ -74,8 +75,8 @@ def build(core, folder, data, images, *options):
 
 
 def run(core, program):
-    """(bytes of the arena, [(class, whether both nets ran or None, logits)], instructions of each image)."""
-    said, counts = bench.count(program, bench.BOARDS[core], markers=MARKERS)
+    """(bytes of the arena, [(class, whether both nets ran or None, logits)], `cycles.Trace` of each image)."""
+    said, traces = bench.count(program, bench.BOARDS[core], markers=MARKERS)
     lines = said.splitlines()
     if not lines or not lines[0].startswith("arena "):
         raise RuntimeError(f"the example says: {said[:300]}")
@@ -84,7 +85,7 @@ def run(core, program):
         words, _, logits = line.partition(", logits")
         both = True if ", both nets," in words else False if ", binary net," in words else None
         answers.append((int(words.split("class ")[1].split(",")[0]), both, [int(code) for code in logits.split()]))
-    return int(lines[0].split()[1]), answers, counts
+    return int(lines[0].split()[1]), answers, traces
 
 
 def quick_pair(network, shape, classes=10, steps=48):
@@ -122,13 +123,17 @@ def measure(core, folder, name, data, path):
     model = flatbuffer.read(data)
     size = flatbuffer.shape(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]])[1:]
     image = np.random.default_rng(0).integers(-128, 128, (1, *size))
-    used, _, (counted,) = run(core, build(core, folder, data, image))
+    program = build(core, folder, data, image)
+    used, _, (trace,) = run(core, program)
     profile = Profile.of(data, core)
+    told = getattr(profile, f"{path}_cycles")
     return {
         "core": core,
         "model": name,
-        "counted": counted,
+        "counted": trace.instructions,
         "profile": getattr(profile, path),
+        "cycles_estimated": [round(bound) for bound in cycles.Program(program).cycles(trace, core)],
+        "cycles_profile": [round(told.low), round(told.high)],
         "arena_counted": used,
         "arena_profile": profile.arena.used_bytes,
     }
@@ -139,18 +144,35 @@ def error(record):
     return record["profile"] / record["counted"] - 1
 
 
+def cycles_error(record):
+    """Relative error of the middle of the profile's cycles, against those of what was executed."""
+    return sum(record["cycles_profile"]) / sum(record["cycles_estimated"]) - 1
+
+
+def _cycles_cells(record):
+    """Both ranges of cycles and the error; empty for a record of before there were any."""
+    if "cycles_profile" not in record:
+        return ["", "", ""]
+    ranges = [" to ".join(f"{bound:,}" for bound in record[key]) for key in ("cycles_estimated", "cycles_profile")]
+    return [*ranges, f"{100 * cycles_error(record):+.1f} %"]
+
+
 def report(results):
     """The results as Markdown."""
-    rows = [["model", "core", "counted", "profile", "error", "arena counted", "arena, profile"]]
+    rows = [["model", "core", "counted", "profile", "error", "cycles", "cycles, profile", "their error"]]
+    rows[0] += ["arena counted", "arena, profile"]
     for record in results["records"]:
         numbers = [f"{record[key]:,}" for key in ("counted", "profile")]
         arenas = [f"{record[key]:,}" for key in ("arena_counted", "arena_profile")]
-        rows.append([record["model"], record["core"], *numbers, f"{100 * error(record):+.1f} %", *arenas])
-    return f"""# Whole models: instructions and arena, counted and told by `bcnet profile`
+        rows.append([record["model"], record["core"], *numbers, f"{100 * error(record):+.1f} %"])
+        rows[-1] += [*_cycles_cells(record), *arenas]
+    return f"""# Whole models: instructions, cycles and arena, counted and told by `bcnet profile`
 
 Written by `{results["command"]}`. Counted: instructions of one Invoke under QEMU, and the interpreter's
-`arena_used_bytes()`, in TensorFlow Lite Micro's release library with CMSIS-NN. The image is random; arenas are in
-bytes, with 48 KB of scratch budget. {results["compiler"]}; {results["qemu"]}.
+`arena_used_bytes()`, in TensorFlow Lite Micro's release library with CMSIS-NN. Cycles: estimated from all that was
+executed, by the models of the cores, with memory that answers at once; their error is that of the middles of the two
+ranges. The image is random; arenas are in bytes, with 48 KB of scratch budget. {results["compiler"]};
+{results["qemu"]}.
 
 {text_table(rows)}
 """

@@ -1,0 +1,71 @@
+"""Estimated cycles: ranges, and the cycles that an operator's instructions take on a core.
+
+Instructions are counted; cycles are estimated from what was executed, by models of the cores (`tflm_ops/bench/cycles`),
+whose sources leave some rules open. So they are a range, low to high, and any sum of them is.
+
+`cycles.json`, written by `make bench`, has the cycles of an instruction by core and operator: of those that a pair is
+made of measured on shapes of real nets, and "other", for all that were not: the range of all that were. Cycles of the
+binary convolution are in `bcnet_keras.device.cost_bconv2d`, by what its kernels do.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Cycles at least and at most, with memory that answers at once unless something else is said."""
+
+    low: float
+    high: float
+
+    @property
+    def middle(self):
+        """The estimate where one number is asked for."""
+        return (self.low + self.high) / 2
+
+    def __add__(self, other):
+        return Cycles(self.low + other.low, self.high + other.high)
+
+    def __mul__(self, factor):
+        return Cycles(self.low * factor, self.high * factor)
+
+    def text(self):
+        """For a reader: "1,230,000 (1,180,000 to 1,290,000)"."""
+        return f"{_rounded(self.middle)} ({self.range_text()})"
+
+    def range_text(self):
+        """For a reader: "1,180,000 to 1,290,000"."""
+        low, high = _rounded(self.low), _rounded(self.high)
+        return low if low == high else f"{low} to {high}"
+
+    def short_text(self):
+        """The same of small numbers, such as milliseconds: "1.18 to 1.29"."""
+        low, high = f"{self.low:.3g}", f"{self.high:.3g}"
+        return low if low == high else f"{low} to {high}"
+
+
+def _rounded(number):
+    """A number to three digits, for a reader."""
+    digits = max(0, len(str(round(number))) - 3)
+    return f"{round(number, -digits):,.0f}"
+
+
+@functools.cache
+def figures():
+    """{core: {operator, or "other": [low, high] cycles of an instruction}}"""
+    return json.loads(Path(__file__).with_suffix(".json").read_text())["cycles of an instruction"]
+
+
+def of_instructions(name, core, instructions):
+    """`Cycles` of so many instructions of the operator `name`, any that was not measured included."""
+    known = figures()[core]
+    low, high = known.get(name, known["other"])
+    return Cycles(low * instructions, high * instructions)
+
+
+def is_measured(name):
+    """Whether the cycles of an operator's instructions were measured; the range is wide where they were not."""
+    return name == "LceBconv2d" or all(name in known for known in figures().values())

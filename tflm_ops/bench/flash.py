@@ -1,0 +1,98 @@
+"""Measures what the flash of each board makes operators wait, and writes ``bcnet_keras/device/boards.json``.
+
+    python tflm_ops/bench/flash.py --cmsis-nn=/path/to/cmsis_nn
+
+The programs of the bench run under QEMU while its plug-in simulates the caches of the boards; `cycles` turns misses
+into cycles. A factor is cycles with code and weights in flash over those with memory that answers at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import bench
+import cycles
+from cycles import flash
+
+from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.utils import atomic_files as files
+
+FACTORS = bench.HERE.parents[1] / "bcnet_keras" / "device" / "boards.json"
+LAYERS = ("design", "networks")
+MEMORY = "_ZN5board12_GLOBAL__N_15bytesE"
+
+
+def constants(elf):
+    """(first address, end) of the second half of the programs' memory, where weights lie."""
+    for line in bench._run("arm-none-eabi-nm", "--defined-only", "--print-size", elf).splitlines():
+        address, size, *_, name = line.split()
+        if name == MEMORY:
+            return int(address, 16) + int(size, 16) // 2, int(address, 16) + int(size, 16)
+    raise RuntimeError(f"{elf} has no memory {MEMORY}")
+
+
+def measure(core, folder):
+    """{board: {operator: [low, high]}} of the boards with a core, by the programs in a folder."""
+    boards = {name: board for name, board in BOARDS.items() if board.core == core}
+    sums = {name: {} for name in boards}
+    for program, layers in (("operators", ()), ("bench", LAYERS)):
+        elf = folder / program
+        # The binary convolution reads each weight once, to build its tables: caches of data would only take time.
+        caches = [
+            argument
+            for board in boards.values()
+            for argument in flash.arguments(board.flash, *constants(elf))[: 1 if program == "bench" else 2]
+        ]
+        said, traces = bench.count(elf, bench.BOARDS[core], layers, caches=caches)
+        if "# end" not in said.splitlines():
+            raise RuntimeError(f"{program} did not run to its end on {core}: {said[-500:]}")
+        decoded = cycles.Program(elf)
+        for line, trace in zip((line for line in said.splitlines() if "\t" in line), traces, strict=True):
+            fields = line.split("\t")
+            operator = fields[0] if program == "operators" else "LceBconv2d"
+            if program == "bench" and fields[5] == "forced":
+                continue  # a kernel that is not chosen
+            answered = decoded.cycles(trace, core)
+            for number, (name, board) in enumerate(boards.items()):
+                waited = decoded.cycles(trace, core, board.flash, number)
+                known = sums[name].setdefault(operator, [[0, 0], [0, 0]])
+                for bound in (0, 1):
+                    known[bound][0] += waited[bound]
+                    known[bound][1] += answered[bound]
+    factors = {
+        name: {
+            operator: [float(f"{waited / answered:.4g}") for waited, answered in bounds]
+            for operator, bounds in known.items()
+        }
+        for name, known in sums.items()
+    }
+    for known in factors.values():
+        # The loops of the binary convolution are unrolled further than any other's.
+        others = [bounds for operator, bounds in known.items() if operator != "LceBconv2d"]
+        known["other"] = [min(low for low, _ in others), max(high for _, high in others)]
+    return factors
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cmsis-nn", default=os.environ.get("CMSIS_NN_DIR"), help="a tree of CMSIS-NN")
+    parser.add_argument("--build", type=Path, help="folder that keeps the builds; by default a temporary one")
+    arguments = parser.parse_args()
+    if not arguments.cmsis_nn:
+        sys.exit("error: name a tree of CMSIS-NN with --cmsis-nn")
+    factors = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for core in dict.fromkeys(board.core for board in BOARDS.values()):
+            print(core, file=sys.stderr)
+            folder = (arguments.build or Path(temporary)) / core
+            factors |= measure(core, bench.build(core, folder, ("bench", "operators"), arguments.cmsis_nn))
+    head = {"compiler": bench.compiler_version(), "qemu": bench.qemu_version()[0]}
+    factors = {"factors": {name: factors[name] for name in BOARDS}}
+    files.write_atomic(FACTORS, json.dumps(head | factors, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
