@@ -2,6 +2,7 @@
 
 import html
 
+from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.utils.pages import html_page, html_table, image, new_figure
 
 _PATH_COLOURS = {
@@ -27,12 +28,12 @@ def profile_page(profile):
     body = f"""<h1>{html.escape(profile.name)} on {html.escape(profile.core)}</h1>
 {verdict}
 <table>{summary}</table>
-<p>Instructions are estimates from counts under QEMU, not cycles; the arena is planned by TensorFlow Lite Micro's
-rules.</p>
+<p>Cycles are estimated from what was executed under QEMU, by models of the cores: what is not known of a core or of a
+board's flash is a range, low to high. {
+        html.escape(_memory_text(profile))
+    } The arena is planned by TensorFlow Lite Micro's rules.</p>
 <h2>Operators</h2>{
-        image(
-            _operators_figure(profile), f"Bars of each operator's {profile.core} instructions, as in the table below."
-        )
+        image(_operators_figure(profile), f"Bars of each operator's {profile.core} cycles, as in the table below.")
     }
 {html_table(profile.table())}
 <h2>Arena over time</h2>
@@ -48,17 +49,26 @@ column is in memory at the same time; the branches of a pair use the same places
     return html_page(f"{profile.name}: profile", body)
 
 
+def _memory_text(profile):
+    if profile.board is None:
+        return "Memory answers at once; with a board's name, its flash and caches are in them."
+    name, board = profile.board
+    sure = "" if board.flash.sure else ", which is not known exactly"
+    return f"Code and weights are in the flash of {name} ({board.flash.source}{sure})."
+
+
 def _operators_figure(profile):
     ops = profile.cost.ops
     figure, ((axes,),) = new_figure(9, 1.2 + 0.28 * len(ops))
     for path, colour in _PATH_COLOURS.items():
         rows = [row for row, op in enumerate(ops) if op.path == path]
         if rows:
-            values = [(ops[row].instructions or {}).get(profile.core, 0) / 1e3 for row in rows]
-            axes.barh(rows, values, color=colour, label=path)
+            cycles = [(ops[row].cycles or {}).get(profile.core, Cycles(0, 0)) for row in rows]
+            spread = [(each.high - each.low) / 2e3 for each in cycles]
+            axes.barh(rows, [each.middle / 1e3 for each in cycles], xerr=spread, color=colour, label=path)
     axes.set_yticks(range(len(ops)), [op.name for op in ops], fontsize=8)
     axes.set_ylim(len(ops) - 0.4, -0.6)
-    axes.set_xlabel(f"thousand {profile.core} instructions")
+    axes.set_xlabel(f"thousand {profile.core} cycles, with their range")
     axes.grid(axis="x", alpha=0.25)
     axes.legend(title="runs", loc="best")
     return figure

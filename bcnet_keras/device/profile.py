@@ -3,8 +3,9 @@
     profile = Profile.of("pair.tflite", core="cortex-m4", escalation_rate=0.3)
     print(profile.text())
 
-Instructions are estimates of `bcnet_keras.device.cost`, the arena is planned as TensorFlow Lite Micro plans it
-(`bcnet_keras.device.arena`), the code of interpreter and operators is counted from sizes measured on a Cortex-M4.
+Cycles and instructions are estimates of `bcnet_keras.device.cost`; on a board, cycles are those with code and weights
+in its flash, and milliseconds follow (`bcnet_keras.device.boards`). The arena is planned as TensorFlow Lite Micro plans
+it (`bcnet_keras.device.arena`), the code of interpreter and operators is counted from sizes measured on a Cortex-M4.
 """
 
 import json
@@ -82,7 +83,7 @@ class Profile:
         data = flatbuffer.load(source)
         model = flatbuffer.read(data)
         check_micro(model)
-        costs = cost(data, scratch_budget, partial=True)
+        costs = cost(data, scratch_budget, partial=True, board_name=board_name)
         if costs.accepted is None and escalation_rate is not None:
             raise BcnetError("an escalation rate is for a pair; this flatbuffer is a net alone")
         if costs.accepted is not None:
@@ -109,6 +110,22 @@ class Profile:
         return round((1 - rate) * self.accepted + rate * self.escalated)
 
     @property
+    def accepted_cycles(self):
+        """Estimated `Cycles` of an inference that the gate accepts; of any, for a net alone."""
+        return (self.cost.accepted_cycles or self.cost.cycles)[self.core]
+
+    @property
+    def escalated_cycles(self):
+        """Estimated `Cycles` of an inference that escalates; of any, for a net alone."""
+        return (self.cost.escalated_cycles or self.cost.cycles)[self.core]
+
+    @property
+    def expected_cycles(self):
+        """Mean estimated `Cycles` of an inference at the escalation rate."""
+        rate = self.escalation_rate or 0
+        return self.accepted_cycles * (1 - rate) + self.escalated_cycles * rate
+
+    @property
     def code_bytes(self):
         """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
         sizes = (operators.operator(name).code_bytes for name in {op.name for op in self.cost.ops})
@@ -125,7 +142,7 @@ class Profile:
         return self.arena.bytes + STACK_BYTES
 
     def share(self, op):
-        """Part of the expected instructions that an operator takes, or None where that is not known.
+        """Part of the expected cycles that an operator takes, or None where that is not known.
 
         It is not where the sum is incomplete, for an operator without a figure, and in branches of which nobody says
         how often they are taken.
@@ -134,7 +151,8 @@ class Profile:
         part = {"always": 1, "escalated": rate, "accepted": 1 - rate, "never": 0, "once": 0}.get(op.path)
         if part is None or op.instructions is None or self.cost.incomplete:
             return None
-        return part * op.instructions[self.core] / self.expected if self.expected else 0.0
+        whole = self.expected_cycles.middle
+        return part * op.cycles[self.core].middle / whole if whole else 0.0
 
     def shortage(self):
         """Why the board cannot hold the model, in one line; None where it can, or without a board."""
@@ -151,14 +169,25 @@ class Profile:
         ]
         return f"{self.name} does not fit {name}: it exceeds its {' and its '.join(short)}" if short else None
 
+    def _paths(self):
+        return {
+            "accepted": self.accepted_cycles,
+            "escalated": self.escalated_cycles,
+            "expected": self.expected_cycles,
+            "least": self.cost.least_cycles[self.core],
+        }
+
     def record(self):
-        """The profile as a dict that JSON can hold."""
+        """The profile as a dict that JSON can hold; cycles and milliseconds as [low, high]."""
         return {
             "file": self.name,
             "core": self.core,
             "board": self.board and {"name": self.board[0]} | asdict(self.board[1]),
             "fits": None if self.board is None else self.shortage() is None,
             "escalation_rate": self.escalation_rate,
+            "cycles": {what: _pair_of(cycles) for what, cycles in self._paths().items()},
+            "milliseconds": self.board
+            and {what: _pair_of(self.board[1].milliseconds(cycles), 4) for what, cycles in self._paths().items()},
             "instructions": {
                 "accepted": self.accepted,
                 "escalated": self.escalated,
@@ -183,6 +212,7 @@ class Profile:
                     "op": op.name,
                     "subgraph": op.subgraph,
                     "runs": op.path,
+                    "cycles": None if op.cycles is None else _pair_of(op.cycles[self.core]),
                     "instructions": None if op.instructions is None else round(op.instructions[self.core]),
                     "estimate": op.estimate,
                     "share": self.share(op),
@@ -200,11 +230,12 @@ class Profile:
 
     def table(self):
         """The operators as cells: a list of lists of str, headings first."""
-        rows = [["operator", "runs", "instructions", "share", "MACs", "weights", "activations"]]
+        rows = [["operator", "runs", "cycles", "instructions", "share", "MACs", "weights", "activations"]]
         for op in self.cost.ops:
             share = self.share(op)
             about = "about " if op.estimate else ""
             numbers = (
+                "no figure" if op.cycles is None else f"{about}{op.cycles[self.core].range_text()}",
                 "no figure" if op.instructions is None else f"{about}{op.instructions[self.core]:,.0f}",
                 "" if share is None else f"{100 * share:.1f} %",
                 f"{op.macs:,}",
@@ -212,19 +243,41 @@ class Profile:
             rows.append([op.name, op.path, *numbers, f"{op.weights_bytes:,} B", f"{op.activation_bytes:,} B"])
         return rows
 
+    def _summed(self):
+        """[(which inference, its `Cycles`, its instructions)], the mean of a pair last."""
+        if self.cost.accepted is not None:
+            rate = f"{100 * self.escalation_rate:g} % escalated"
+            return [
+                ("accepted", self.accepted_cycles, self.accepted),
+                ("escalated, the worst case", self.escalated_cycles, self.escalated),
+                (rate, self.expected_cycles, self.expected),
+            ]
+        least = self.cost.least[self.core]
+        if self.expected == round(least):
+            return [("", self.expected_cycles, self.expected)]
+        return [
+            ("dearest branches", self.expected_cycles, self.expected),
+            ("cheapest branches", self.cost.least_cycles[self.core], round(least)),
+        ]
+
+    def _time_text(self, cycles):
+        time = self.board[1].milliseconds(cycles)
+        slow, fast = (f"{1000 / each:.3g}" if each else "any" for each in (time.high, time.low))
+        return (
+            f"{time.middle:.3g} ms ({time.short_text()}) at {self.board[1].mhz} MHz, {slow} to {fast} frames per second"
+        )
+
     def summary(self):
         """Pairs of str: what, and how much."""
         lines = []
         bound = "at least " if self.cost.incomplete else ""
-        if self.cost.accepted is not None:
-            lines.append(("instructions, accepted", f"{bound}{self.accepted:,}"))
-            lines.append(("instructions, escalated", f"{bound}{self.escalated:,}"))
-            lines.append((f"instructions, {100 * self.escalation_rate:g} % escalated", f"{bound}{self.expected:,}"))
-        elif self.expected != round(self.cost.least[self.core]):
-            lines.append(("instructions, dearest branches", f"{bound}{self.expected:,}"))
-            lines.append(("instructions, cheapest branches", f"{bound}{self.cost.least[self.core]:,.0f}"))
-        else:
-            lines.append(("instructions", f"{bound}{self.expected:,}"))
+        for what, cycles, _ in self._summed():
+            suffix = f", {what}" if what else ""
+            lines.append((f"cycles{suffix}", f"{bound}{cycles.text()}"))
+            if self.board is not None:
+                lines.append((f"time{suffix}", f"{bound}{self._time_text(cycles)}"))
+        for what, _, instructions in self._summed():
+            lines.append((f"instructions, {what}" if what else "instructions", f"{bound}{instructions:,}"))
         lines += [("incomplete", reason) for reason in self.cost.incomplete]
         estimated = sorted({op.name for op in self.cost.ops if op.estimate})
         lines += [("remark", sentence) for sentence in self.remarks]
@@ -253,6 +306,11 @@ class Profile:
         width = max(len(what) for what, _ in self.summary())
         lines = [f"{what.ljust(width)}  {value}" for what, value in self.summary()]
         return "\n".join([f"{self.name} on {self.core}", "", text_table(self.table()), "", *lines])
+
+
+def _pair_of(cycles, digits=None):
+    """[low, high], rounded to whole cycles or to so many digits behind the point."""
+    return [round(cycles.low, digits), round(cycles.high, digits)]
 
 
 def _kib(size):

@@ -67,20 +67,26 @@ class PairProfile:
         return reason and reason.replace(self.pair.name, "the pair", 1)
 
     def table(self):
-        """Nets and pair as cells: a list of lists of str, headings first."""
+        """Nets and pair as cells: a list of lists of str, headings first.
+
+        Cycles and milliseconds are estimates, from low to high; "of int8" is a ratio of instructions.
+        """
         board = self.pair.board
         counted = ["parameters"] if self.parameters else []
-        rows = [["", *counted, f"{self.pair.core} instructions", "of int8", "arena", "flash with code"]]
+        rows = [["", *counted, f"{self.pair.core} cycles", *(["milliseconds"] if board else [])]]
+        rows[0] += ["instructions", "of int8", "arena", "flash with code"]
         rows[0] += [f"fits {board[0]}"] if board else []
         lines = [
-            ("int8 net alone", self.int8, self.int8.expected, "int8"),
-            ("binary net alone", self.binary, self.binary.expected, "binary"),
-            ("pair, accepted sample", self.pair, self.pair.accepted, "pair"),
-            ("pair, escalated sample", self.pair, self.pair.escalated, "pair"),
+            ("int8 net alone", self.int8, self.int8.expected_cycles, self.int8.expected, "int8"),
+            ("binary net alone", self.binary, self.binary.expected_cycles, self.binary.expected, "binary"),
+            ("pair, accepted sample", self.pair, self.pair.accepted_cycles, self.pair.accepted, "pair"),
+            ("pair, escalated sample", self.pair, self.pair.escalated_cycles, self.pair.escalated, "pair"),
         ]
-        for title, profile, instructions, name in lines:
+        for title, profile, cycles, instructions, name in lines:
             counted = [f"{self.parameters[name]:,}"] if self.parameters else []
-            numbers = [*counted, f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
+            time = [] if board is None else [board[1].milliseconds(cycles).short_text()]
+            numbers = [*counted, cycles.range_text(), *time]
+            numbers += [f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
             memory = [f"{size / 1024:.1f} KiB" for size in (profile.arena.bytes, profile.flash_bytes)]
             fits = [] if board is None else ["no" if profile.shortage() else "yes"]
             rows.append([title, *numbers, *memory, *fits])

@@ -10,6 +10,7 @@ from flatbuffers_of import binary_convolution, branching_net, convolution
 from single_operators import net
 
 from bcnet_keras.convert import Gate, merge
+from bcnet_keras.device import boards
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES, cost
@@ -39,6 +40,12 @@ def test_record_adds_up(pair, core):
     for path, total in (("accepted", counts["accepted"]), ("escalated", counts["escalated"])):
         ops = [op["instructions"] for op in record["ops"] if op["runs"] in ("always", path)]
         assert sum(ops) == pytest.approx(total, abs=len(ops))
+    for path in ("accepted", "escalated"):
+        ranges = [op["cycles"] for op in record["ops"] if op["runs"] in ("always", path)]
+        for bound in (0, 1):
+            total = sum(cycles[bound] for cycles in ranges)
+            assert total == pytest.approx(record["cycles"][path][bound], abs=len(ranges))
+    assert record["milliseconds"] is None
     assert record["flatbuffer_bytes"] == pair.stat().st_size
     assert record["flash_bytes"] == record["flatbuffer_bytes"] + record["code_bytes"]
     assert record["arena_bytes"] == arena(pair, core).bytes == record["ram_bytes"] - STACK_BYTES
@@ -73,6 +80,46 @@ def test_a_scratch_budget_trades_memory_for_instructions():
 def test_boards_are_on_known_cores():
     for board in BOARDS.values():
         assert board.core in CORES and board.flash_bytes > board.ram_bytes > 0 and 8 < board.mhz < 1000
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_tells_milliseconds(pair, name):
+    profile, core = Profile.of(pair, board_name=name, escalation_rate=0.3), Profile.of(pair, BOARDS[name].core)
+    record = profile.record()
+    assert profile.accepted_cycles.low <= profile.expected_cycles.low <= profile.escalated_cycles.low
+    for path in ("accepted", "escalated"):
+        (low, high), (fast, slow) = record["cycles"][path], record["milliseconds"][path]
+        answered = core.record()["cycles"][path]
+        assert answered[0] <= low and answered[1] <= high and low <= high  # a flash makes nothing faster
+        assert (fast, slow) == pytest.approx(
+            (low / BOARDS[name].mhz / 1e3, high / BOARDS[name].mhz / 1e3), rel=1e-3, abs=1e-4
+        )
+    mean = [
+        0.7 * accepted + 0.3 * escalated
+        for accepted, escalated in zip(*(record["cycles"][path] for path in ("accepted", "escalated")), strict=True)
+    ]
+    assert record["cycles"]["expected"] == pytest.approx(mean, abs=2)
+    text = profile.text()
+    assert "frames per second" in text and f"at {BOARDS[name].mhz} MHz" in text and "escalated, the worst case" in text
+
+
+def test_a_small_cache_costs_the_binary_convolution_most():
+    layer = binary_convolution({"shape": "32x32x32-32-k3-s1", "output": "bitpacked"})
+    small, large = (Profile.of(layer, board_name=name) for name in ("nucleo-l4r5zi", "nucleo-f401re"))
+    assert small.expected_cycles.low > 1.5 * large.expected_cycles.high
+    net = convolution("CONV_2D", 16, 32, 32, 3)
+    small, large = (Profile.of(net, board_name=name) for name in ("nucleo-l4r5zi", "nucleo-f401re"))
+    assert small.expected_cycles.low < 1.25 * large.expected_cycles.low
+
+
+def test_boards_factors_are_of_all_boards():
+    factors = json.loads(Path(boards.__file__).with_suffix(".json").read_text())["factors"]
+    assert list(factors) == list(BOARDS)
+    for name, known in factors.items():
+        assert {"LceBconv2d", "CONV_2D", "other"} <= set(known), name
+        for operator, (low, high) in known.items():
+            assert 1 <= low < 4 and 1 <= high < 4, (name, operator)
+    assert all(board.flash.source and board.flash.wait_states > 0 for board in BOARDS.values()) and len(BOARDS) >= 12
 
 
 def test_the_command_writes_all_three(bcnet, pair, tmp_path):
@@ -144,8 +191,8 @@ def test_estimates_are_marked(make_part):
 
 def test_two_decisions_in_a_row_show_both_sums():
     profile = Profile.of(branching_net([1, ("IF", [1] * 4, [1]), ("IF", [1], [1] * 3)]))
-    dearest = re.search(r"dearest branches +([\d,]+)", profile.text())[1]
-    cheapest = re.search(r"cheapest branches +([\d,]+)", profile.text())[1]
+    dearest = re.search(r"instructions, dearest branches +([\d,]+)", profile.text())[1]
+    cheapest = re.search(r"instructions, cheapest branches +([\d,]+)", profile.text())[1]
     assert int(dearest.replace(",", "")) == profile.expected > int(cheapest.replace(",", ""))
     assert {op["runs"] for op in profile.record()["ops"]} == {"always", "sometimes"}
 
