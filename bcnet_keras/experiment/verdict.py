@@ -293,6 +293,7 @@ _OTHERS = {"coopnet": "CoopNet", "cascade": "the untrained cascade"}
 _RELATIONS = {
     "better": "trained together it beats",
     "worse": "it is beaten by",
+    "undercut": "as accurate within the margin, and cheaper, is",
     "dearer": "it is more accurate, but dearer, than",
     "cheaper": "it is cheaper, but less accurate, than",
     "alike": "these test images do not set it apart from",
@@ -366,8 +367,10 @@ def _relation(pair, other, found, labels, margin):
     other_as_good = -found.high > -margin
     if (found.better and not dearer) or (cheaper and found.as_good(margin) and not found.worse):
         return "better"
-    if (found.worse and not cheaper) or (dearer and other_as_good and not found.better):
+    if found.worse and not cheaper:
         return "worse"
+    if dearer and other_as_good and not found.better:
+        return "undercut"
     if found.better or found.worse:
         return "dearer" if found.better else "cheaper"
     return "alike"
@@ -429,5 +432,5 @@ def _advice(outcome, labels, rows, found, binary_found, figures, auroc, margin):
         yield f"another --measure: the binary net is hardly surer where it is right (AUROC {auroc:.2f})."
     if figures["binary_suffices"]:
         yield "binary.tflite alone, or a smaller binary net: the int8 net adds nothing that these images show."
-    if any(relation == "worse" for relation in figures["relations"].values()):
+    if any(relation in ("worse", "undercut") for relation in figures["relations"].values()):
         yield "more epochs for the boosted and the cooperative stage: the nets did better apart."

@@ -242,7 +242,7 @@ def test_a_cheaper_way_of_the_same_accuracy_wins():
     dear = dataclasses.replace(rows["coopnet"], escalated=np.arange(1000) < 400)
     assert judge(labels, rows | {"coopnet": dear}, CLASSES).figures["relations"] == {"coopnet": "better"}
     cheap = dataclasses.replace(rows["coopnet"], escalated=np.arange(1000) < 100)
-    assert judge(labels, rows | {"coopnet": cheap}, CLASSES).figures["relations"] == {"coopnet": "worse"}
+    assert judge(labels, rows | {"coopnet": cheap}, CLASSES).figures["relations"] == {"coopnet": "undercut"}
 
 
 @pytest.mark.parametrize(
