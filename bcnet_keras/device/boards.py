@@ -12,6 +12,7 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import BcnetError
@@ -62,10 +63,10 @@ class Board:
         return cycles * (1e-3 / self.mhz)
 
 
-_ART_F4 = {"width": 16, "line": 16, "code_cache": 1 * _KB, "data_cache": 128, "prefetch": True}
-_ART_L4 = {"width": 8, "line": 32, "code_cache": 1 * _KB, "data_cache": 256, "prefetch": False}
-_ICACHE = {"width": 16, "line": 16, "code_cache": 4 * _KB, "data_cache": 4 * _KB, "prefetch": False}
-_QSPI = {"width": 8, "line": 8, "code_cache": 8 * _KB, "data_cache": 8 * _KB, "prefetch": False}
+_ART_F4: dict[str, Any] = {"width": 16, "line": 16, "code_cache": 1 * _KB, "data_cache": 128, "prefetch": True}
+_ART_L4: dict[str, Any] = {"width": 8, "line": 32, "code_cache": 1 * _KB, "data_cache": 256, "prefetch": False}
+_ICACHE: dict[str, Any] = {"width": 16, "line": 16, "code_cache": 4 * _KB, "data_cache": 4 * _KB, "prefetch": False}
+_QSPI: dict[str, Any] = {"width": 8, "line": 8, "code_cache": 8 * _KB, "data_cache": 8 * _KB, "prefetch": False}
 
 BOARDS = {
     "arduino-nano-33-ble": Board(  # nRF52840

@@ -10,6 +10,8 @@ The folder that it writes holds, in the structure that the ecosystem expects (`s
 * an example, and a README that says how TensorFlow Lite Micro itself comes into the project.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 import shutil
@@ -22,6 +24,7 @@ from bcnet_keras.export.sources import substitutions
 from bcnet_keras.runtime.native import source_root
 from bcnet_keras.utils.atomic_files import replace_when_done
 from bcnet_keras.utils.callable_package import make_callable
+from bcnet_keras.utils.types import StrPath
 
 log = logging.getLogger(__name__)
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -59,7 +62,15 @@ FORMATS = tuple(_LAYOUTS)
 _NOT_TAKEN = ("fuzz_*", "block_count.cc")  # tools of this project's own tests
 
 
-def export(source, format, output, name=None, arena_size=None, scratch_budget=48 << 10, core=None):
+def export(
+    source: StrPath,
+    format: str,
+    output: StrPath,
+    name: str | None = None,
+    arena_size: int | None = None,
+    scratch_budget: int = 48 << 10,
+    core: str | None = None,
+) -> Path:
     """Writes a flatbuffer as a folder of sources for a build system.
 
     Arguments:
@@ -100,7 +111,7 @@ def export(source, format, output, name=None, arena_size=None, scratch_budget=48
     return output
 
 
-def _fill(templates, target, values, suffix=".cc"):
+def _fill(templates: Path, target: Path, values: dict[str, str], suffix: str = ".cc") -> None:
     """Writes every template under `templates` to `target`: `@key@` stands for a value, `NAME` in paths for the name."""
     for template in sorted(path for path in templates.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         path = target / str(template.relative_to(templates)).replace("NAME", values["name"])
@@ -112,7 +123,7 @@ def _fill(templates, target, values, suffix=".cc"):
         path.write_text(text)
 
 
-def _copy_operators(target, layout):
+def _copy_operators(target: Path, layout: Layout) -> None:
     sources = source_root() / "tflm_ops"
     target.mkdir()
     for part in layout.taken:

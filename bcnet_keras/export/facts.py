@@ -1,9 +1,12 @@
 """What a firmware has to know of a flatbuffer."""
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bcnet_keras.convert.passes.add_gate import read_gate
 from bcnet_keras.device.arena import REFERENCE, arena
@@ -13,6 +16,10 @@ from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
 from bcnet_keras.tflite.support import check_micro, remarks
+from bcnet_keras.utils.types import StrPath
+
+if TYPE_CHECKING:
+    from bcnet_keras.tflite.flatbuffer import schema
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Names of which no namespace, header NAME.h or target of CMake can be made, in whatever case: file systems may not tell
@@ -42,7 +49,7 @@ class TensorFacts:
     quantization: tuple[float, int] | None
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
 
@@ -85,7 +92,9 @@ class Facts:
     verdict: str | None
 
 
-def read_facts(source, name, arena_size, scratch_budget, core=None):
+def read_facts(
+    source: StrPath, name: str | None, arena_size: int | None, scratch_budget: int, core: str | None = None
+) -> Facts:
     """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.export`."""
     model = flatbuffer.read(flatbuffer.load(source))
     origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
@@ -120,25 +129,25 @@ def read_facts(source, name, arena_size, scratch_budget, core=None):
     )
 
 
-def _operators(model):
+def _operators(model: schema.ModelT) -> tuple[tuple[str, ...], tuple[str, ...]]:
     check_micro(model)
     names = {flatbuffer.op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
     return tuple(sorted(names & MICRO_OPS)), tuple(sorted(names & CUSTOM_OPS))
 
 
-def _tensor(tensor):
+def _tensor(tensor: schema.TensorT) -> TensorFacts:
     type = flatbuffer.type_name(tensor)
     if type not in _TYPES:
         raise BcnetError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
     return TensorFacts(type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
 
 
-def _printable(text):
+def _printable(text: str) -> str:
     """The text on one line: a name of a file may hold anything, and stands in comments of C++."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _name(name, origin):
+def _name(name: str | None, origin: str) -> str:
     if name is None:
         stem = re.sub(r"[^a-z0-9]+", "_", Path(origin).stem.lower()).strip("_")
         name = f"{stem}_net" if re.match("[a-z]", stem) else f"net_{stem}" if stem else "net"
@@ -152,7 +161,7 @@ def _name(name, origin):
     return name
 
 
-def _arena_size(data, wanted, scratch_budget, core):
+def _arena_size(data: bytes, wanted: int | None, scratch_budget: int, core: str | None) -> int:
     """Bytes of the arena, enough for the core, or for every core: `wanted`, where it is not too small."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1):
         raise BcnetError(f"arena_size must be a whole number of bytes above 0, got {wanted!r}")

@@ -1,12 +1,20 @@
 """The values that the templates of an export are filled with, as C++ and prose."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import bcnet_keras
 from bcnet_keras.runtime import native
 from bcnet_keras.tflite import operators
 from bcnet_keras.tflite.metadata import NO_VERDICT
+
+if TYPE_CHECKING:
+    from bcnet_keras.export import Layout
+    from bcnet_keras.export.facts import Facts, TensorFacts
 
 _BYTES_A_LINE = 16
 _GATE_CONTEXT = "  if (made->SetMicroExternalContext(&context) != kTfLiteOk) return false;\n"
@@ -46,7 +54,7 @@ bool Escalated() { return Output(1)->data.b[0]; }
 """
 
 
-def substitutions(facts, layout):
+def substitutions(facts: Facts, layout: Layout) -> dict[str, str]:
     """Returns the values, all str, by the key that stands for them in a template: `@key@`.
 
     Arguments:
@@ -108,12 +116,12 @@ def substitutions(facts, layout):
     }
 
 
-def _bytes(data):
+def _bytes(data: bytes) -> str:
     lines = (data[start : start + _BYTES_A_LINE] for start in range(0, len(data), _BYTES_A_LINE))
     return "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in line) for line in lines)
 
 
-def _tensor(guard, what, index, tensor):
+def _tensor(guard: str, what: str, index: int, tensor: TensorFacts) -> str:
     prefix = f"{guard}_{what}{index or ''}"
     lines = [f"/* {what.capitalize()} {index}: {tensor.type} {list(tensor.shape)}. */"]
     if tensor.quantization:
@@ -126,12 +134,12 @@ def _tensor(guard, what, index, tensor):
     return "\n".join(lines)
 
 
-def _float(value):
+def _float(value: float) -> str:
     text = f"{value:.9g}"  # enough to read the same float32 again
     return f"{text}f" if any(mark in text for mark in ".e") else f"{text}.0f"
 
 
-def _thresholds(guard, thresholds):
+def _thresholds(guard: str, thresholds: Sequence[float] | None) -> str:
     if thresholds is None:
         return ""
     listed = ", ".join(map(_float, thresholds))
@@ -141,10 +149,10 @@ def _thresholds(guard, thresholds):
     )
 
 
-def _raw(guard, facts):
+def _raw(guard: str, facts: Facts) -> str:
     """The line from the data set's values to the codes of the input."""
     quantization = facts.inputs[0].quantization
-    if not facts.raw_range or facts.inputs[0].type != "int8" or not quantization:
+    if not facts.raw_range or not facts.input_range or facts.inputs[0].type != "int8" or not quantization:
         return ""
     (raw_low, raw_high), (low, high), (scale, zero_point) = facts.raw_range, facts.input_range, quantization
     slope = (high - low) / (raw_high - raw_low) / scale
@@ -156,7 +164,7 @@ def _raw(guard, facts):
     )
 
 
-def _labels(facts, declared):
+def _labels(facts: Facts, declared: bool) -> str:
     if facts.labels is None:
         return ""
     array = f"const char* const {facts.name}_labels[{len(facts.labels)}]"
@@ -166,12 +174,12 @@ def _labels(facts, declared):
     return f"\n{array} = {{\n{listed}}};\n"
 
 
-def _string(text):
+def _string(text: str) -> str:
     """A C string literal; bytes beyond ASCII as octal escapes, which end after three digits."""
     return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode()) + '"'
 
 
-def _add_operators(facts):
+def _add_operators(facts: Facts) -> str:
     methods = (operators.operator(name).resolver_method for name in facts.builtin_ops)
     lines = [f"  if (resolver.{method}() != kTfLiteOk) return kTfLiteError;" for method in methods]
     if facts.custom_ops:
@@ -181,11 +189,11 @@ def _add_operators(facts):
     return "\n".join([*lines, "  return kTfLiteOk;"])
 
 
-def _tflm_tree(indent):
+def _tflm_tree(indent: str) -> str:
     return "\n".join(indent + line for line in _TFLM_TREE.split("\n"))
 
 
-def _operators_id():
+def _operators_id() -> str:
     """A C number that tells the operators of this version from those of any other."""
     digest = hashlib.sha256(bcnet_keras.__version__.encode())
     root = native.source_root() / "tflm_ops"
@@ -194,7 +202,7 @@ def _operators_id():
     return f"0x{digest.hexdigest()[:8]}"
 
 
-def _operators_check(facts):
+def _operators_check(facts: Facts) -> str:
     return f"""
 #if BCNET_OPS_ID != {_operators_id()}
 #error "{facts.name} needs the bcnet_ops of bcnet-keras {bcnet_keras.__version__} that it was exported with: export \
@@ -203,11 +211,11 @@ all nets of a firmware with one version, and keep the bcnet_ops of one of them"
 """
 
 
-def _sentence(facts):
+def _sentence(facts: Facts) -> str:
     return f"{facts.origin} with the operators of binary nets, for TensorFlow Lite Micro."
 
 
-def _summary(facts):
+def _summary(facts: Facts) -> str:
     lines = [f"| model | {len(facts.data):,} bytes of flash |", f"| arena | {facts.arena_size:,} bytes of RAM |"]
     for what, side in (("input", facts.inputs), ("output", facts.outputs)):
         for tensor in side:
@@ -226,12 +234,12 @@ def _summary(facts):
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def _cell(text):
+def _cell(text: str) -> str:
     """The text in a cell of a table of Markdown: on one line, no bar the end of it."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _interface(facts, layout):
+def _interface(facts: Facts, layout: Layout) -> str:
     name, source = facts.name, layout.source.replace("NAME", facts.name)
     escalated = "" if facts.thresholds is None else ", `Escalated()`"
     functions = f"`Begin()`, `Input()`, `Run()`, `Output()`, `BestClass()`{escalated}"
@@ -244,6 +252,6 @@ def _interface(facts, layout):
     )
 
 
-def _operator_sources():
+def _operator_sources() -> str:
     """The C++ sources of the operators, one per line, as CMake lists them."""
     return "\n".join(f"      bcnet_ops/tflm_ops/{source}" for source in operators.kernel_sources())

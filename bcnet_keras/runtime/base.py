@@ -1,14 +1,20 @@
 """What every interpreter has in common: images in as the data set gives them, real logits and decisions out."""
 
+from __future__ import annotations
+
 import abc
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bcnet_keras.errors import ArgumentTypeError, DataError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import metadata
+
+if TYPE_CHECKING:
+    from bcnet_keras.tflite.flatbuffer import schema
 
 _CHUNK = 256  # images between two steps of the progress bar
 # Parts of the values that saturate from which on images are warned of and refused; and the part of the input's range
@@ -42,7 +48,7 @@ class BaseInterpreter(abc.ABC):
       class_names: list of str, or None when the file has none.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: schema.ModelT) -> None:
         """`model` is a `schema.ModelT`; raises ValueError when it is no classifier of images in int8."""
         graph = model.subgraphs[0]
         inputs = [graph.tensors[index] for index in graph.inputs]
@@ -59,11 +65,12 @@ class BaseInterpreter(abc.ABC):
                 "the flatbuffer's input must be int8 [1, h, w, c] with a scale, found "
                 f"{flatbuffer.type_name(inputs[0])} {list(shape)}"
             )
-        self._logits_quantization, logits_shape = flatbuffer.quantization(outputs[0]), flatbuffer.shape(outputs[0])
-        if self._logits_quantization is None or len(logits_shape) != 2 or logits_shape[0] != 1:
+        quantization, logits_shape = flatbuffer.quantization(outputs[0]), flatbuffer.shape(outputs[0])
+        if quantization is None or len(logits_shape) != 2 or logits_shape[0] != 1:
             raise DataError(
                 f"the flatbuffer's logits must be int8 [1, classes] with a scale, found {list(logits_shape)}"
             )
+        self._logits_quantization = quantization
         self.input_shape, self.classes = shape[1:], logits_shape[1]
         self._gated = len(outputs) == 2
         record = metadata(model) or {}
@@ -72,7 +79,7 @@ class BaseInterpreter(abc.ABC):
         self._raw_range = record.get("raw_range", (0.0, 1.0))
         self._input_range = record.get("input_range", (0.0, 1.0))
 
-    def predict(self, images, verbose=0):
+    def predict(self, images: Any, verbose: int = 0) -> Prediction:
         """Answers to images.
 
         Arguments:

@@ -4,12 +4,16 @@ The operators are compiled on first use against a tree of TensorFlow Lite Micro:
 ``~/.cache/bcnet/tflm``, laid out as TensorFlow Lite Micro's own ``create_tflm_tree.py`` writes it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +32,7 @@ _HOW = (
 )
 
 
-def tflm_tree():
+def tflm_tree() -> Path:
     """The folder with TensorFlow Lite Micro's headers.
 
     Raises:
@@ -82,12 +86,12 @@ class Context(ctypes.Structure):
 
     _fields_ = [("tag", ctypes.c_uint32), ("scratch_budget", ctypes.c_int32), ("gate", GateControl)]
 
-    def __init__(self, scratch_budget):
+    def __init__(self, scratch_budget: int) -> None:
         super().__init__(tag=0x42634E78, scratch_budget=scratch_budget)
 
 
 @cache
-def load():
+def load() -> Any:
     """Makes the operators known to this process under the name :data:`REGISTERER`; returns the library.
 
     Raises:
@@ -121,7 +125,7 @@ def load():
 
 
 @contextlib.contextmanager
-def context(scratch_budget):
+def context(scratch_budget: int) -> Iterator[Any]:
     """The :class:`Context` of an interpreter that this thread makes meanwhile, which it must outlive."""
     made = Context(scratch_budget)
     load().bcnet_use_context(ctypes.byref(made))

@@ -1,5 +1,9 @@
 """Converted pairs and nets in TensorFlow Lite, with the binary operators that Larq Compute Engine brings."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate_in
@@ -10,6 +14,9 @@ from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.operators import LCE_OPS
 from bcnet_keras.tflite.verify import verify
 from bcnet_keras.utils.silence import quiet
+
+if TYPE_CHECKING:
+    import os
 
 
 class Interpreter(BaseInterpreter):
@@ -26,7 +33,7 @@ class Interpreter(BaseInterpreter):
       ValueError: not such a flatbuffer, truncated, or with an operator that the interpreter lacks.
     """
 
-    def __init__(self, source, num_threads=1):
+    def __init__(self, source: str | os.PathLike[str] | bytes, num_threads: int = 1) -> None:
         from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
 
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:

@@ -8,10 +8,14 @@ model = Model("any.tflite")                       # any flatbuffer, arrays in an
 outputs = model.run([x])
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import math
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +25,9 @@ from bcnet_keras.runtime.base import BaseInterpreter
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro
 from bcnet_keras.utils.silence import quiet
+
+if TYPE_CHECKING:
+    import os
 
 
 class Model:
@@ -43,7 +50,9 @@ class Model:
       ValueError: not such a flatbuffer, truncated, with an operator that is missing, or the arena is too small.
     """
 
-    def __init__(self, source, arena_size=None, scratch_budget=0):
+    def __init__(
+        self, source: str | os.PathLike[str] | bytes, arena_size: int | None = None, scratch_budget: int = 0
+    ) -> None:
         model = flatbuffer.read(flatbuffer.load(source))
         if arena_size is not None and (isinstance(arena_size, bool) or not isinstance(arena_size, int)):
             raise FlatbufferError(f"arena_size must be a whole number of bytes, got {arena_size!r}")
@@ -58,11 +67,11 @@ class Model:
         data = flatbuffer.write(model)  # sound and aligned whatever wrote the file; the interpreter checks neither
         with plugin.context(scratch_budget) if custom else contextlib.nullcontext() as self._context:
             self._interpreter = self._allocated(data, _roomy_arena(model, scratch_budget))
-        self._gate = self._context.gate if "BcnetGate" in custom else None
+        self._gate = self._context.gate if self._context and "BcnetGate" in custom else None
         self._own_thresholds = self._budget = None
         with quiet() as said:
             self._interpreter.print_allocations()
-            self.arena_bytes = int(re.search(r"Arena allocation total (\d+) bytes", said())[1])
+            self.arena_bytes = int(re.findall(r"Arena allocation total (\d+) bytes", said())[0])
         if arena_size is not None and arena_size < self.arena_bytes:
             raise FlatbufferError(
                 f"an arena of {arena_size} bytes is too small for this flatbuffer, which uses {self.arena_bytes}; give "
@@ -70,7 +79,7 @@ class Model:
             )
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> Any:
         """The thresholds of the gate that `run` applies: float32 [1] or [classes]; None for a model without gate.
 
         They can be set, which leaves the flatbuffer as it is; None brings back those of the model.
@@ -84,7 +93,7 @@ class Model:
         return np.array(source[:count], np.float32)
 
     @thresholds.setter
-    def thresholds(self, values):
+    def thresholds(self, values: Any) -> Any:
         if self._gate is None:
             raise FlatbufferError("this flatbuffer has no gate whose thresholds could be set")
         if values is None:
@@ -111,7 +120,7 @@ class Model:
         self._budget = budget  # the gate reads and writes its memory
         self._gate.budget = None if budget is None else ctypes.pointer(budget)
 
-    def run(self, inputs):
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs the flatbuffer once.
 
         Arguments:
@@ -184,7 +193,9 @@ class Interpreter(BaseInterpreter):
     Arguments, `arena_bytes` and errors are those of `Model`.
     """
 
-    def __init__(self, source, arena_size=None, scratch_budget=0):
+    def __init__(
+        self, source: str | os.PathLike[str] | bytes, arena_size: int | None = None, scratch_budget: int = 0
+    ) -> None:
         super().__init__(flatbuffer.read(flatbuffer.load(source)))
         self._model = Model(source, arena_size, scratch_budget)
         self.arena_bytes = self._model.arena_bytes

@@ -6,9 +6,13 @@ bounds in a damaged one. `write` aligns every buffer to 16 bytes, as the schema 
 code forgets (it packs them 4-aligned); kernels with vector loads rely on it.
 """
 
+from __future__ import annotations
+
 import copy
 import os
 import struct
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -20,7 +24,7 @@ from bcnet_keras.tflite.schema import schema
 FILE_IDENTIFIER = b"TFL3"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
-_DTYPES = {
+_DTYPES: dict[int, Any] = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
     schema.TensorType.FLOAT16: np.dtype(np.float16),
     schema.TensorType.FLOAT64: np.dtype(np.float64),
@@ -66,7 +70,7 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
-def load(source):
+def load(source: str | os.PathLike[str] | bytes) -> bytes:
     """Returns the bytes of a flatbuffer given as bytes or as the path of a file.
 
     Raises:
@@ -83,7 +87,7 @@ def load(source):
     raise ArgumentTypeError(f"expected the bytes or the path of a .tflite file, got {type(source).__name__}")
 
 
-def read(data):
+def read(data: bytes) -> schema.ModelT:
     """Parses and checks the bytes of a `.tflite` file; returns a `schema.ModelT`.
 
     Raises:
@@ -107,7 +111,7 @@ def read(data):
     return model
 
 
-def write(model):
+def write(model: schema.ModelT) -> bytes:
     """Packs a `schema.ModelT` into bytes, every buffer's data at a multiple of 16 bytes."""
     packed = copy.copy(model)
     packed.buffers = []
@@ -120,12 +124,12 @@ def write(model):
     return bytes(builder.Output())
 
 
-def rewrite(model):
+def rewrite(model: schema.ModelT) -> bytes:
     """Packs a `schema.ModelT` into bytes without tensors, buffers and operator codes that nothing uses."""
     return write(prune(model))
 
 
-def prune(model):
+def prune(model: schema.ModelT) -> schema.ModelT:
     """Returns a copy of a `schema.ModelT` without tensors, buffers and operator codes that nothing uses."""
     builder, indices = Builder(model.description), []
     for number, source in enumerate(model.subgraphs):
@@ -141,18 +145,18 @@ def prune(model):
         builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
     for entry in model.metadata:
         if text(entry.name) != OFFLINE_PLAN:  # a plan is of the tensors that were there
-            builder.metadata(entry.name, metadata(model, text(entry.name)))
+            builder.metadata(entry.name, metadata(model, text(entry.name)) or b"")
     return builder.model
 
 
-def op_name(model, operator):
+def op_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     """The name of an operator: that of the builtin (`CONV_2D`) or of the custom op (`LceBconv2d`)."""
     code = model.operatorCodes[operator.opcodeIndex]
     builtin = _builtin_code(code)
     return text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else _OP_NAMES[builtin]
 
 
-def called_subgraphs(operator):
+def called_subgraphs(operator: schema.OperatorT) -> tuple[int, ...]:
     """Indices of the subgraphs that an operator runs, as a tuple; empty for one that runs none.
 
     IF has its two branches, WHILE its condition and its body, CALL_ONCE the subgraph that initialises.
@@ -167,7 +171,7 @@ def called_subgraphs(operator):
     return ()
 
 
-def resource_variables(model):
+def resource_variables(model: schema.ModelT) -> dict[tuple[int, int], Any]:
     """The distinct variables that VAR_HANDLE operators name: a dict of (subgraph, tensor of the handle) to its name."""
     found = {}
     for number, graph in enumerate(model.subgraphs):
@@ -178,7 +182,7 @@ def resource_variables(model):
     return found
 
 
-def custom_options(operator):
+def custom_options(operator: schema.OperatorT) -> dict[str, Any]:
     """The options of a custom operator: the map of its flexbuffer, as a dict.
 
     Raises ValueError when they are no such map.
@@ -193,7 +197,7 @@ def custom_options(operator):
     return options
 
 
-def encode_options(options):
+def encode_options(options: dict[str, Any]) -> bytes:
     """The bytes of a custom operator's options, a dict: a flexbuffer map of ints, floats, strings and float vectors."""
     builder = flexbuffers.Builder()
     with builder.Map():
@@ -210,40 +214,40 @@ def encode_options(options):
     return bytes(builder.Finish())
 
 
-def custom_ops(model):
+def custom_ops(model: schema.ModelT) -> set[str]:
     """The names of the custom operators that the file uses, as a set."""
     return {
         text(code.customCode) for code in model.operatorCodes if _builtin_code(code) == schema.BuiltinOperator.CUSTOM
     }
 
 
-def type_name(tensor):
+def type_name(tensor: schema.TensorT) -> str:
     """The name of a tensor's type, such as `int8`."""
     return _TYPE_NAMES[tensor.type]
 
 
-def dtype(tensor):
+def dtype(tensor: schema.TensorT) -> Any:
     """The NumPy type of a tensor's elements; KeyError for a type that NumPy lacks."""
     return _DTYPES[tensor.type]
 
 
-def text(value):
+def text(value: Any) -> str:
     """A string of the flatbuffer as `str` (the object API gives bytes, or None when there is none)."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else (value or "")
 
 
-def shape(tensor):
+def shape(tensor: schema.TensorT) -> tuple[int, ...]:
     """The shape of a tensor as a tuple of ints."""
     return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
-def is_constant(model, tensor):
+def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:
     """Whether the file holds the tensor's data."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 
 
-def constant(model, tensor):
+def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
     """The data of a constant tensor as an array of its type and shape; None for a tensor without data."""
     if not is_constant(model, tensor):
         return None
@@ -251,7 +255,7 @@ def constant(model, tensor):
     return np.frombuffer(data.tobytes(), _DTYPES[tensor.type]).reshape(shape(tensor))
 
 
-def quantization(tensor):
+def quantization(tensor: schema.TensorT) -> tuple[float, int] | None:
     """(scale, zero point) of a tensor that is quantised per tensor; None for any other."""
     parameters = tensor.quantization
     if parameters is None or parameters.scale is None or len(parameters.scale) != 1:
@@ -260,7 +264,7 @@ def quantization(tensor):
     return float(parameters.scale[0]), zero_point
 
 
-def quantization_parameters(scale, zero_point):
+def quantization_parameters(scale: float, zero_point: int) -> schema.QuantizationParametersT:
     """The schema's object for a scale and a zero point that hold for the whole tensor."""
     parameters = schema.QuantizationParametersT()
     parameters.scale = np.array([scale], np.float32)
@@ -268,7 +272,7 @@ def quantization_parameters(scale, zero_point):
     return parameters
 
 
-def metadata(model, name):
+def metadata(model: schema.ModelT, name: str) -> bytes | None:
     """The bytes of the metadata entry `name`, or None when the file has none."""
     for entry in model.metadata:
         if text(entry.name) == name:
@@ -280,7 +284,7 @@ def metadata(model, name):
 class Builder:
     """Builds a flatbuffer of several subgraphs, each buffer and operator code in it only once."""
 
-    def __init__(self, description):
+    def __init__(self, description: str) -> None:
         self.model = schema.ModelT()
         self.model.version = 3
         self.model.description = description
@@ -290,16 +294,16 @@ class Builder:
         self.model.metadata = []
         self.model.signatureDefs = []
         self._buffers = {b"": 0}
-        self._codes = {}
+        self._codes: dict[tuple, int] = {}
 
     @classmethod
-    def extending(cls, model):
+    def extending(cls, model: schema.ModelT) -> Builder:
         """A builder that appends to `model`, a `schema.ModelT`, in place."""
         builder = cls(model.description)
         builder.model, builder._buffers = model, {}
         return builder
 
-    def buffer(self, data):
+    def buffer(self, data: Any) -> int:
         """Index of the buffer that holds `data` (bytes, array or None)."""
         data = b"" if data is None else data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
         if data not in self._buffers:
@@ -309,7 +313,7 @@ class Builder:
             self.model.buffers.append(buffer)
         return self._buffers[data]
 
-    def subgraph(self, name):
+    def subgraph(self, name: str) -> schema.SubGraphT:
         """Appends an empty subgraph and returns it."""
         subgraph = schema.SubGraphT()
         subgraph.name = name
@@ -317,7 +321,15 @@ class Builder:
         self.model.subgraphs.append(subgraph)
         return subgraph
 
-    def tensor(self, subgraph, name, type, shape, quantization=None, data=None):
+    def tensor(
+        self,
+        subgraph: schema.SubGraphT,
+        name: str,
+        type: int,
+        shape: Sequence[int],
+        quantization: Any = None,
+        data: Any = None,
+    ) -> int:
         """Appends a tensor to `subgraph` and returns its index. `quantization` is (scale, zero point)."""
         tensor = schema.TensorT()
         tensor.name = name
@@ -330,12 +342,21 @@ class Builder:
         subgraph.tensors.append(tensor)
         return len(subgraph.tensors) - 1
 
-    def constant(self, subgraph, name, value):
+    def constant(self, subgraph: schema.SubGraphT, name: str, value: np.ndarray) -> int:
         """Appends a constant int32 or float32 tensor that holds the array `value`; returns its index."""
         types = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
         return self.tensor(subgraph, name, types[value.dtype], value.shape, data=value)
 
-    def operator(self, subgraph, op, inputs, outputs, options=None, version=1, custom_options=None):
+    def operator(
+        self,
+        subgraph: schema.SubGraphT,
+        op: str | bytes,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any = None,
+        version: int = 1,
+        custom_options: bytes | None = None,
+    ) -> None:
         """Appends an operator. `op` is a builtin's name (`"ADD"`) or, as bytes, a custom op's (`b"BcnetGate"`).
 
         `options` is an object such as `schema.AddOptionsT()`; `custom_options` are the bytes of a flexbuffer.
@@ -354,7 +375,14 @@ class Builder:
             operator.customOptions = np.frombuffer(custom_options, np.uint8)
         subgraph.operators.append(operator)
 
-    def splice(self, subgraph, model, source=0, prefix="", leave_out=lambda name: False):
+    def splice(
+        self,
+        subgraph: schema.SubGraphT,
+        model: schema.ModelT,
+        source: int = 0,
+        prefix: str = "",
+        leave_out: Callable[[str], bool] = lambda name: False,
+    ) -> np.ndarray:
         """Copies subgraph `source` of `model` into `subgraph`; the names of its tensors get `prefix`.
 
         Tensors whose name `leave_out` accepts are left out, and with them the operators that write them; so are tensors
@@ -383,7 +411,9 @@ class Builder:
             subgraph.operators.append(copied)
         return indices
 
-    def signature(self, subgraph_index, inputs, outputs, key="serving_default"):
+    def signature(
+        self, subgraph_index: int, inputs: dict[str, int], outputs: dict[str, int], key: str = "serving_default"
+    ) -> None:
         """Names the inputs and outputs of a subgraph: dicts of name to tensor index."""
         signature = schema.SignatureDefT()
         signature.signatureKey = key
@@ -392,14 +422,14 @@ class Builder:
         signature.outputs = [_tensor_map(*item) for item in outputs.items()]
         self.model.signatureDefs.append(signature)
 
-    def metadata(self, name, data):
+    def metadata(self, name: str, data: bytes) -> None:
         """Adds a metadata entry of bytes."""
         entry = schema.MetadataT()
         entry.name = name
         entry.buffer = self.buffer(data)
         self.model.metadata.append(entry)
 
-    def min_runtime_version(self, least, models):
+    def min_runtime_version(self, least: str, models: Sequence[schema.ModelT]) -> None:
         """Writes the TensorFlow version that the file needs: `least` or more, as the `models` in it ask for."""
         versions = [least]
         for model in models:
@@ -409,11 +439,11 @@ class Builder:
         newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
         self.metadata(MIN_RUNTIME_VERSION, newest.encode().ljust(16, b"\0"))  # converters write 16 bytes
 
-    def finish(self):
+    def finish(self) -> bytes:
         """Returns the bytes of the flatbuffer."""
         return write(self.model)
 
-    def _code(self, builtin, custom, version):
+    def _code(self, builtin: int, custom: bytes | None, version: int) -> int:
         key = (builtin, custom, version)
         if key not in self._codes:
             code = schema.OperatorCodeT()
@@ -426,17 +456,17 @@ class Builder:
         return self._codes[key]
 
 
-def _tensor_map(name, index):
+def _tensor_map(name: str, index: int) -> schema.TensorMapT:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, index
     return entry
 
 
-def _builtin_code(code):
+def _builtin_code(code: schema.OperatorCodeT) -> int:
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
-def _fill_empty(model):
+def _fill_empty(model: schema.ModelT) -> None:
     """Puts an empty list wherever the file leaves out a list, so that nobody has to ask for None."""
     for name in ("operatorCodes", "subgraphs", "buffers", "metadata", "signatureDefs"):
         setattr(model, name, getattr(model, name) or [])
@@ -449,7 +479,7 @@ def _fill_empty(model):
         signature.inputs, signature.outputs = signature.inputs or [], signature.outputs or []
 
 
-def _problem(model):
+def _problem(model: schema.ModelT) -> str | None:
     """The first thing about `model` that does not hold together, in words; None when everything does."""
     buffers, codes = model.buffers, model.operatorCodes
     if not model.subgraphs:
@@ -490,7 +520,7 @@ def _problem(model):
     return None
 
 
-def _recursive_subgraph(model):
+def _recursive_subgraph(model: schema.ModelT) -> int | None:
     """Index of a subgraph that runs itself, through others too; None where there is none."""
     calls = [{called for o in graph.operators for called in called_subgraphs(o)} for graph in model.subgraphs]
     open_calls = set(range(len(calls)))
@@ -502,7 +532,7 @@ def _recursive_subgraph(model):
         open_calls -= ended
 
 
-def _tensor_problem(tensor, buffers):
+def _tensor_problem(tensor: schema.TensorT, buffers: Sequence[schema.BufferT]) -> str | None:
     if tensor.type not in _TYPE_NAMES:
         return f"has the unknown type {tensor.type}"
     if not 0 <= tensor.buffer < len(buffers):
@@ -519,5 +549,5 @@ def _tensor_problem(tensor, buffers):
     return None
 
 
-def _within(indices, count, lowest=0):
+def _within(indices: Sequence[int], count: int, lowest: int = 0) -> bool:
     return all(lowest <= index < count for index in indices)

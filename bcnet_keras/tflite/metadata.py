@@ -1,16 +1,24 @@
 """The record that this package keeps in a flatbuffer: class names, ranges, the gate's measure, the verdict."""
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING, Any
 
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
+
+if TYPE_CHECKING:
+    import os
+
+    from bcnet_keras.tflite.flatbuffer import schema
 
 METADATA = "bcnet"
 FORMAT_VERSION = 1
 NO_VERDICT = "none: at this threshold the pair has not been judged on test images."
 
 
-def metadata(model):
+def metadata(model: schema.ModelT) -> dict[str, Any] | None:
     """The record that `convert` and `convert_parts` keep in a flatbuffer, as a dict; None for a file of others.
 
     Keys: `version`, `class_names`, `raw_range`, `input_range`, where there is one `front_end`; in a merged file also
@@ -33,7 +41,7 @@ def metadata(model):
     return record
 
 
-def verdict_of(source):
+def verdict_of(source: str | os.PathLike[str] | bytes) -> str | None:
     """What the pair in a flatbuffer (bytes or path) is worth beside its int8 net, in a line; None for no pair."""
     record = metadata(flatbuffer.read(flatbuffer.load(source))) or {}
     if "measure" not in record:
@@ -41,6 +49,6 @@ def verdict_of(source):
     return f"Verdict: {record.get('verdict') or NO_VERDICT}"
 
 
-def write_record(builder, record):
+def write_record(builder: flatbuffer.Builder, record: dict[str, Any]) -> None:
     text = json.dumps({**record, "version": FORMAT_VERSION}, sort_keys=True, ensure_ascii=False)
     builder.metadata(METADATA, text.encode())

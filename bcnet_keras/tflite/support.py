@@ -6,15 +6,21 @@ The rules are those of TensorFlow Lite Micro's revision 90b983c: what the Prepar
 of types. `bcnet_keras.tflite.operators` has those of each operator.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
 from bcnet_keras.tflite.verify import verify
 
+if TYPE_CHECKING:
+    from bcnet_keras.tflite.flatbuffer import schema
 
-def check_micro(model):
+
+def check_micro(model: schema.ModelT) -> None:
     """Raises ValueError, with one sentence that says what to do, where TensorFlow Lite Micro cannot run `model`.
 
     Arguments:
@@ -43,13 +49,13 @@ def check_micro(model):
                 raise FlatbufferError(problem if ";" in problem else f"{problem}; {_ADVICE}")
 
 
-def remarks(model):
+def remarks(model: schema.ModelT) -> tuple[str, ...]:
     """Sentences on what TensorFlow Lite Micro does otherwise than TensorFlow Lite, without an error; a tuple.
 
     Arguments:
       model: a `schema.ModelT` that `check_micro` accepts.
     """
-    found = {}
+    found: dict[str, None] = {}
     integers = {"int8", "int16", "uint8"}
     types = {flatbuffer.type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
     for graph in model.subgraphs:

@@ -6,13 +6,19 @@
 the one before it makes them read elsewhere, and sizes computed from it are absurd. An operator's record names its rule.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+
+if TYPE_CHECKING:
+    from bcnet_keras.tflite.flatbuffer import schema
 
 MOST_BYTES = 1 << 30  # a Cortex-M's whole region for external RAM
 _MOST = 1 << 15  # of strides, dilations and window sizes
@@ -23,7 +29,7 @@ _WIDTHS = {"64": 8, "32": 4, "16": 2}
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def verify(model):
+def verify(model: schema.ModelT) -> None:
     """Raises ValueError, with one sentence, where an operator's shapes or options contradict each other.
 
     Arguments:

@@ -9,13 +9,13 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Iterator[Callable[[], str]]:
     """Sends standard output, standard error, warnings and TensorFlow's log to a file for the time of the block.
 
     Yields a function that returns what came so far as a string. It acts on the whole process, so a second thread waits
