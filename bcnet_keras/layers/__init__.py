@@ -17,7 +17,7 @@ All layers take NHWC float32 tensors. The binary ones may compute in mixed preci
 import bcnet_keras.legacy_keras  # noqa: F401 (before TensorFlow)
 from bcnet_keras.layers.batch_norm import batch_norm
 from bcnet_keras.layers.binary import BinaryConv2D, BinaryDense, fastest_precision, with_precision
-from bcnet_keras.layers.common import INPUT_RANGE
+from bcnet_keras.layers.common import INPUT_RANGE, leave_quantized_scope
 from bcnet_keras.layers.gate import MEASURES, ConfidenceGate, entropy, max_probability, score_margin
 from bcnet_keras.layers.int8 import (
     FakeQuant,
@@ -50,6 +50,7 @@ __all__ = [
     "front_affine",
     "front_of",
     "global_average",
+    "leave_quantized_scope",
     "max_probability",
     "score_margin",
     "with_precision",

@@ -1,6 +1,11 @@
 """What all layers share."""
 
+import logging
+
+import larq as lq
 import tensorflow as tf
+
+log = logging.getLogger(__name__)
 
 # A uint8 pixel p becomes (p - 128) / 128: the int8 code is p - 128, the scale 1/128, the zero point 0.
 INPUT_RANGE = (-1.0, 127 / 128)
@@ -11,6 +16,20 @@ register = tf.keras.utils.register_keras_serializable(package="bcnet_keras")
 def without(config, *keys):
     """`config` less the arguments that a layer fixes for itself."""
     return {key: value for key, value in config.items() if key not in keys}
+
+
+def leave_quantized_scope():
+    """Turns off Larq's global switch by which variables give their quantised values in place of the latent ones.
+
+    Larq turns it on for a layer's call and leaves it on where that raises, such as in a notebook's cell with a wrong
+    shape. All that reads weights afterwards takes the quantised ones: training would go on from +1 and -1.
+    """
+    if lq.context.should_quantize():
+        lq.context.quantized_scope(False).__enter__()
+        log.warning(
+            "Larq's quantized_scope was left on, as it is after a layer that could not be called; it is turned off, or "
+            "latent weights would be lost"
+        )
 
 
 def over_replicas(value, reduce):

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
-from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant
+from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant, leave_quantized_scope
 from bcnet_keras.models.data_checks import trainable_data
 from bcnet_keras.models.keras3 import is_keras3
 from bcnet_keras.models.pair_profile import PairProfile
@@ -264,8 +264,10 @@ class BCNet(tf.keras.Model):
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._make_means()
-        # Else the first training step makes the optimizer's variables, and TensorFlow traces it a second time.
-        self.optimizer.build(self.stage_variables)
+        _check_optimizer(self.optimizer, self.stage_variables)
+        if hasattr(self.optimizer, "build"):  # not of a legacy optimizer, such as Larq's
+            # Else the first training step makes the optimizer's variables, and TensorFlow traces it a second time.
+            self.optimizer.build(self.stage_variables)
 
     @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _make_means(self):
@@ -360,11 +362,16 @@ class BCNet(tf.keras.Model):
         return tf.reduce_sum(losses) / number + penalties
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        leave_quantized_scope()
         if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
             raise ModelError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
         self._eval_data_handler = None  # where Keras leaves the validation data of a fit that failed, for the next one
         with trainable_data(self.binary.input_shape, x if y is None else (x, y), validation_data):
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def save(self, *args, **kwargs):
+        leave_quantized_scope()  # the latent weights are the pair's
+        super().save(*args, **kwargs)
 
     def train_step(self, data):
         with tf.GradientTape() as tape:
@@ -405,6 +412,25 @@ class BCNet(tf.keras.Model):
     def get_compile_config(self):
         # A stage belongs to a training run, not to the saved pair.
         return None
+
+
+def _check_optimizer(optimizer, variables):
+    """Raises ModelError for a `larq.optimizers.CaseOptimizer` that has divided other variables among its optimizers.
+
+    It keeps that division, by names of one process, in its configuration, and passes by all variables of other names.
+    """
+    divided = getattr(optimizer, "var_opt_mapping", None)
+    left_out = [variable.name for variable in variables if divided is not None and _key(variable) not in divided]
+    if left_out:
+        raise ModelError(
+            f"the {type(optimizer).__name__} was made for other variables, or loaded from a file, and would not train "
+            f"{len(left_out)} of {len(variables)}, such as {left_out[0]}: make a new one."
+        )
+
+
+def _key(variable):
+    """As Larq names it."""
+    return variable._shared_name if variable._in_graph_mode else variable._unique_id
 
 
 def _gives_probabilities(model):

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.calibration import Answers, curve
-from bcnet_keras.layers import with_precision
+from bcnet_keras.layers import leave_quantized_scope, with_precision
 from bcnet_keras.models.networks import POOL, blocks_text
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning.choice import Plan
@@ -147,6 +147,7 @@ def objective(
             return -1.0
         tf.keras.backend.clear_session()
         tf.keras.utils.set_random_seed(seed)
+        leave_quantized_scope()  # which a trial before may have left on
         _, net = drawn.build(shape, classes)
         if drawn.shared_stem:
             share_stem(net, int8_twin(float_net), batches["validation"].map(lambda images, labels: images))

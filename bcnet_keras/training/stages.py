@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.layers import leave_quantized_scope
 from bcnet_keras.models.data_checks import trainable_data
 from bcnet_keras.models.pair import STAGES
 from bcnet_keras.models.pair_cost import int8_share as count_int8_share
@@ -110,6 +111,7 @@ def train(
     Raises:
       ValueError: unknown stages, or data that cannot be trained on.
     """
+    leave_quantized_scope()
     unknown = sorted(set(stages) - set(STAGES))
     if unknown or not stages:
         raise BcnetError(f"stages must be some of {STAGES}, got {tuple(stages)}.")
@@ -167,6 +169,7 @@ def train_float(
     The optimizer is AdamW. `weight_decay`, relative to the learning rate, applies to kernels, not to biases or scales.
     `patience` is that of `train`; `name` names the stage in the log and its checkpoints.
     """
+    leave_quantized_scope()
     checkpoint = StageCheckpoint(checkpoint_dir, name, built_on)
     if checkpoint.finished(model):
         return checkpoint.history

@@ -1,5 +1,8 @@
 """`BCNet`: what it answers, what each stage trains, saving, and what it refuses."""
 
+import logging
+
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -264,3 +267,56 @@ def test_a_net_with_one_logit_is_refused_but_its_twins_have_two():
 def test_preprocessing_maps_pixels_to_int8_codes(pair):
     pixels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(np.round(pair.preprocess(pixels).numpy() * 128), pixels.astype(int) - 128)
+
+
+@pytest.fixture
+def failed_build():
+    """Larq's global switch as a layer leaves it that cannot be called."""
+    with pytest.raises(ValueError):
+        bc.BinaryConv2D(4, 3, padding="valid")(tf.keras.Input((2, 2, 1)))
+    assert lq.context.should_quantize()
+    yield
+    lq.context.quantized_scope(False).__enter__()
+
+
+def latent_sizes(pair):
+    """How many sizes the latent weights of the first binary layer have; of quantised ones it is one."""
+    kernel = next(layer.kernel for layer in pair.binary.layers if isinstance(layer, bc.BinaryConv2D))
+    return len(np.unique(np.abs(kernel.latent_variable)))
+
+
+@pytest.mark.parametrize("start", ["train", "fit", "save"])
+def test_no_latent_weights_are_lost_after_a_failed_build(pair, failed_build, start, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    images, labels = images_and_labels(16)
+    if start == "train":
+        bc.train(pair, (images, labels), epochs=1, stages=("binary",), verbose=0)
+    elif start == "fit":
+        pair.compile(stage="binary")
+        pair.fit(images, labels, verbose=0)
+    else:
+        pair.save(tmp_path / "pair.keras")
+        pair = tf.keras.models.load_model(tmp_path / "pair.keras")
+    assert "Larq's quantized_scope was left on" in caplog.text
+    assert latent_sizes(pair) > 20
+    assert not lq.context.should_quantize()
+
+
+def case_optimizer():
+    legacy = tf.keras.optimizers.legacy
+    return lq.optimizers.CaseOptimizer(
+        (lambda variable: "kernel" in variable.name, legacy.SGD(0.1)), default_optimizer=legacy.Adam(0.01)
+    )
+
+
+def test_a_case_optimizer_trains_and_one_that_would_train_nothing_is_refused(pair):
+    images, labels = images_and_labels(16)
+    optimizer, before = case_optimizer(), [variable.numpy() for variable in pair.binary.trainable_variables]
+    pair.compile(optimizer, stage="binary")
+    pair.fit(images, labels, verbose=0)
+    after = [variable.numpy() for variable in pair.binary.trainable_variables]
+    assert sum(not np.array_equal(*each) for each in zip(before, after, strict=True)) > len(before) / 2
+    pair.compile(optimizer, stage="binary")  # again for the same variables
+    reloaded = lq.optimizers.CaseOptimizer.from_config(optimizer.get_config())
+    with pytest.raises(ValueError, match=r"the CaseOptimizer was made for other variables, or loaded.* new one"):
+        bc.BCNet.from_keras(float_net(), verbose=0).compile(reloaded, stage="binary")
