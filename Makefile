@@ -5,7 +5,8 @@
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
 #   make lint    style, types and spelling of the sources
 #   make docs    the documentation site, into build/docs, with broken links as errors
-#   make sources the list of the operators' C++ files, from bcnet_keras/tflite/operators.py
+#   make sources what C++ has of the Python package: the list of the operators' C++ files, from tflite/operators.py, and
+#                the planner's table, from device/plan_costs.py
 # PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
 
 PYTHON ?=
@@ -41,6 +42,7 @@ docs: venv
 
 sources: venv
 	.venv/bin/python -m bcnet_keras.tflite.operators > tflm_ops/sources.txt
+	.venv/bin/python -m bcnet_keras.device.plan_costs > tflm_ops/kernels/bconv2d/plan_costs.h
 
 venv:
 	@scripts/make_venv.sh $(PYTHON)

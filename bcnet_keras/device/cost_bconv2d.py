@@ -1,8 +1,11 @@
 """Instructions and estimated cycles of the binary convolution's kernels, as functions of a layer's shape.
 
 `ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
-by `tflm_ops/bench/fit.py`. Which way the backend takes is found as the backend finds it, by its own rounder figures: so
-scratch memory is told to the byte even where two ways take nearly as many instructions.
+by `tflm_ops/bench/fit.py`. Which way the backend takes is found as the backend finds it, by its own rounder figures
+(`plan_costs`): so scratch memory is told to the byte even where two ways take nearly as many instructions.
+
+The backend's planner is C++ (`tflm_ops/kernels/bconv2d/plan.cc`). It is written here once more because nets are priced
+on machines without a compiler, and in a second; `tests/tflm_ops/test_plans.py` holds both to the same plans.
 """
 
 import functools
@@ -11,6 +14,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.device import plan_costs
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.tflite import flatbuffer
 
@@ -26,31 +30,15 @@ class _Tables:
     index: int
 
 
-_TABLES = {"sliced-5": _Tables(2048, 9, 36), "sliced-3": _Tables(512, 1, 68)}
+_TABLES = {
+    "sliced-5": _Tables(2048, 9, plan_costs.INDEX_BYTES[5]),
+    "sliced-3": _Tables(512, 1, plan_costs.INDEX_BYTES[3]),
+}
 _PAIR = 8  # bytes that a block leaves for a pixel
 # The same of the Helium kernel: bytes of a block, of the choices of input words of four pixels, and of a vector.
 _HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
 _HELIUM_INDEX = 64
 _VECTOR = 16
-# The instructions by which the backend chooses (`plan.cc`, `plan_helium.cc`): of what `ways` counts, of an output word
-# with outputs that are not bits, and of the carry-save kernel's words of weights, outputs and pixels.
-_SLICED = {"part": 110, "pass": 1200, "bitpacked": 0, "int8": 180, "float32": 400}
-_ESTIMATES = {
-    "sliced-3": {"build": 930, "index": 85, "block": 131, "output word": 440, **_SLICED},
-    "sliced-5": {"build": 1200, "index": 50, "block": 87, "output word": 90, **_SLICED},
-    "carry-save": {"word": 9, "output": 110, "pixel": 0},
-}
-_SLICED_THUMB1 = {"part": 220, "pass": 1780, "bitpacked": 0, "int8": 980, "float32": 1200}
-_ESTIMATES_THUMB1 = {
-    "sliced-3": {"build": 1790, "index": 170, "block": 227, "output word": 443, **_SLICED_THUMB1},
-    "sliced-5": {"build": 2710, "index": 86, "block": 114, "output word": 134, **_SLICED_THUMB1},
-    "carry-save": {"word": 15, "output": 175, "pixel": 880},
-}
-_HELIUM = {"part": 200, "pass": 600, "row": 150, "output word": 105, "bitpacked": 0, "int8": 720, "float32": 2600}
-_ESTIMATES_HELIUM = _ESTIMATES | {
-    "helium-3": {"build": 300, "index": 80, "block": 132, **_HELIUM},
-    "helium-5": {"build": 660, "index": 72, "block": 120, **_HELIUM},
-}
 
 
 @dataclass(frozen=True)
@@ -61,8 +49,19 @@ class Shape:
     filters: int
     kernel: tuple  # height, width
     output: tuple  # height, width
-    stride: int = 1
+    strides: tuple = (1, 1)
     groups: int = 1
+    dilations: tuple = (1, 1)
+
+    @property
+    def span(self):
+        """Rows and columns from the first to the last tap."""
+        return tuple((taps - 1) * dilation + 1 for taps, dilation in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def has_tables(self):
+        """Whether the kernels with tables take it: no word of output channels belongs to two groups."""
+        return self.groups == 1 or self.filters // self.groups % 32 == 0
 
 
 def layer_of(operator, inputs, outputs):
@@ -72,7 +71,9 @@ def layer_of(operator, inputs, outputs):
     filters, *kernel, depth = flatbuffer.shape(inputs[1])
     words = flatbuffer.shape(inputs[0])[-1]
     size = flatbuffer.shape(outputs[0])[1:3]
-    layer = Shape(words, filters, tuple(kernel), size, options["stride_width"], words // depth)
+    strides = options["stride_height"], options["stride_width"]
+    dilations = tuple(options.get(f"dilation_{axis}_factor", 1) for axis in ("height", "width"))  # outlines have none
+    layer = Shape(words, filters, tuple(kernel), size, strides, words // depth, dilations)
     return layer, flatbuffer.type_name(outputs[0]).replace("int32", "bitpacked")
 
 
@@ -105,7 +106,7 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
     window = blocks * 4
     yield "carry-save", "carry-save", counts | written, window if window <= budget else 0
     for kernel, parts, part, kept, columns_read, strips, used in _layouts(shape, words, passes, budget):
-        rows_read = min(_rows(rows, shape), rows * shape.kernel[0])
+        rows_read = _rows_read(rows, shape)
         counts = {
             "block": passes * pixels * blocks,
             "line": passes * pixels * shape.kernel[0] * words,
@@ -134,14 +135,13 @@ def _helium_ways(shape, output, words, passes, budget):
     """
     height, width = shape.kernel
     rows, columns = _pieces(shape)
-    all_rows = _rows(rows, shape)
     positions = passes * rows * columns
     for kernel, parts, kept, columns_read, strips, used in _helium_layouts(shape, words, passes, budget):
         counts = {
             "block": positions * height * width * words,
             "line": positions * height * words,
             "build": passes * height * width * words * (strips if parts > 1 else 1),
-            "index": min(all_rows, rows * height) * columns_read * words * (shape.groups if kept else passes),
+            "index": _rows_read(rows, shape) * columns_read * words * (shape.groups if kept else passes),
             "row": passes * parts * rows * strips,
             "output word": positions,
             "part": positions * (parts - 1),
@@ -151,13 +151,18 @@ def _helium_ways(shape, output, words, passes, budget):
         if output != "bitpacked":
             outputs = math.prod(shape.output) * shape.filters
             counts |= {f"{output} position": positions, f"{output} output": outputs}
-        row = f"{kernel} {height}x{width}" if shape.kernel in ((3, 3), (1, 1)) else kernel
+        row = f"{kernel} {height}x{width}" if shape.span in ((3, 3), (1, 1)) and shape.kernel == shape.span else kernel
         yield f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts, used
 
 
 def _rows(rows, shape):
     """Rows of input from the first to the last that so many rows of output look at."""
-    return (rows - 1) * shape.stride + shape.kernel[0]
+    return (rows - 1) * shape.strides[0] + shape.span[0]
+
+
+def _rows_read(rows, shape):
+    """Those of them that an output looks at, as far as taps lie side by side."""
+    return min(_rows(rows, shape), rows * shape.span[0])
 
 
 def _pieces(shape):
@@ -175,11 +180,12 @@ def _helium_layouts(shape, words, passes, budget):
     """`_layouts` of the Helium kernel, as the backend's `plan_helium.cc` finds them."""
     height, width = shape.kernel
     rows, columns = _pieces(shape)
-    step = 1 if width == 1 else shape.stride
+    step = 1 if width == 1 else shape.strides[1]
     all_rows = _rows(rows, shape)
     digits = _digits(height * width * words * 32)
-    if digits is None:
+    if digits is None or not shape.has_tables:
         return
+    row_span, column_span = shape.span
     for kernel, table in _HELIUM_TABLES.items():
         for parts in range(1, words + 1):
             part = math.ceil(words / parts)
@@ -188,18 +194,23 @@ def _helium_layouts(shape, words, passes, budget):
             fixed = height * width * part * (table + 2 * _VECTOR)
 
             def size(rows_kept, strip, words_kept, fixed=fixed, parts=parts):
-                index = rows_kept * ((strip - 1) * step + width) * words_kept * _HELIUM_INDEX
+                index = rows_kept * ((strip - 1) * step + column_span) * words_kept * _HELIUM_INDEX
                 aside = strip * rows * (digits + 1) * _VECTOR if parts > 1 else 0
                 return fixed + index + aside
 
             used = size(all_rows, columns, words)
-            kept, strips = passes > shape.groups and used <= budget, 1
-            if not kept:
-                sizes = ((n, size(min(height, all_rows), math.ceil(columns / n), part)) for n in range(1, columns + 1))
-                strips, used = next(((n, used) for n, used in sizes if used <= budget), (0, 0))
-                if not strips:
-                    continue
-            read = strips * ((math.ceil(columns / strips) - 1) * step + width)
+            kept, strip = passes > shape.groups and used <= budget, columns
+            for strips in range(1, columns + 1) if not kept else ():
+                strip = math.ceil(columns / strips)
+                # The rows of a whole row of outputs may be all: then room is made for the table indices of all parts.
+                kept = strips == 1 and row_span >= all_rows
+                used = size(min(row_span, all_rows), strip, words if kept else part)
+                if used <= budget:
+                    break
+            if used > budget:
+                continue
+            strips = math.ceil(columns / strip)
+            read = strips * ((strip - 1) * step + column_span)
             yield kernel, parts, kept, read, strips, used
 
 
@@ -210,13 +221,14 @@ def _layouts(shape, words, passes, budget):
     to the next, columns of choices that all strips take, strips that a row of output is cut into, bytes).
     """
     (height, width), (rows, columns) = shape.kernel, shape.output
-    step = 1 if width == 1 else shape.stride
+    step = 1 if width == 1 else shape.strides[1]
     all_rows = _rows(rows, shape)
     digits = _digits(height * width * words * 32)
-    if digits is None:
+    if digits is None or not shape.has_tables:
         return
+    row_span, column_span = shape.span
     for kernel, tables in _TABLES.items():
-        if kernel == "sliced-5" and shape.kernel not in ((3, 3), (1, 1)):
+        if kernel == "sliced-5" and not (shape.kernel == (1, 1) or shape.kernel == shape.span == (3, 3)):
             continue
         for parts in range(1, words + 1):
             part = math.ceil(words / parts)
@@ -226,20 +238,20 @@ def _layouts(shape, words, passes, budget):
             fixed = math.ceil(blocks / tables.together) * tables.together * tables.block + blocks * _PAIR
 
             def size(rows_kept, strip, fixed=fixed, tables=tables, part=part, parts=parts):
-                index = rows_kept * ((strip - 1) * step + width) * part * tables.index
+                index = rows_kept * ((strip - 1) * step + column_span) * part * tables.index
                 aside = strip * rows * (digits + 1) * 4 if parts > 1 else 0
                 return fixed + index + aside
 
             strip = columns
             kept = passes > shape.groups and size(all_rows, columns) <= budget
-            rows_kept = all_rows if kept else min(height, all_rows)
+            rows_kept = all_rows if kept else min(row_span, all_rows)
             if not kept:
                 strip = next((s for s in range(columns, 0, -1) if size(rows_kept, s) <= budget), 0)
                 if not strip:
                     continue
             strips = math.ceil(columns / strip)
             strip = math.ceil(columns / strips)
-            read = strips * ((strip - 1) * step + width)
+            read = strips * ((strip - 1) * step + column_span)
             yield kernel, parts, part, kept, read, strips, size(rows_kept, strip)
 
 
@@ -253,17 +265,22 @@ def figures():
     return _tables()["instructions"]
 
 
+def _row(table, row):
+    """The figures of a row. Of Helium's tables of 5 inputs only 3x3 and 1x1 are measured; others take some 7 % more."""
+    return table.get(row) or table[f"{row} 3x3"]
+
+
 def instructions(shape, output, core, budget=SCRATCH_BUDGET):
     """Instructions of a layer on a core."""
     _, row, counts, _ = _chosen(shape, output, core, budget)
-    table = figures()[core][row]
+    table = _row(figures()[core], row)
     return sum(table[what] * count for what, count in counts.items())
 
 
 def cycles(shape, output, core, budget=SCRATCH_BUDGET):
     """Estimated `Cycles` of a layer on a core."""
     _, row, counts, _ = _chosen(shape, output, core, budget)
-    table = _tables()["cycles"][core][row]
+    table = _row(_tables()["cycles"][core], row)
     return Cycles(*(sum(table[what][bound] * count for what, count in counts.items()) for bound in (0, 1)))
 
 
@@ -274,9 +291,9 @@ def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):
 
 def _chosen(shape, output, core, budget):
     """The one of `ways` that the backend takes on a core."""
-    carry_save, *others = (way for way in ways(shape, output, budget) if way[1] in figures()[core])
+    carry_save, *others = ways(shape, output, budget)
     # A core with Helium takes the sliced kernel only where it has no room for the other.
-    for kind in ("helium", "sliced"):
+    for kind in ("helium", "sliced") if plan_costs.of_core(core).helium else ("sliced",):
         known = [way for way in others if way[0].startswith(kind)]
         best = min(known, key=lambda way: _estimate(way, shape, output, core), default=carry_save)
         if _estimate(best, shape, output, core) < _estimate(carry_save, shape, output, core):
@@ -286,15 +303,24 @@ def _chosen(shape, output, core, budget):
 
 def _estimate(way, shape, output, core):
     """Instructions of one of `ways` as the backend reckons them."""
-    estimates = {"cortex-m0plus": _ESTIMATES_THUMB1, "cortex-m55": _ESTIMATES_HELIUM}.get(core, _ESTIMATES)
+    costs = plan_costs.of_core(core)
     name, _, counts, _ = way
     kernel = name.split(" ")[0]
-    each = estimates[kernel]
     if kernel == "carry-save":
+        each = costs.carry_save
         words = math.prod(shape.kernel) * shape.words // shape.groups
-        return math.prod(shape.output) * (shape.filters * (words * each["word"] + each["output"]) + each["pixel"])
+        return math.prod(shape.output) * (shape.filters * (words * each.word + each.output) + each.pixel)
+    each = costs.helium if kernel.startswith("helium") else costs.sliced
+    table = each.tables[int(kernel[-1])]
     rows = _pieces(shape)[0] if kernel.startswith("helium") else shape.output[0]
     # It reckons with rows of input that no output looks at, too.
-    index = counts["index"] * _rows(rows, shape) / min(_rows(rows, shape), rows * shape.kernel[0])
-    counts = counts | {"index": index, "pass": counts[f"{output} pass"], output: counts["output word"]}
-    return sum(figure * counts.get(what, 0) for what, figure in each.items())
+    index = counts["index"] * _rows(rows, shape) // _rows_read(rows, shape)
+    return (
+        counts["build"] * table.build
+        + index * table.index
+        + counts["block"] * table.block
+        + counts["output word"] * (table.pixel + each.outputs[output])
+        + counts["part"] * each.part
+        + counts["row"] * each.row
+        + counts[f"{output} pass"] * each.each_pass
+    )

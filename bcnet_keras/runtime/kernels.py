@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bcnet_keras.device import plan_costs
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
 from bcnet_keras.tflite import operators
 
 BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
 BCONV2D_TRANSFORMS = ("float", "fixed_point", "linear")
+_BCONV2D_OUTPUTS = {"float32": 0, "int8": 1, "uint32": 2}
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.bool_): 2}
 SOURCES = [
     "tflm_ops/host/kernels.cc",
@@ -35,6 +37,16 @@ class GateDecision(NamedTuple):
     """In [0, 1], higher is surer; NaN when a logit is not finite."""
     escalate: bool
     """The confidence is below the threshold."""
+
+
+class Bconv2dPlan(NamedTuple):
+    """How a binary convolution is computed."""
+
+    kernel: str
+    """One of :data:`BCONV2D_KERNELS`, or "helium"."""
+    table_inputs: int
+    """5 for tables of two full adders, 3 for those of one, 0 for kernels without."""
+    scratch_bytes: int
 
 
 def words(channels: int) -> int:
@@ -128,7 +140,7 @@ def bconv2d(
     """
     x, filters = _bitpacked("x", x), _bitpacked("filters", filters)
     output = np.empty(output_shape, dtype)
-    output_type = {"float32": 0, "int8": 1, "uint32": 2}.get(output.dtype.name)
+    output_type = _BCONV2D_OUTPUTS.get(output.dtype.name)
     if output_type is None:
         raise ArgumentTypeError(f"dtype must be float32, int8 or uint32, not {output.dtype.name}")
     if output_type == 2:
@@ -155,6 +167,32 @@ def bconv2d(
         _data(output),
     )
     return output
+
+
+def plan_bconv2d(
+    options: bytes,
+    input_shape: tuple[int, int, int, int],
+    filter_shape: tuple[int, int, int, int],
+    output_shape: tuple[int, int, int, int],
+    dtype,
+    core: str,
+    scratch_budget: int = 48 * 1024,
+) -> Bconv2dPlan:
+    """How LceBconv2d would be computed on a core, whose code need not run here.
+
+    Args:
+        options, dtype: as for :func:`bconv2d`.
+        input_shape, filter_shape, output_shape: of the tensors in the flatbuffer, channels in words where bitpacked.
+        core: a name such as "cortex-m4".
+        scratch_budget: bytes of working memory that a kernel may use.
+    """
+    number = list(plan_costs.CORES.values()).index(plan_costs.of_core(core))
+    plan = (ctypes.c_int32 * 3)()
+    dims = map(_dims, (input_shape, filter_shape, output_shape))
+    output_type = _BCONV2D_OUTPUTS[np.dtype(dtype).name]
+    size = ctypes.c_size_t(len(options))
+    _call("bcnet_plan_bconv2d", options, size, *dims, output_type, number, ctypes.c_int32(scratch_budget), plan)
+    return Bconv2dPlan((*BCONV2D_KERNELS, "helium")[plan[0]], plan[1], plan[2])
 
 
 def thermometer(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ def shape_of(record):
     """The `cost_bconv2d.Shape` of a record."""
     height, width, channels, filters, kernel, stride = map(int, re.findall(r"\d+", record["shape"]))
     output = -(-height // stride), -(-width // stride)
-    return cost_bconv2d.Shape(-(-channels // 32), filters, (kernel, kernel), output, stride)
+    return cost_bconv2d.Shape(-(-channels // 32), filters, (kernel, kernel), output, (stride, stride))
 
 
 def fit(records):

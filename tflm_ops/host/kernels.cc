@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "tflm_ops/kernels/bconv2d/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/plan.h"
+#include "tflm_ops/kernels/bconv2d/plan_costs.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/budget.h"
 #include "tflm_ops/kernels/gate.h"
@@ -124,6 +126,31 @@ BCNET_EXPORT const char* bcnet_bconv2d(const uint8_t* options, size_t options_si
       return "there is no linear output transform for these numbers";
     bcnet::Bconv2dInt8(params, plan, input, filter, linear, scratch, static_cast<int8_t*>(output));
   }
+  return nullptr;
+}
+
+// Plans for a core, by its number in the order of plan_costs.h. `plan` gets the kernel's number,
+// the inputs of a table, and the scratch bytes.
+BCNET_EXPORT const char* bcnet_plan_bconv2d(const uint8_t* options, size_t options_size,
+                                            const int32_t* input_dims, const int32_t* filter_dims,
+                                            const int32_t* output_dims, int32_t output_type,
+                                            int32_t core, int32_t scratch_budget, int32_t* plan) {
+  static const bcnet::Bconv2dCore* const kCores[] = {&bcnet::kCoreThumb1, &bcnet::kCoreThumb2,
+                                                     &bcnet::kCoreHelium};
+  bcnet::Bconv2dOptions parsed;
+  bcnet::Bconv2dParams params;
+  const auto type = static_cast<bcnet::Bconv2dOutput>(output_type);
+  if (const char* reason = bcnet::ParseBconv2dOptions(options, options_size, &parsed))
+    return reason;
+  if (const char* reason =
+          bcnet::PrepareBconv2d(parsed, input_dims, filter_dims, output_dims, type, &params)) {
+    return reason;
+  }
+  const bcnet::Bconv2dPlan found =
+      bcnet::PlanBconv2dFor(*kCores[core], params, type, scratch_budget);
+  plan[0] = static_cast<int32_t>(found.kernel);
+  plan[1] = found.table_inputs;
+  plan[2] = found.scratch_bytes;
   return nullptr;
 }
 

@@ -14,14 +14,8 @@
 #endif
 
 #include "tflm_ops/kernels/bconv2d/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/plan.h"
 #include "tflm_ops/kernels/bitpacking.h"
-
-// Whether the core has vectors of integers.
-#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
-#define BCNET_HELIUM 1
-#else
-#define BCNET_HELIUM 0
-#endif
 
 namespace bcnet {
 
@@ -100,61 +94,10 @@ int32_t Bconv2dCarrySaveScratchSize(const Bconv2dParams& params);
 void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
                       const Bconv2dSink& sink, void* scratch);
 
-// The input positions that the outputs of a convolution meet, padding included.
-struct Bconv2dSlicedGeometry {
-  int32_t rows;         // of all outputs
-  int32_t row_span;     // of one output
-  int32_t column_span;  // of one output
-  int32_t x_step;       // between two outputs, in columns that are looked at
-  int32_t column_step;  // between two of these columns, on the input
-};
-Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
-
-// The digits of a sum: as many as there is code for, 0 when that is too few.
-int Bconv2dSlicedDigits(const Bconv2dParams& params);
-
-// Whether the choices of all input words of a part stay in memory from one pass to the next.
-bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan);
-
-// Bytes of the parts of the scratch memory, in their order.
-struct Bconv2dSlicedMemory {
-  int32_t tables;
-  int64_t index;
-  int32_t pairs;
-  int64_t kept;
-};
-Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
-
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 
-// The Helium kernel: functions that are there where BCNET_HELIUM is 1.
-constexpr bool kHasHelium = BCNET_HELIUM != 0;
-
-// The pieces that the output is cut into, one for each lane of a vector: lane i has the piece in
-// row i / across and column i % across of all pieces.
-struct Bconv2dHeliumPieces {
-  int32_t across;
-  int32_t height, width;  // outputs of a piece
-};
-Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params);
-
-// How it uses its scratch memory.
-struct Bconv2dHeliumLayout {
-  int32_t rows;  // input rows and columns of a piece that its outputs, or a strip of them, meet
-  int32_t columns;
-  bool keeps_index;  // the choices of the whole input are made once, for all passes and parts
-  int32_t index_words;
-  // Bytes of the parts, in their order.
-  int64_t tables;
-  int64_t index;
-  int64_t pairs;
-  int64_t kept;
-};
-Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
-
-bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
-                       Bconv2dPlan* plan, int64_t* instructions);
+// There where BCNET_HELIUM is 1.
 void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                    const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
 

@@ -1,51 +1,36 @@
 // The layout of the Helium kernel's scratch memory, and what the kernel costs.
 #include "tflm_ops/kernels/optimize.h"
 
-#include "tflm_ops/kernels/bconv2d/kernels.h"
+#include "tflm_ops/kernels/bconv2d/plan.h"
 
-#if BCNET_HELIUM
+#if BCNET_PLANS_HELIUM
 
 #include "tflm_ops/kernels/bconv2d/helium/helium.h"
+#include "tflm_ops/kernels/bitpacking.h"
 
 namespace bcnet {
 namespace {
 
-// Instructions on a Cortex-M55, measured. They only serve to compare.
-struct TableCosts {
-  int32_t build;  // the tables of a block
-  int32_t index;  // an input word of each lane
-  int32_t block;  // of a position, four pixels
-};
-constexpr TableCosts kTableCosts = {300, 80, 132};
-constexpr TableCosts kPairTableCosts = {660, 72, 120};
-constexpr int32_t kPosition = 105;        // of 32 channels
-constexpr int32_t kPass = 600;            // of 32 channels
-constexpr int32_t kPart = 200;            // of a position, for each part but the first
-constexpr int32_t kRow = 150;             // of positions, of a pass
-constexpr int32_t kInt8Position = 720;    // of 32 channels
-constexpr int32_t kFloatPosition = 2600;  // of 32 channels
-
-int32_t RoundUp(int32_t x, int32_t y) { return (x + y - 1) / y; }
+int32_t CeilDiv(int32_t x, int32_t y) { return (x + y - 1) / y; }
 
 int32_t Taps(const Bconv2dParams& params) { return params.height.filter * params.width.filter; }
 
-int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dPlan& plan) {
+int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
+                     const Bconv2dSlicedCosts& helium, const Bconv2dPlan& plan) {
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
   const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, plan);
-  const TableCosts& costs = plan.table_inputs == 5 ? kPairTableCosts : kTableCosts;
+  const Bconv2dTableCosts& costs = helium.tables[plan.table_inputs == 5];
   const int32_t words = params.words_in_group, blocks = Taps(params) * words;
   const int32_t passes = BitpackedWords(params.channels_out);
-  const int32_t parts = RoundUp(words, plan.part_words);
-  const int64_t strips = int64_t{params.batches} * RoundUp(pieces.width, plan.strip);
+  const int32_t parts = CeilDiv(words, plan.part_words);
+  const int64_t strips = int64_t{params.batches} * CeilDiv(pieces.width, plan.strip);
   const int64_t indexed =
       strips * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
   const int64_t positions = int64_t{params.batches} * pieces.height * pieces.width;
-  const int32_t position = blocks * costs.block + kPosition + (parts - 1) * kPart +
-                           (output == Bconv2dOutput::kInt8      ? kInt8Position
-                            : output == Bconv2dOutput::kFloat32 ? kFloatPosition
-                                                                : 0);
-  return passes * (kPass + (parts == 1 ? 1 : strips) * blocks * costs.build + positions * position +
-                   strips * parts * pieces.height * kRow) +
+  const int32_t position = blocks * costs.block + costs.pixel + (parts - 1) * helium.part +
+                           helium.outputs[static_cast<int>(output)];
+  return passes * (helium.pass + (parts == 1 ? 1 : strips) * blocks * costs.build +
+                   positions * position + strips * parts * pieces.height * helium.row) +
          indexed * costs.index;
 }
 
@@ -56,8 +41,8 @@ Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params) {
   Bconv2dHeliumPieces best = {};
   for (int32_t across = helium::kLanes; across >= 1; across /= 2) {
     const Bconv2dHeliumPieces pieces = {across,
-                                        RoundUp(params.height.output, helium::kLanes / across),
-                                        RoundUp(params.width.output, across)};
+                                        CeilDiv(params.height.output, helium::kLanes / across),
+                                        CeilDiv(params.width.output, across)};
     if (best.across == 0 || pieces.height * pieces.width < best.height * best.width) best = pieces;
   }
   return best;
@@ -88,7 +73,7 @@ Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bco
 // It takes the convolutions that the sliced kernel takes, where the memory holds the tables of one
 // input word.
 bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
-                       Bconv2dPlan* plan, int64_t* instructions) {
+                       const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* instructions) {
   if (Bconv2dSlicedDigits(params) == 0) return false;
   if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
@@ -100,7 +85,7 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
     const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, candidate);
     const int64_t total = layout.tables + layout.index + layout.pairs + layout.kept;
     if (total > scratch_budget) return false;
-    const int64_t cost = Instructions(params, output, candidate);
+    const int64_t cost = Instructions(params, output, core.helium, candidate);
     if (found && cost >= *instructions) return true;
     candidate.scratch_bytes = static_cast<int32_t>(total);
     found = true;
@@ -111,13 +96,13 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
   for (int32_t parts = 1; parts <= 2 * words; ++parts) {
     // All numbers of parts with tables of two full adders, then with tables of one.
     const bool pairs = parts <= words;
-    const int32_t part_words = RoundUp(words, pairs ? parts : parts - words);
+    const int32_t part_words = CeilDiv(words, pairs ? parts : parts - words);
     const int8_t inputs = pairs ? 5 : 3;
     Bconv2dPlan candidate = {Bconv2dKernel::kHelium, inputs, 0, 0, part_words, 0};
     candidate.index_rows = static_cast<uint16_t>(span < all_rows ? span : all_rows);
     // The widest strips that fit, of equal widths.
     for (int32_t strips = 1; strips <= pieces.width; ++strips) {
-      candidate.strip = static_cast<int16_t>(RoundUp(pieces.width, strips));
+      candidate.strip = static_cast<int16_t>(CeilDiv(pieces.width, strips));
       if (consider(candidate)) break;
     }
     // The choices of the whole input.

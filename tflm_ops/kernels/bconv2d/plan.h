@@ -1,0 +1,119 @@
+// The planner: which kernel computes a convolution, and how it uses its scratch memory.
+//
+// It weighs the candidate plans by instructions that a `Bconv2dCore` states, so that a host can
+// plan for any core: bcnet_keras/device/cost_bconv2d.py is the same in Python, for machines without
+// a compiler, and tests hold both to the same plans.
+#ifndef TFLM_OPS_KERNELS_BCONV2D_PLAN_H_
+#define TFLM_OPS_KERNELS_BCONV2D_PLAN_H_
+
+#include <cstdint>
+
+#include "tflm_ops/kernels/bconv2d/bconv2d.h"
+
+// Whether the core has vectors of integers.
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define BCNET_HELIUM 1
+#else
+#define BCNET_HELIUM 0
+#endif
+
+namespace bcnet {
+
+constexpr bool kHasHelium = BCNET_HELIUM != 0;
+
+// Instructions for each of what a kernel with tables does.
+struct Bconv2dTableCosts {
+  int32_t build;  // the tables of a block of 32 inputs and 32 output channels
+  int32_t index;  // the table indices of an input word
+  int32_t block;  // of a pixel
+  int32_t pixel;  // of 32 output channels
+};
+// With Helium, a pixel and an input word are four.
+struct Bconv2dSlicedCosts {
+  Bconv2dTableCosts tables[2];  // of one full adder, of two
+  int32_t pass;                 // of 32 output channels
+  int32_t part;                 // of a pixel, for each part but the first
+  int32_t row;                  // of pixels, of a pass
+  int32_t outputs[3];           // of a pixel, by Bconv2dOutput
+};
+struct Bconv2dCarrySaveCosts {
+  int32_t word;  // of weights, for an output
+  int32_t output;
+  int32_t pixel;
+};
+
+// What the planner knows of a core. Instructions are measured and only serve to compare.
+struct Bconv2dCore {
+  Bconv2dSlicedCosts sliced;
+  Bconv2dCarrySaveCosts carry_save;
+  Bconv2dSlicedCosts helium;
+  bool has_helium;
+  int32_t index_bytes[2];  // table indices of an input word, in tables of one full adder, of two
+};
+
+// The fastest plan for a core; see PlanBconv2d. The kernel need not be one that runs here.
+Bconv2dPlan PlanBconv2dFor(const Bconv2dCore& core, const Bconv2dParams& params,
+                           Bconv2dOutput output, int32_t scratch_budget);
+
+// The input positions that the outputs of a convolution meet, padding included.
+struct Bconv2dSlicedGeometry {
+  int32_t rows;         // of all outputs
+  int32_t row_span;     // of one output
+  int32_t column_span;  // of one output
+  int32_t x_step;       // between two outputs, in columns that are looked at
+  int32_t column_step;  // between two of these columns, on the input
+};
+Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
+
+// The digits of a sum: as many as there is code for, 0 when that is too few.
+int Bconv2dSlicedDigits(const Bconv2dParams& params);
+
+// Whether the choices of all input words of a part stay in memory from one pass to the next.
+bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan);
+
+// Bytes of the parts of the scratch memory, in their order.
+struct Bconv2dSlicedMemory {
+  int32_t tables;
+  int64_t index;
+  int32_t pairs;
+  int64_t kept;
+};
+Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan,
+                                          const Bconv2dCore& core);
+Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
+
+// The same of the Helium kernel, where it runs and on hosts, which plan for other cores.
+#if BCNET_HELIUM || !defined(__arm__)
+#define BCNET_PLANS_HELIUM 1
+#else
+#define BCNET_PLANS_HELIUM 0
+#endif
+
+// The pieces that the output is cut into, one for each lane of a vector: lane i has the piece in
+// row i / across and column i % across of all pieces.
+struct Bconv2dHeliumPieces {
+  int32_t across;
+  int32_t height, width;  // outputs of a piece
+};
+Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params);
+
+// How it uses its scratch memory.
+struct Bconv2dHeliumLayout {
+  int32_t rows;  // input rows and columns of a piece that its outputs, or a strip of them, meet
+  int32_t columns;
+  bool keeps_index;  // the choices of the whole input are made once, for all passes and parts
+  int32_t index_words;
+  // Bytes of the parts, in their order.
+  int64_t tables;
+  int64_t index;
+  int64_t pairs;
+  int64_t kept;
+};
+Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bconv2dPlan& plan);
+
+bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
+                       const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* instructions);
+
+}  // namespace bcnet
+
+#endif  // TFLM_OPS_KERNELS_BCONV2D_PLAN_H_
