@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 # last two, the binary net the cooperative ones on top of its own. All other sets get `training.recipe.recipe_for`.
 RECIPES = {
     "digits": (32, 20, 40, 12, 4),
-    "mnist_5k": (50, 20, 30, 10, 4),
+    "mnist_5k": (50, 20, 30, 30, 8),
     "fashion_mnist": (128, 8, 16, 3, 1),
     "cifar10": (128, 60, 30, 8, 2),
     "speech_commands": (64, 80, 160, 30, 10),
