@@ -107,12 +107,12 @@ The figures are those of the Keras nets, from which the file's own in the tables
 net to {100 * accuracies[-1]:.1f} % at {costs[-1]:.2f}.</title>
 {"".join(axes)}
 <text x="{(_LEFT + _WIDTH) / 2:g}" y="{_HEIGHT - 4}" text-anchor="middle">mean {what}, of the int8 net alone</text>
-<polyline points="{line}" fill="none" stroke="#1b7a4b" stroke-width="2"/>
+<polyline points="{line}" fill="none" stroke="#22935d" stroke-width="2"/>
 <rect x="{square[0] - 5:g}" y="{square[1] - 5:g}" width="10" height="10"><title>int8 net alone</title></rect>
 <text x="{square[0]:g}" y="{square[1] - 9:g}" text-anchor="middle">int8 net alone</text>
 <circle id="threshold-picked" cx="{dot[0]:g}" cy="{dot[1]:g}" r="7" fill="none" stroke="currentColor" stroke-width="2">
 <title>the pair's own threshold</title></circle>
-<circle id="threshold-dot" cx="{dot[0]:g}" cy="{dot[1]:g}" r="5" fill="#1b7a4b"/>
+<circle id="threshold-dot" cx="{dot[0]:g}" cy="{dot[1]:g}" r="5" fill="#22935d"/>
 </svg>
 <p>Line: all thresholds. Ring: the pair's own. Dot: the slider's.</p>
 <script type="application/json" id="operating-points">{json.dumps(data)}</script>

@@ -24,12 +24,22 @@ def text_table(cells: Sequence[Sequence[str]]) -> str:
 
 def html_page(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
-table {{ border-collapse: collapse }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }}
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222;
+  background: #fff; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; overflow-wrap: normal }}
+td, th {{ padding: .3em .8em; border-bottom: 1px solid #8886; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100%; background: #fff }}
 tr.bold {{ font-weight: bold }}
+@media (prefers-color-scheme: dark) {{ body {{ color: #ddd; background: #15191a }} }}
+@media (max-width: 30em) {{ body {{ font-size: 14px; margin: 1em auto }} td, th {{ padding: .2em .4em }} }}
+@media print {{
+  body {{ max-width: none; color: #000; background: #fff }} input, button {{ display: none }}
+  h1, h2 {{ break-after: avoid }} img, svg, tr {{ break-inside: avoid }}
+}}
 </style></head><body>
 {body}
 </body></html>
