@@ -179,10 +179,11 @@ def boards():
     from bcnet_keras.device.boards import BOARDS
     from bcnet_keras.device.cost import CORES
 
-    cells = [["`--board`", "core", "MHz", "flash", "RAM"]]
+    cells = [["`--board`", "core", "MHz", "flash", "RAM", "wait states of the flash", "where these come from"]]
     for name, board in BOARDS.items():
         memories = (f"{size >> 10:,} KiB" for size in (board.flash_bytes, board.ram_bytes))
-        cells.append([f"`{name}`", board.core, str(board.mhz), *memories])
+        source = board.flash.source + ("" if board.flash.sure else " (partly assumed: the range is wider)")
+        cells.append([f"`{name}`", board.core, str(board.mhz), *memories, str(board.flash.wait_states), source])
     return "\n".join(
         [
             _NOTE,

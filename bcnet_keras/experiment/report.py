@@ -120,12 +120,13 @@ def write_report(results, answers, test, pair_cost, path):
     threshold = np.asarray(results["rows"]["bcnet"]["threshold"], np.float32)
     margin = threshold[answers.binary] if threshold.ndim else threshold
     body = f"""<h1>{html.escape(settings["dataset"])}: a binary and an int8 net that cooperate</h1>
+{_verdict(results["verdict"])}
+<h2>Figures</h2>
 <p>Thresholds were picked on validation data, {target}; accuracy was
 measured on the test set by running the converted flatbuffers. The row in bold is the pair at the picked threshold,
 {_thresholds(threshold)}. Instructions are estimates for {html.escape(core)} from
 counts under QEMU, not cycles.</p>
 {html_table(table(results), list(results["rows"]).index("bcnet"))}
-{_verdict(results["verdict"])}
 <h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]), _in_words(results))}
 {_explorer(results, answers, threshold, pair_cost)}
 <h2>When the binary net is right, and when not</h2>{
