@@ -148,10 +148,12 @@ def test_the_plan_is_one_table():
         *("int8 net alone", "binary net alone"),
         *("pair, accepted sample", "pair, escalated sample"),
     ]
-    assert cells[0][1] == "cortex-m4 instructions" and cells[0][-1] == "fits nucleo-f446re"
-    assert cells[1][2] == "1.000" and {row[-1] for row in cells[1:]} == {"yes"}
+    heads = ["cortex-m4 cycles", "milliseconds", "instructions", "of int8", "arena", "flash with code"]
+    assert cells[0] == ["", *heads, "fits nucleo-f446re"]
+    assert cells[1][4] == "1.000" and {row[-1] for row in cells[1:]} == {"yes"}
     pair = Profile.of(sketch(IMAGES.nets(), (32, 32, 3), 10), board_name="nucleo-f446re")
-    assert cells[3][3:5] == [f"{pair.arena.bytes / 1024:.1f} KiB", f"{pair.flash_bytes / 1024:.1f} KiB"]
+    assert cells[3][1] == pair.accepted_cycles.range_text() and cells[4][1] == pair.escalated_cycles.range_text()
+    assert cells[3][5:7] == [f"{pair.arena.bytes / 1024:.1f} KiB", f"{pair.flash_bytes / 1024:.1f} KiB"]
     without = choice.Plan.of(IMAGES.nets(), (32, 32, 3), 10)
     fitting = [
         name for name in BOARDS if Profile.of(sketch(IMAGES.nets(), (32, 32, 3), 10), None, name).shortage() is None

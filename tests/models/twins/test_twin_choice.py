@@ -83,7 +83,9 @@ def test_costs_are_printed_unless_asked_not_to(capsys):
     said = capsys.readouterr().out
     for part in (
         "parameters",
-        "cortex-m4 instructions",
+        "cortex-m4 cycles",
+        "milliseconds",
+        "instructions",
         "flash",
         "arena",
         "fits nucleo-f446re",
