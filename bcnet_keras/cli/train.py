@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bcnet_keras.experiment.training_run import Settings
 
 DEMO = "mnist_5k"  # the data set of `bcnet demo`
+REPEATS = 4
+_SEEDS_APART = 1000  # so that the repeats of two seeds share no split
 
 
 def define(values: flags.FlagValues) -> None:
@@ -29,6 +32,13 @@ def define(values: flags.FlagValues) -> None:
 def define_demo(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet demo`."""
     _define_run(values, DEMO, "demo")
+    flags.DEFINE_integer(
+        "repeats",
+        REPEATS,
+        "Number of pairs, each on another split of the images, whose mean is told: a single one depends on its split.",
+        flag_values=values,
+        lower_bound=1,
+    )
 
 
 def _define_run(values, dataset, name):
@@ -217,11 +227,19 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         },
     )
     name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
-    finish(settings, pathlib.Path(values.runs_dir) / name)
+    folder = pathlib.Path(values.runs_dir) / name
+    results = [finish(settings, folder)]
+    for number in range(1, values.repeats if "repeats" in values else 1):
+        again = dataclasses.replace(settings, seed=settings.seed + _SEEDS_APART * number)
+        results.append(finish(again, folder.with_name(f"{name}_{number + 1}")))
+    if len(results) > 1:
+        from bcnet_keras.experiment.report import mean_sentence, mean_table
+
+        print(f"\n{text_table(mean_table(results))}\n\n{mean_sentence(results)}")
 
 
-def finish(settings: Settings, folder: pathlib.Path) -> None:
-    """Runs (or goes on with) a run in `folder` and prints its table."""
+def finish(settings: Settings, folder: pathlib.Path) -> dict[str, Any]:
+    """Runs (or goes on with) a run in `folder` and prints its table; returns its record."""
     from bcnet_keras.experiment.report import table
     from bcnet_keras.experiment.training_run import run
     from bcnet_keras.experiment.verdict import Verdict
@@ -231,3 +249,4 @@ def finish(settings: Settings, folder: pathlib.Path) -> None:
     print(f"The cooperative pair: {folder / 'pair.tflite'}")
     print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
     print(f"Report: {folder / 'report.html'}")
+    return results

@@ -49,6 +49,45 @@ def table(results):
     return cells
 
 
+def mean_table(records):
+    """Rows of several runs as cells: means and standard deviations (n - 1), a list of lists of str, headings first."""
+    core = records[0]["settings"]["core"]
+    cells = [["", "test accuracy", "escalated", "of int8"]]
+    for name in records[0]["rows"]:
+        rows = [record["rows"][name] for record in records]
+        accuracies = [100 * row["accuracy"] for row in rows]
+        costs = [
+            row["instructions"][core] / record["rows"]["int8"]["instructions"][core]
+            for row, record in zip(rows, records, strict=True)
+        ]
+        cells.append(
+            [
+                TITLES[name],
+                f"{np.mean(accuracies):.2f} ± {np.std(accuracies, ddof=1):.2f} %",
+                f"{100 * np.mean([row['escalation_rate'] for row in rows]):.1f} %",
+                f"{np.mean(costs):.3f} ± {np.std(costs, ddof=1):.3f}",
+            ]
+        )
+    return cells
+
+
+def mean_sentence(records):
+    """What the pairs of several runs are worth in the mean, beside the int8 net and the same nets trained apart."""
+    core = records[0]["settings"]["core"]
+    rows = [record["rows"] for record in records]
+    cost = np.mean([each["bcnet"]["instructions"][core] / each["int8"]["instructions"][core] for each in rows])
+    gains = {
+        what: [100 * (each["bcnet"]["accuracy"] - each[name]["accuracy"]) for each in rows]
+        for name, what in (("int8", "the int8 net"), ("coopnet", "CoopNet"), ("cascade", "the untrained cascade"))
+    }
+    listed = [f"{np.mean(gain):+.2f} points beside {what}" for what, gain in gains.items()]
+    ahead = [f"{what} in {sum(value > 0 for value in gain)}" for what, gain in gains.items()]
+    return (
+        f"In the mean of {len(records)} splits the pair takes {cost:.3f} of the int8 net's {core} instructions and has "
+        f"{', '.join(listed[:-1])} and {listed[-1]}. It is ahead of {', '.join(ahead[:-1])} and of {ahead[-1]} of them."
+    )
+
+
 def accuracy_cost_figure(records):
     """Figure of the accuracy-cost curves on the test set and the points that were picked, of one or more runs."""
     figure, ((axes,),) = new_figure(8, 4.5)
