@@ -213,7 +213,7 @@ def test_help_of_the_command_lists_the_commands(bcnet):
     [
         (
             "nonsense",
-            "bcnet: unknown command 'nonsense'; there are demo, train, calibrate, convert, run, optimize, export, profile.",
+            "there are demo, train, calibrate, convert, run, optimize, export, profile.",
         ),
         ("train --nonsense=1", "bcnet train: Unknown command line flag 'nonsense'"),
         ("demo --dataset=digits", "bcnet demo: Unknown command line flag 'dataset'"),
