@@ -8,6 +8,9 @@ hand, train the float net and from it the int8 net, on the same splits. The best
 accurate int8 net on validation images. All are measured on the same test images: those of the folder's test split, and
 for the drawn sets 4,000 public test images.
 
+With `--pairs`, a whole pair is trained on each drawn set as `bcnet train` does, and its verdict, which rests on the
+folder's own test split, is held against the public test images.
+
 `experiments/results/own_data.json` is written after each training; those that it has are not repeated.
 """
 
@@ -33,6 +36,7 @@ _SETS = flags.DEFINE_list("sets", list(SETS), "Which sets.")
 _RECIPES = flags.DEFINE_list("recipes", None, f"Which recipes: {DEFAULT} and names of HAND_TUNED. By default all.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "~/datasets", "Folder that holds the data sets.")
 _FOLDERS = flags.DEFINE_string("folders", "runs/own_data", "Where the drawn images are laid out in folders.")
+_PAIRS = flags.DEFINE_bool("pairs", False, "Train whole pairs and check their verdicts, in place of int8 nets alone.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of drawing, splits, weights and order.", lower_bound=0)
 
 
@@ -61,7 +65,7 @@ def main(_):
     from bcnet_keras.experiment.training_run import PACKAGES, command_line, revision
     from bcnet_keras.utils.atomic_files import write_atomic
 
-    names = _RECIPES.value or [DEFAULT, *HAND_TUNED]
+    names = _RECIPES.value or ([DEFAULT] if _PAIRS.value else [DEFAULT, *HAND_TUNED])
     unknown = sorted({*_SETS.value} - {*SETS}) + sorted({*names} - {DEFAULT, *HAND_TUNED})
     if unknown:
         raise app.UsageError(f"there is no {', '.join(unknown)}; sets: {', '.join(SETS)}; {_RECIPES.help}")
@@ -70,7 +74,9 @@ def main(_):
     if record.get("seed", _SEED.value) != _SEED.value:
         raise app.UsageError(f"{place} is of seed {record['seed']}; give --seed={record['seed']} or another folder.")
     for name in _SETS.value:
-        cells = record["cells"].setdefault(name, {})
+        if _PAIRS.value and name not in DRAWN:
+            continue  # no second test set
+        cells = record.setdefault("verdicts" if _PAIRS.value else "cells", {}).setdefault(name, {})
         if all(recipe in cells for recipe in names):
             continue
         data = load(name)
@@ -78,7 +84,8 @@ def main(_):
             if recipe in cells:
                 continue
             began = time.time()
-            cells[recipe] = {**trained(data, recipe), "seconds": round(time.time() - began), "revision": revision()}
+            found = verdict_checked(data, name) if _PAIRS.value else trained(data, recipe)
+            cells[recipe] = {**found, "seconds": round(time.time() - began), "revision": revision()}
             print(f"{name}, {recipe}: {cells[recipe]}", flush=True)
             record |= {
                 "seed": _SEED.value,
@@ -121,6 +128,37 @@ def lay_out(whole, count, folder):
             part.mkdir(parents=True, exist_ok=True)
             pixels = images[index]
             PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part / f"{index:05}.png")
+
+
+def verdict_checked(data, name):
+    """Trains a pair by the default recipe; returns its verdict and what the second test images say of it."""
+    from bcnet_keras.experiment.training_run import Settings, run
+    from bcnet_keras.experiment.verdict import compare
+    from bcnet_keras.runtime.tflite import Interpreter
+
+    images = pathlib.Path(_FOLDERS.value) / f"{name}_{_SEED.value}"
+    folder = images.with_name(f"{images.name}_run")
+    results = run(Settings(dataset=f"folder:{images}", seed=_SEED.value), folder, verbose=0)
+    answers = {net: Interpreter(folder / f"{net}.tflite").predict(data.test.images) for net in ("pair", "int8")}
+    found = compare(answers["pair"].predicted, answers["int8"].predicted, data.test.labels)
+    own = results["verdict"]["figures"]["beside"]["int8"]
+    return {
+        "outcome": results["verdict"]["outcome"],
+        "own": {key: own[key] for key in ("samples", "difference", "low", "high")},
+        "second": {key: getattr(found, key) for key in ("samples", "difference", "low", "high")},
+        "contradicted": contradicted(results["verdict"]["outcome"], found),
+    }
+
+
+def contradicted(outcome, found):
+    """Whether a `Comparison` of pair and int8 net on other images shows a verdict to be wrong."""
+    from bcnet_keras.experiment.verdict import MARGIN
+
+    if outcome.startswith("more accurate"):
+        return found.worse
+    if outcome.startswith("as accurate"):
+        return found.high < -MARGIN
+    return outcome == "less accurate" and found.better
 
 
 def trained(data, name):

@@ -371,8 +371,26 @@ def own_data(record):
     commands = ", ".join(f"`{command}`" for command in record["commands"])
     return (
         f"{text_table(cells)}\n\nAccuracy of the int8 flatbuffer, one seed ({record['seed']}); recipes picked on "
-        f"validation images. {commands} ({versions})."
+        f"validation images.{_second_opinions(record.get('verdicts', {}))} {commands} ({versions})."
     )
+
+
+def _second_opinions(verdicts):
+    """Verdicts on a folder's own test images beside what the public test images say, as Markdown; empty without any."""
+    from bcnet_keras.utils.pages import text_table
+
+    if not verdicts:
+        return ""
+    cells = [["", "verdict", "pair - int8, points, own test images", "the same, second test images", "contradicted"]]
+    for name, found in verdicts.items():
+        cell = found["default"]
+        points = [
+            f"{100 * each['difference']:+.2f} ({100 * each['low']:+.2f} to {100 * each['high']:+.2f}; "
+            f"{each['samples']:,})"
+            for each in (cell["own"], cell["second"])
+        ]
+        cells.append([name, cell["outcome"], *points, "yes" if cell["contradicted"] else "no"])
+    return f"\n\n{text_table(cells)}\n\nIn brackets the 95 % interval and the number of images."
 
 
 def _judged(value, reached, form):
