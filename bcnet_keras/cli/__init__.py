@@ -21,7 +21,7 @@ usage: bcnet COMMAND [flags]
   run        run a .tflite file on images
   optimize   plan the memory of a .tflite file, so that its arena is smaller
   export     turn a .tflite file into the source of a firmware: C, CMake, Arduino, Zephyr or PlatformIO
-  profile    instructions of every operator, flash and RAM of a .tflite file on a core or a board
+  profile    cycles of every operator, flash and RAM of a .tflite file on a core, milliseconds on a board
 
 bcnet COMMAND --help lists the flags of a command.
 """

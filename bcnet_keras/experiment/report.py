@@ -164,7 +164,7 @@ def write_report(results, answers, test, pair_cost, path):
 <p>Thresholds were picked on validation data, {target}; accuracy was
 measured on the test set by running the converted flatbuffers. The row in bold is the pair at the picked threshold,
 {_thresholds(threshold)}. Instructions are estimates for {html.escape(core)} from
-counts under QEMU, not cycles.</p>
+counts under QEMU; <code>bcnet profile</code> estimates cycles and milliseconds on a board.</p>
 {html_table(table(results), list(results["rows"]).index("bcnet"))}
 <h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]), _in_words(results))}
 {_explorer(results, answers, threshold, pair_cost)}

@@ -157,6 +157,19 @@ def _cycles_cells(record):
     return [*ranges, f"{100 * cycles_error(record):+.1f} %"]
 
 
+def _paths_table(records):
+    """Cells: what an accepted image takes of an escalated one, of each pair and core, in instructions and in cycles."""
+    rows = [["pair", "core", "in instructions", "in cycles"]]
+    known = {(record["model"], record["core"]): record for record in records if "cycles_profile" in record}
+    for (model, core), accepted in known.items():
+        name, _, path = model.rpartition(", ")
+        if path == "accepted":
+            escalated = known[f"{name}, escalated", core]
+            rows.append([name, core, f"{accepted['counted'] / escalated['counted']:.3f}"])
+            rows[-1].append(f"{sum(accepted['cycles_estimated']) / sum(escalated['cycles_estimated']):.3f}")
+    return rows
+
+
 def report(results):
     """The results as Markdown."""
     rows = [["model", "core", "counted", "profile", "error", "cycles", "cycles, profile", "their error"]]
@@ -175,6 +188,10 @@ ranges. The image is random; arenas are in bytes, with 48 KB of scratch budget. 
 {results["qemu"]}.
 
 {text_table(rows)}
+
+What an accepted image takes of an escalated one, counted, and in the middle of the estimated cycles:
+
+{text_table(_paths_table(results["records"]))}
 """
 
 
