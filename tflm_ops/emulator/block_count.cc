@@ -62,7 +62,8 @@ EXPORTED int qemu_plugin_install(uint64_t plugin, const qemu_info_t* info, int a
 
 namespace {
 
-constexpr int kReadsAndWrites = 3;  // QEMU 7.2 calls nothing back for reads alone, which are 1
+// Where reads alone are asked for, 1, QEMU 7.2 calls back for stores alone.
+constexpr int kReadsAndWrites = 3;
 
 struct Block {
   uint32_t start, end, size;
