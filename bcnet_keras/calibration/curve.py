@@ -135,7 +135,9 @@ def calibrate(
     """
     if pair_cost is None:
         pair_cost = count_pair_cost(pair, core)
-    return curve(answers(pair, data), pair_cost, core, classes=pair.classes if pair.gate.per_class else None)
+    answered = answers(pair, data)
+    answered.warn_of_clip()
+    return curve(answered, pair_cost, core, classes=pair.classes if pair.gate.per_class else None)
 
 
 def curve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from bcnet_keras.layers import MEASURES
 
 if TYPE_CHECKING:
     from bcnet_keras.models.pair import BCNet
+
+_CLIPPED, _FEWEST = 0.05, 5  # part of the samples from which on a clip is told, and how many at least
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,24 @@ class Answers:
     def by_measure(self, measure: str) -> Answers:
         """Returns the same answers with the confidence by another of `bcnet_keras.layers.MEASURES`."""
         return dataclasses.replace(self, confidence=MEASURES[measure](tf.nn.softmax(self.logits)).numpy())
+
+    def clipped(self) -> float:
+        """Returns the part of the samples whose largest logit is the largest of all, which a quantiser's clip makes so.
+
+        Where no quantiser clips, one sample has the largest logit, or a few by rounding.
+        """
+        return float(np.mean(self.logits.max(-1) == self.logits.max()))
+
+    def warn_of_clip(self) -> None:
+        """Logs a warning where the binary net's quantiser clips the logits of more than a few samples."""
+        part = self.clipped()
+        if part >= _CLIPPED and part * len(self.logits) >= _FEWEST:
+            log.warning(
+                "%.1f %% of the samples have their largest logit at %.4g, the end of the quantiser's range: their "
+                "score margins are too small; train on, so that the range follows, or widen the last FakeQuant",
+                100 * part,
+                self.logits.max(),
+            )
 
     def aurc(self) -> float:
         """Returns the area under the binary net's risk-coverage curve; lower is better.

@@ -66,7 +66,7 @@ def _operators_figure(profile):
             cycles = [(ops[row].cycles or {}).get(profile.core, Cycles(0, 0)) for row in rows]
             spread = [(each.high - each.low) / 2e3 for each in cycles]
             axes.barh(rows, [each.middle / 1e3 for each in cycles], xerr=spread, color=colour, label=path)
-    axes.set_yticks(range(len(ops)), [op.name for op in ops], fontsize=8)
+    axes.set_yticks(range(len(ops)), [f"{op.name} {op.layer[-24:]}" for op in ops], fontsize=7)
     axes.set_ylim(len(ops) - 0.4, -0.6)
     axes.set_xlabel(f"thousand {profile.core} cycles, with their range")
     axes.grid(axis="x", alpha=0.25)

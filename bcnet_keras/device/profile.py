@@ -26,6 +26,7 @@ DEFAULT_CORE = "cortex-m4"
 # operators share. What each operator adds to them is in its record.
 _INTERPRETER_CODE = 14596
 _CODE_ALLOWANCE = 4096  # of an operator without a figure
+_LAYER = 32  # characters of a layer's name in the table
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
 
@@ -210,6 +211,7 @@ class Profile:
             "ops": [
                 {
                     "op": op.name,
+                    "layer": op.layer,
                     "subgraph": op.subgraph,
                     "runs": op.path,
                     "cycles": None if op.cycles is None else _pair_of(op.cycles[self.core]),
@@ -230,7 +232,7 @@ class Profile:
 
     def table(self):
         """The operators as cells: a list of lists of str, headings first."""
-        rows = [["operator", "runs", "cycles", "instructions", "share", "MACs", "weights", "activations"]]
+        rows = [["operator", "layer", "runs", "cycles", "instructions", "share", "MACs", "weights", "activations"]]
         for op in self.cost.ops:
             share = self.share(op)
             about = "about " if op.estimate else ""
@@ -240,7 +242,9 @@ class Profile:
                 "" if share is None else f"{100 * share:.1f} %",
                 f"{op.macs:,}",
             )
-            rows.append([op.name, op.path, *numbers, f"{op.weights_bytes:,} B", f"{op.activation_bytes:,} B"])
+            rows.append(
+                [op.name, _layer(op.layer), op.path, *numbers, f"{op.weights_bytes:,} B", f"{op.activation_bytes:,} B"]
+            )
         return rows
 
     def _summed(self):
@@ -311,6 +315,12 @@ class Profile:
 def _pair_of(cycles, digits=None):
     """[low, high], rounded to whole cycles or to so many digits behind the point."""
     return [round(cycles.low, digits), round(cycles.high, digits)]
+
+
+def _layer(name):
+    """A layer's name, its end where it is long: that is where names of nested layers differ."""
+    name = name.replace("|", "/").replace("\n", " ")
+    return name if len(name) <= _LAYER else f"...{name[-_LAYER + 3 :]}"
 
 
 def _kib(size):

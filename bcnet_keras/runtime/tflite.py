@@ -33,6 +33,8 @@ class Interpreter(BaseInterpreter):
       ValueError: not such a flatbuffer, truncated, or with an operator that the interpreter lacks.
     """
 
+    NAME = "TensorFlow Lite in Larq Compute Engine, optimised kernels"
+
     def __init__(self, source: str | os.PathLike[str] | bytes, num_threads: int = 1) -> None:
         from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
 

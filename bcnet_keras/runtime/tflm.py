@@ -193,6 +193,8 @@ class Interpreter(BaseInterpreter):
     Arguments, `arena_bytes` and errors are those of `Model`.
     """
 
+    NAME = "TensorFlow Lite Micro, reference kernels"
+
     def __init__(
         self, source: str | os.PathLike[str] | bytes, arena_size: int | None = None, scratch_budget: int = 0
     ) -> None:

@@ -227,7 +227,12 @@ def type_name(tensor: schema.TensorT) -> str:
 
 
 def dtype(tensor: schema.TensorT) -> Any:
-    """The NumPy type of a tensor's elements; KeyError for a type that NumPy lacks."""
+    """The NumPy type of a tensor's elements. Raises ValueError for a type that NumPy lacks."""
+    if tensor.type not in _DTYPES:
+        raise FlatbufferError(
+            f"the tensor {text(tensor.name)[:40]!r} has the type {type_name(tensor)}, expected numbers; write the file "
+            "again"
+        )
     return _DTYPES[tensor.type]
 
 
@@ -252,7 +257,7 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
     if not is_constant(model, tensor):
         return None
     data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-    return np.frombuffer(data.tobytes(), _DTYPES[tensor.type]).reshape(shape(tensor))
+    return np.frombuffer(data.tobytes(), dtype(tensor)).reshape(shape(tensor))
 
 
 def quantization(tensor: schema.TensorT) -> tuple[float, int] | None:

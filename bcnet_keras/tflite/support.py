@@ -118,6 +118,7 @@ def _types_problem(name, graph, operator):
     """What TensorFlow Lite Micro does not take of an operator's types; None where it takes them."""
     record = operators.operator(name)
     inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
+    outputs = [graph.tensors[index] for index in operator.outputs]
     place = record.data_input
     if len(inputs) <= place or inputs[place] is None:
         return None  # the operator is damaged, which its cost says
@@ -129,23 +130,22 @@ def _types_problem(name, graph, operator):
         weights = flatbuffer.type_name(inputs[1])
         if weights not in record.weights.get(given, ()):
             return f"{where} with weights of {weights}"
-        outputs = [flatbuffer.type_name(graph.tensors[index]) for index in operator.outputs]
-        if outputs and outputs[0] != given:
-            return f"{where} that gives {outputs[0]}"
+        if outputs and flatbuffer.type_name(outputs[0]) != given:
+            return f"{where} that gives {flatbuffer.type_name(outputs[0])}"
     if record.types is not None and given not in record.types:
         return where
-    problems = (_CHECKS[check](name, given, inputs) for check in record.checks)
+    problems = (_CHECKS[check](name, given, inputs, outputs) for check in record.checks)
     return next((problem for problem in problems if problem), None)
 
 
-def _one_scale(name, given, inputs):
+def _one_scale(name, given, inputs, outputs):
     scales = _scales(inputs[0])
     return (
         f"TensorFlow Lite Micro's {name} applies the first of {scales} scales to all channels" if scales > 1 else None
     )
 
 
-def _channel_scales_on_int8_only(name, given, inputs):
+def _channel_scales_on_int8_only(name, given, inputs, outputs):
     if len(inputs) < 2 or inputs[1] is None:
         return None
     weights = flatbuffer.type_name(inputs[1])
@@ -159,7 +159,19 @@ def _scales(tensor):
     return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
-def _wide_bias(name, given, inputs):
+def _equal_scales(name, given, inputs, outputs):
+    if given == "float32" or not outputs:
+        return None
+    before, after = flatbuffer.quantization(inputs[0]), flatbuffer.quantization(outputs[0])
+    if None in (before, after) or (abs(before[0] - after[0]) <= _POOLED_SCALE and before[1] == after[1]):
+        return None
+    return (
+        f"TensorFlow Lite Micro's {name} takes equal scales and zero points alone, but they are {before[0]:.6g} and "
+        f"{before[1]} before and {after[0]:.6g} and {after[1]} behind it; put a QUANTIZE behind it"
+    )
+
+
+def _wide_bias(name, given, inputs, outputs):
     bias = inputs[2] if len(inputs) > 2 else None
     if given != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
         return None
@@ -170,6 +182,7 @@ def _wide_bias(name, given, inputs):
 
 
 _ADVICE = "quantise weights and activations both to int8, or neither"
+_POOLED_SCALE = 1e-6  # what pooling_common.cc allows
 _SAME_SCALE = 1 / 512  # relative: a quarter of a step at the end of the range
 _FIXED_SCALES = {
     ("LOGISTIC", "int8"): (1 / 256, -128),
@@ -179,6 +192,7 @@ _FIXED_SCALES = {
 }
 _CHECKS = {
     "channel scales on int8 only": _channel_scales_on_int8_only,
+    "equal scales": _equal_scales,
     "one scale": _one_scale,
     "wide bias": _wide_bias,
 }

@@ -1,5 +1,6 @@
 """The accuracy-cost curve against its definition, and the choice of a point."""
 
+import dataclasses
 import math
 
 import hypothesis
@@ -136,3 +137,16 @@ def test_empty_data_is_refused():
     empty = np.zeros((0, 6, 6, 1), np.float32), np.zeros(0, np.int64)
     with pytest.raises(ValueError, match="empty"):
         answers(bc.BCNet.from_keras(net), empty)
+
+
+def test_logits_at_the_clip_are_warned_of(caplog):
+    random = np.random.default_rng(0)
+    logits = np.round(random.normal(size=(200, 4)) * 16) / 16
+    given = Answers(*np.zeros((4, 200), np.int64), np.ones(200, np.float32), logits.astype(np.float32))
+    given.warn_of_clip()
+    assert given.clipped() < 0.05 and not caplog.text
+    clipped = dataclasses.replace(given, logits=np.minimum(given.logits, 1.5))
+    clipped.warn_of_clip()
+    share = np.mean(given.logits.max(-1) >= 1.5)
+    assert clipped.clipped() == share > 0.05
+    assert f"{100 * share:.1f} % of the samples have their largest logit at 1.5" in caplog.text

@@ -130,7 +130,9 @@ def test_the_command_writes_all_three(bcnet, pair, tmp_path):
     record = json.loads(files[0].read_text())
     assert record == Profile.of(str(pair), board_name="nucleo-f767zi", escalation_rate=0.25).record()
     assert record["fits"] and record["core"] == "cortex-m7"
-    rows = [line for line in out.splitlines() if re.match(r"\| [A-Z][\w ]+ \| (always|accepted|escalated) ", line)]
+    rows = [
+        line for line in out.splitlines() if re.match(r"\| [A-Z][\w ]+ \| [^|]+ \| (always|accepted|escalated) ", line)
+    ]
     assert len(rows) == len(record["ops"]) and f"{record['instructions']['expected']:,}" in out
     page = files[1].read_text()
     assert page.count('src="data:image/png;base64,') == 2 and 'alt=""' not in page and "It fits nucleo-f767zi." in page
@@ -179,6 +181,22 @@ def test_operators_without_a_figure_make_the_sum_a_lower_bound(bcnet, make_part,
     record = json.loads((tmp_path / "p.json").read_text())
     assert record["ops"][-1]["instructions"] is None and "SOFTMAX" in record["incomplete"][0]
     assert all(op["share"] is None for op in record["ops"])
+
+
+def test_layers_are_named(make_part):
+    profile = Profile.of(make_part(0))
+    assert [op["layer"] for op in profile.record()["ops"]] == ["flat", "logits"]
+    assert [row[:2] for row in profile.table()[1:]] == [["RESHAPE", "flat"], ["FULLY_CONNECTED", "logits"]]
+    model = flatbuffer.read(make_part(0))
+    model.subgraphs[0].tensors[-1].name = b"net/block_1|a/" + b"deep/" * 20 + b"last"
+    shown = Profile.of(flatbuffer.write(model)).table()[-1][1]
+    assert len(shown) == 32 and shown.startswith("...") and shown.endswith("deep/last")
+
+
+def test_pages_suit_small_and_dark_screens_and_paper(bcnet, pair, tmp_path):
+    assert bcnet("profile", pair, f"--html={tmp_path / 'p.html'}")[0] == 0
+    page = (tmp_path / "p.html").read_text()
+    assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page and "@media print" in page
 
 
 def test_estimates_are_marked(make_part):

@@ -98,3 +98,16 @@ def test_load_names_what_is_wrong(tmp_path, data):
     path = tmp_path / "net.tflite"
     path.write_bytes(data)
     assert flatbuffer.load(path) == flatbuffer.load(str(path)) == flatbuffer.load(data) == data
+
+
+def test_constants_of_no_numbers_are_refused(make_part):
+    model = flatbuffer.read(make_part(0))
+    tensor = next(t for t in model.subgraphs[0].tensors if flatbuffer.is_constant(model, t))
+    for type in (
+        flatbuffer.schema.TensorType.RESOURCE,
+        flatbuffer.schema.TensorType.STRING,
+        flatbuffer.schema.TensorType.INT4,
+    ):
+        tensor.type = type
+        with pytest.raises(ValueError, match="expected numbers; write the file again"):
+            flatbuffer.constant(model, tensor)

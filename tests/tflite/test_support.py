@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from flatbuffers_of import convolution
+from flatbuffers_of import branching_net, convolution
+from single_operators import net
 from tflite_micro.python.tflite_micro import runtime
 
 from bcnet_keras.device.profile import Profile
+from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro, remarks
 
@@ -119,3 +121,86 @@ def test_constants_outside_are_refused(make_part):
     model.buffers[1].offset, model.buffers[1].size = 4096, 16
     with pytest.raises(ValueError, match="constants lie behind the flatbuffer's tables"):
         check_micro(model)
+
+
+def test_depthwise_bias_of_sixteen_bits_must_be_wide():
+    """TensorFlow Lite Micro reads 64 bits whatever the type is."""
+    model = flatbuffer.read(net("DEPTHWISE_CONV_2D", "int16"))
+    check_micro(model)
+    bias = model.subgraphs[0].tensors[model.subgraphs[0].operators[0].inputs[2]]
+    bias.type, model.buffers[bias.buffer].data = types.INT32, np.zeros(4 * 12, np.uint8)
+    with pytest.raises(
+        ValueError, match="reads the bias of int32 as int64; convert the model again with biases of int64"
+    ):
+        Profile.of(flatbuffer.write(model))
+
+
+def scaled(name, type, scale, zero_point):
+    """One operator whose output is said to have another scale than it gives."""
+    model = flatbuffer.read(net(name, type))
+    parameters = model.subgraphs[0].tensors[-1].quantization
+    parameters.scale, parameters.zeroPoint = np.array([scale], np.float32), np.array([zero_point], np.int64)
+    return model
+
+
+OTHERWISE = {
+    "TANH": ("int8", 1 / 100, 0),
+    "LOGISTIC": ("int8", 1 / 200, -128),
+    "PAD": ("int8", 1 / 8, 0),
+    "RESHAPE": ("int8", 1 / 16, 3),
+    "TRANSPOSE": ("int8", 1 / 8, 0),
+    "CONCATENATION": ("int16", 1 / 8, 0),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_scales_that_are_ignored_are_named(name):
+    """The interpreter gives the same codes whatever scale its output is said to have."""
+    type, scale, zero_point = OTHERWISE[name]
+    sound, other = flatbuffer.read(net(name, type)), scaled(name, type, scale, zero_point)
+    assert not remarks(sound)
+    (sentence,) = remarks(other)
+    assert sentence.startswith(name) and f"{scale:.6g} and {zero_point}" in sentence
+    assert Profile.of(flatbuffer.write(other)).record()["remarks"] == [sentence]
+    codes = np.arange(576).astype(np.int8).reshape(1, 8, 6, 12).astype({"int8": np.int8, "int16": np.int16}[type])
+    inputs = [codes] * len(sound.subgraphs[0].inputs)
+    answers = [tflm.Model(flatbuffer.write(model)).run(inputs)[0] for model in (sound, other)]
+    np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.parametrize("name", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_pooling_takes_equal_scales_alone(name):
+    for type in ("int8", "int16"):
+        other = scaled(name, type, 1 / 8, 0)
+        with pytest.raises(RuntimeError):
+            runtime.Interpreter.from_bytes(flatbuffer.write(other)).invoke()
+        with pytest.raises(ValueError, match=f"{name} takes equal scales and zero points alone.*; put a QUANTIZE"):
+            Profile.of(flatbuffer.write(other))
+
+
+def test_float_across_a_branch_is_named():
+    model = flatbuffer.read(branching_net([1, ("IF", [1], [])]))
+    assert not remarks(model)
+    for graph in model.subgraphs:
+        for index in {*graph.inputs, *graph.outputs} - {model.subgraphs[0].inputs[0]}:
+            graph.tensors[index].type = types.FLOAT32
+    assert remarks(model) == ("IF carries float32 in and out of its subgraphs, although the net is quantised",)
+
+
+def test_the_larger_of_both_fields_is_the_operator():
+    """Some tools write the wide field alone, and some the narrow one."""
+    for wide, narrow in ((6, 0), (0, 6), (6, 127)):
+        model = flatbuffer.read(net("DEQUANTIZE", "int8"))
+        assert model.operatorCodes[0].builtinCode == 6
+        model.operatorCodes[0].builtinCode, model.operatorCodes[0].deprecatedBuiltinCode = wide, narrow
+        if narrow == 127:
+            model.operatorCodes[0].builtinCode = 130  # beyond the narrow field
+        again = flatbuffer.read(flatbuffer.write(model))
+        name = flatbuffer.op_name(again, again.subgraphs[0].operators[0])
+        assert name == ("DEQUANTIZE" if narrow != 127 else flatbuffer._OP_NAMES[130])
+
+
+@pytest.mark.parametrize("name,type", [("CAST", "uint8"), ("GATHER", "int16"), ("BATCH_MATMUL", "int32")])
+def test_types_that_a_kernel_lacks_are_refused(name, type):
+    with pytest.raises(ValueError, match=f"TensorFlow Lite Micro has no {name} on {type}"):
+        Profile.of(net(name, type))

@@ -6,7 +6,8 @@
 
 namespace board {
 
-// What lies between a Start and the next Stop is measured. Stop returns how many `unit` it took.
+// What lies between a Start and the next Stop is measured. Stop returns how many `unit` it took, 0
+// for more than it can tell.
 void Start();
 uint32_t Stop();
 extern const char* const unit;

@@ -33,7 +33,9 @@ void Start() {
 
 uint32_t Stop() {
   count_stop();
-  return static_cast<uint32_t>(InstructionsOf(kTop - Register(0xE000E018)));
+  const uint32_t left = Register(0xE000E018);
+  if ((Register(0xE000E010) >> 16 & 1) != 0) return 0;  // COUNTFLAG: the timer has begun anew
+  return static_cast<uint32_t>(InstructionsOf(kTop - left));
 }
 
 void Write(const char* text) { emulator::Write(text); }

@@ -73,7 +73,11 @@ int main() {
     Write(best);
     if (is_pair) board::Write(interpreter.output(1)->data.b[0] ? ", both nets" : ", binary net");
     board::Write(", ");
-    Write(static_cast<int32_t>(count));
+    if (count != 0) {
+      Write(static_cast<int32_t>(count));
+    } else {
+      board::Write("more than the timer counts of");
+    }
     board::Write(" ");
     board::Write(board::unit);
     board::Write(", logits");
