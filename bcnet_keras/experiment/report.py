@@ -8,7 +8,7 @@ from bcnet_keras.calibration import curve, operating_point
 from bcnet_keras.experiment.explorer import threshold_explorer
 from bcnet_keras.experiment.verdict import Verdict
 from bcnet_keras.utils.atomic_files import write_atomic
-from bcnet_keras.utils.pages import html_page, html_table, image, new_figure
+from bcnet_keras.utils.pages import html_page, html_table, image, new_figure, picture
 
 TITLES = {
     "int8": "int8 net alone",
@@ -177,12 +177,9 @@ counts under QEMU; <code>bcnet profile</code> estimates cycles and milliseconds 
 <h2>Which images escalate</h2>
 <p>The {_SHOWN} test images of which the binary net is least sure (they escalate), and the {_SHOWN} of which it is
 surest. Below each: the pair's answer, with the right one where it differs.</p>
-{
-        image(
-            _images_figure(answers, margin, test, data["classes"]),
-            f"{_SHOWN} test images with the least and {_SHOWN} with the most confidence, with the pair's answers.",
-        )
-    }
+{_gallery(answers, margin, test, data["classes"])}
+<h2>Class by class</h2>
+{html_table(_by_class(answers, margin, data["classes"]))}
 <h2>How it was made</h2>
 <p>Float net, of which int8 came: {html.escape(nets["float"])}.<br>
 Binary net: {html.escape(nets["binary"])}{searched}.<br>
@@ -233,31 +230,36 @@ def _confidence_figure(answers, threshold, measure):
     return figure
 
 
-def _images_figure(answers, threshold, test, classes):
+def _gallery(answers, threshold, test, classes):
+    """The least and the most sure test images with the pair's answers, as HTML."""
     escalated = ~(answers.confidence >= threshold)
     predicted = np.where(escalated, answers.combined, answers.binary)
     order = np.argsort(answers.confidence, kind="stable")
-    columns = 12
-    figure, grid = new_figure(11, 6.2, 2 * _SHOWN // columns, columns)
-    shown = np.concatenate([order[:_SHOWN], order[::-1][:_SHOWN]])
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, index in zip(grid.flat, shown, strict=False):
-        image = test.images[index]
-        low, high = float(np.min(image)), float(np.max(image))
-        image = (image.astype(np.float32) - low) / max(high - low, 1e-9)
-        axes.imshow(image[..., 0] if image.shape[-1] != 3 else image, cmap="gray", interpolation="nearest")
-        name = classes[predicted[index]]
-        if predicted[index] != test.labels[index]:
-            name = f"{name} ({classes[test.labels[index]]})"
-        axes.text(
-            0.5,
-            -0.06,
-            name,
-            transform=axes.transAxes,
-            ha="center",
-            va="top",
-            fontsize=7,
-            color="#b03a2e" if predicted[index] != test.labels[index] else "black",
-        )
-    return figure
+    parts = []
+    for title, chosen in (("Least sure:", order[:_SHOWN]), ("Surest:", order[::-1][:_SHOWN])):
+        figures = "".join(_shown(index, test, predicted, classes) for index in chosen)
+        parts.append(f'<p>{title}</p><div class="gallery">{figures}</div>')
+    return "\n".join(parts)
+
+
+def _shown(index, test, predicted, classes):
+    """One test image with the pair's answer below it, and the right one where that is wrong."""
+    answer, right = (html.escape(classes[int(each[index])]) for each in (predicted, test.labels))
+    wrong = predicted[index] != test.labels[index]
+    return (
+        f'<figure{" class=wrong" if wrong else ""}><img src="{picture(test.images[index])}" alt="test image {index}">'
+        f"<figcaption>{answer}{f', not {right}' if wrong else ''}</figcaption></figure>"
+    )
+
+
+def _by_class(answers, threshold, classes):
+    """For each class its test images, how many escalate, and accuracies: cells, headings first."""
+    escalated = ~(answers.confidence >= threshold)
+    predicted = np.where(escalated, answers.combined, answers.binary)
+    cells = [["class", "test images", "escalated", "binary net", "pair"]]
+    for label, name in enumerate(classes):
+        own = answers.labels == label
+        if own.any():
+            parts = (escalated[own], answers.binary[own] == label, predicted[own] == label)
+            cells.append([name, f"{own.sum():,}", *(f"{100 * part.mean():.1f} %" for part in parts)])
+    return cells

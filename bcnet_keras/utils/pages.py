@@ -34,6 +34,9 @@ table {{ border-collapse: collapse; display: block; overflow-x: auto; overflow-w
 td, th {{ padding: .3em .8em; border-bottom: 1px solid #8886; text-align: right }}
 td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100%; background: #fff }}
 tr.bold {{ font-weight: bold }}
+.gallery {{ display: flex; flex-wrap: wrap; gap: .6em }} figure {{ margin: 0; width: 5.5em }}
+figure img {{ width: 100%; image-rendering: pixelated }} figcaption {{ font-size: 80%; line-height: 1.2 }}
+figure.wrong figcaption {{ font-weight: bold }} figure.wrong img {{ outline: 3px solid #c0392b }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #ddd; background: #15191a }} }}
 @media (max-width: 30em) {{ body {{ font-size: 14px; margin: 1em auto }} td, th {{ padding: .2em .4em }} }}
 @media print {{
@@ -69,3 +72,15 @@ def image(figure: Figure, alt: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="{html.escape(alt)}">'
+
+
+def picture(pixels: np.ndarray) -> str:
+    """An image [h, w, c] of any range as a data URL; its own lowest value is black, its highest white."""
+    import numpy as np
+    from PIL import Image
+
+    values = pixels[..., 0] if pixels.shape[-1] != 3 else pixels
+    values = values.astype(np.float32) - float(values.min())
+    buffer = io.BytesIO()
+    Image.fromarray((255 * values / max(float(values.max()), 1e-9)).astype(np.uint8)).save(buffer, format="png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -145,7 +145,7 @@ def test_the_report_is_one_page_with_the_table(demo):
     assert "http:" not in page and "https:" not in page.replace(html.escape(results["data"]["source"]), "")
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "@import" not in page
     assert page.count("<script") == 2 and "threshold-slider" in page  # the slider and its data
-    assert page.count('src="data:image/png;base64,') == 3 and 'alt=""' not in page
+    assert page.count('src="data:image/png;base64,') == 2 + 48 and 'alt=""' not in page
     bold = re.findall(r"<tr class='bold'><td>(.*?)</td>", page)
     assert bold == ["BC-Net (trained together)"] and f"{results['rows']['bcnet']['threshold']:.6g}" in page
     for row in table(results):
@@ -161,6 +161,13 @@ def test_the_report_is_one_page_with_the_table(demo):
     whole = slider["int8_cost"]
     assert whole == results["rows"]["int8"]["instructions"][core]
     assert cost == pytest.approx(row["instructions"][core] / whole, abs=few)
+    # Class by class: the images of all are the test set, the right answers those of the table above.
+    rows = re.findall(
+        r"<tr><td>(\d)</td><td>(\d+)</td><td>[\d.]+ %</td><td>[\d.]+ %</td><td>([\d.]+) %</td></tr>", page
+    )
+    assert [name for name, _, _ in rows] == list("0123456789") and sum(int(count) for _, count, _ in rows) == 359
+    right = sum(int(count) * float(percent) / 100 for _, count, percent in rows)
+    assert abs(right / 359 - row["accuracy"]) <= few
     picture = (folder / "accuracy_cost.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n") and picture.endswith(b"IEND\xaeB`\x82")
 
