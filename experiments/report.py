@@ -8,6 +8,7 @@ and what was reached, NAME `variants` what became of changes that were tried, NA
 were found, NAME `own_data` the default recipe beside those tuned by hand.
 """
 
+import itertools
 import json
 import pathlib
 import re
@@ -331,6 +332,22 @@ def verdicts(summary):
         f"Worth it in {worth} of {count} seeds, ahead of CoopNet in {ahead['coopnet']}, of the cascade in "
         f"{ahead['cascade']}. In the mean {100 * means['int8']:+.2f} points beside the int8 net for {part:.3f} of its "
         f"instructions, {100 * means['coopnet']:+.2f} beside CoopNet, {100 * means['cascade']:+.2f} beside the cascade."
+        f"{_groups(summary['verdicts'])}"
+    )
+
+
+def _groups(verdicts, size=4):
+    """How many groups of seeds are ahead in the mean of each; `bcnet demo` tells the mean of as many."""
+    if len(verdicts) < 2 * size:
+        return ""
+    gains = [[each["figures"]["beside"][name]["difference"] for name in ("coopnet", "cascade")] for each in verdicts]
+    groups = [
+        np.mean([gains[index] for index in group], axis=0) for group in itertools.combinations(range(len(gains)), size)
+    ]
+    ahead = sum(bool(np.all(group > 0)) for group in groups)
+    return (
+        f" Of the {len(groups)} groups of {size} seeds, {ahead} are more accurate in the mean than both the CoopNets and "
+        "the cascades."
     )
 
 
