@@ -346,8 +346,8 @@ def _groups(verdicts, size=4):
     ]
     ahead = sum(bool(np.all(group > 0)) for group in groups)
     return (
-        f" Of the {len(groups)} groups of {size} seeds, {ahead} are more accurate in the mean than both the CoopNets and "
-        "the cascades."
+        f" Of the {len(groups)} groups of {size} seeds, {ahead} are more accurate in the mean than both the CoopNets "
+        "and the cascades."
     )
 
 
