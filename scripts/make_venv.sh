@@ -40,6 +40,6 @@ fi
 
 echo "Installing into .venv with Python $version"
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,docs]'
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,test,docs]'
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/larq_zoo.txt
 printf '%s\n' "$made_from" >"$stamp"

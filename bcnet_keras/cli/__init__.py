@@ -96,10 +96,10 @@ def _set_up_logging():
 
 def _checked(name, command, values, positional):
     """Runs a command: what the user can mend ends in one line, a fault of this program in a traceback."""
-    from bcnet_keras.errors import BcnetError
+    from bcnet_keras.errors import BcnetError, named_packages
 
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), named_packages():
             command.run(values, positional)
             return 0
         print(f"bcnet {name}: stopped; run the same command again to go on.", file=sys.stderr)

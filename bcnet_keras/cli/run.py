@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -27,9 +28,10 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_enum(
         "runtime",
-        "tflite",
+        None,
         ["tflite", "tflm"],
-        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro.",
+        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro. By default TensorFlow Lite where it is "
+        "installed.",
         flag_values=values,
     )
     flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
@@ -47,7 +49,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"{values.labels}: labels must be whole numbers of shape {images.shape[:1]}, "
             f"got {labels.dtype} {labels.shape}."
         )
-    if values.runtime == "tflm":
+    installed = importlib.util.find_spec("larq_compute_engine") is not None
+    if (values.runtime or ("tflite" if installed else "tflm")) == "tflm":
         from bcnet_keras.runtime import tflm
 
         interpreter: BaseInterpreter = tflm.Interpreter(source)
