@@ -187,7 +187,7 @@ Binary net: {html.escape(nets["binary"])}{searched}.<br>
 {html.escape(", ".join(f"{name} {count}" for name, count in results["epochs"].items()))}.<br>
 Flatbuffer and Keras agree on {same["images"]} test images: class of the binary net {100 * same["binary"]:.1f} %,
 of the int8 net {100 * same["int8"]:.1f} %, of the pair {100 * same["pair"]:.1f} %, escalation
-{100 * same["escalation"]:.1f} %.<br>
+{100 * same["escalation"]:.1f} % ({html.escape(same["interpreter"])}).<br>
 <code>{html.escape(results["command"])}</code>, Python {results["python"]}, {html.escape(versions)},
 {html.escape(results["machine"])}; {results["wall_time"]["training_seconds"]:g} s for
 {results["wall_time"]["epochs_timed"]} epochs.</p>"""

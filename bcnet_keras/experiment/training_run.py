@@ -26,14 +26,14 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras import datasets
-from bcnet_keras.calibration import answers, curve, operating_point
+from bcnet_keras.calibration import Answers, answers, curve, operating_point
 from bcnet_keras.convert.cooperative import replace_gate, with_verdict
 from bcnet_keras.convert.pair import convert, convert_parts
 from bcnet_keras.datasets import Variation
 from bcnet_keras.device.cost import cost
 from bcnet_keras.device.profile import Profile, core_of
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.experiment.report import accuracy_cost_figure, write_report
+from bcnet_keras.experiment.report import COLOURS, accuracy_cost_figure, write_report
 from bcnet_keras.experiment.run_folder import check_data, locked
 from bcnet_keras.experiment.verdict import Row, judge
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
@@ -271,6 +271,7 @@ def _run(settings, folder, verbose, ablations):
         choices = curve(on_validation, relative, settings.core, by_class)
         targets = {name: settings.target}
         if name == "bcnet":
+            on_validation.warn_of_clip()
             targets["bcnet_accurate"] = {"max_cost": np.inf}
         for row, target in targets.items():
             picked = choices.pick(**target)
@@ -283,7 +284,8 @@ def _run(settings, folder, verbose, ablations):
                 "auroc": on_test.auroc(),
             }
         pair.threshold = rows[name]["threshold"]
-        test_curve = curve(on_test, relative, settings.core, by_class)
+        told = _told(pair, parts[name], data.test, on_test) if name in COLOURS else on_test
+        test_curve = curve(told, relative, settings.core, by_class)
         curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]
         if name == "bcnet":
             test_answers, validation_answers, own_cost = on_test, on_validation, relative
@@ -452,7 +454,8 @@ def _gates(validation, test, pair_cost, settings, classes):
 def agreement(pair, parts, merged, images):
     """Shares of `images` (raw, [n, h, w, c]) on which the flatbuffers say what Keras says.
 
-    Keys: `binary`, `int8`, `pair` (same class), `escalation` (same decision), and the number of images.
+    Keys: `binary`, `int8`, `pair` (same class), `escalation` (same decision), the number of images, and the name of the
+    interpreter: optimised kernels and reference ones differ by a step here and there.
     """
     outputs = pair.predict(pair.preprocess(images), verbose=0)
     binary, int8, both = (Interpreter(data).predict(images) for data in (*parts, merged))
@@ -462,7 +465,8 @@ def agreement(pair, parts, merged, images):
         "pair": both.predicted == outputs["logits"].argmax(-1),
         "escalation": both.escalated == outputs["escalated"],
     }
-    return {**{name: float(np.mean(values)) for name, values in same.items()}, "images": len(images)}
+    shares = {name: float(np.mean(values)) for name, values in same.items()}
+    return {**shares, "images": len(images), "interpreter": Interpreter.NAME}
 
 
 def command_line(program):
@@ -717,6 +721,19 @@ def _measured(flatbuffer, test, core, verbose):
         "code_bytes": profile.code_bytes,
         "arena_bytes": profile.arena.bytes,
     }
+
+
+def _told(pair, parts, test, keras):
+    """The flatbuffers' `Answers` to the test set, so that a curve runs through the points that they were measured at.
+
+    Arguments:
+      parts: flatbuffers of the binary and the int8 net.
+      keras: the `Answers` of Keras, of which those of the int8 net alone stay.
+    """
+    binary = Interpreter(parts[0]).predict(test.images, verbose=0)
+    both = Interpreter(convert(pair, parts=parts, threshold=1.0)).predict(test.images, verbose=0)
+    confidence = pair.gate.confidence(binary.logits).numpy()
+    return Answers(test.labels, binary.predicted, keras.int8, both.predicted, confidence, binary.logits)
 
 
 def _judged(flatbuffer, prediction, int8_flatbuffer, core):

@@ -101,6 +101,26 @@ def test_results_have_every_row(demo):
     assert results["settings"]["max_cost"] == 0.9 and results["data"]["images"]["test"] == 359
 
 
+def test_picked_points_lie_on_their_curves(demo):
+    results = _results(demo[0])
+    one = 1.001 / results["data"]["images"]["test"]  # an image may lie on the threshold to the last bit
+    for name, points in results["curves"].items():
+        row, whole = results["rows"][name], results["rows"]["int8"]["instructions"]["cortex-m4"]
+        cost = row["instructions"]["cortex-m4"] / whole
+        assert any(
+            abs(accuracy - row["accuracy"]) <= one
+            and abs(rate - row["escalation_rate"]) <= one
+            and abs(own - cost) <= 2 * one
+            for own, accuracy, rate in points
+        ), name
+
+
+def test_agreement_names_the_interpreter(demo):
+    agreement = _results(demo[0])["agreement"]
+    assert agreement["interpreter"] == tflite.Interpreter.NAME
+    assert tflite.Interpreter.NAME in (demo[0] / "report.html").read_text()
+
+
 def test_flash_bytes_are_the_sizes_of_the_files(demo):
     folder, rows = demo[0], _results(demo[0])["rows"]
     for row, name in (("bcnet", "pair"), ("int8", "int8"), ("binary", "binary")):
