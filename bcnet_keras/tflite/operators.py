@@ -815,7 +815,7 @@ _RECORDS = (
                 f"kernels/bconv2d/{name}.cc"
                 for name in ("bconv2d", "carry_save", "fixed_point", "plan", "portable", "prepare")
             ),
-            *(f"kernels/bconv2d/bitsliced/{name}.cc" for name in ("bitsliced", "transpose")),
+            *(f"kernels/bconv2d/bitsliced/{name}.cc" for name in ("bitsliced", "outputs", "transpose")),
             *(f"kernels/bconv2d/helium/{name}.cc" for name in ("helium", "plan_helium")),
             *("kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
         ),

@@ -12,7 +12,7 @@ M0, M4, M55 = "-mcpu=cortex-m0plus", "-mcpu=cortex-m4", "-mcpu=cortex-m55 -mfloa
 KERNELS = sorted(SOURCES.glob("kernels/**/*.cc"))
 # Their loops run over tensors.
 HOT = {
-    *("carry_save", "helium", "bitsliced", "transpose"),
+    *("carry_save", "helium", "bitsliced", "outputs", "transpose"),
     *("bmaxpool2d", "quantize", "thermometer"),
 }
 needs_gcc = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"needs {GCC}")
@@ -99,7 +99,7 @@ def written_registers(listing):
 @pytest.mark.parametrize("core", (M0, M4))
 @pytest.mark.parametrize("flags", ("-fpic -msingle-pic-base -mpic-register=r9", "-ffixed-r9 -DBCNET_ASSEMBLY=0"))
 def test_reserved_register_is_left_alone(core, flags, tmp_path):
-    for name in ("bitsliced/bitsliced", "bitsliced/transpose", "carry_save"):
+    for name in (*(f"bitsliced/{each}" for each in ("bitsliced", "outputs", "transpose")), "carry_save"):
         run = compile_with(
             f"{core} -Os {flags}", SOURCES / "kernels/bconv2d" / f"{name}.cc", "-c", "-o", tmp_path / "o"
         )
@@ -122,7 +122,7 @@ def test_nothing_is_put_into_functions_of_assembly(flag, tmp_path):
     """GCC writes canaries and calls of profilers into naked functions too, over their caller's stack and registers."""
     for name, functions in (
         ("transpose", ("bcnet_transpose_r4_to_r11", "TransposeBytes")),
-        ("bitsliced", ("WriteLinear",)),
+        ("outputs", ("WriteLinear",)),
     ):
         found = []
         for flags in ("", flag):

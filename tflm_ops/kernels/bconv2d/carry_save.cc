@@ -43,7 +43,7 @@ BCNET_NOINLINE int32_t Mismatches(const uint32_t* a, const uint32_t* b, const Li
     for (; count >= 8; count -= 8) {
       const Pair low = add_four();
       eights += PopCount(sliced::AddPair(&fours, sliced::AddPairs(&twos, low, add_four())));
-      sliced::Hide(&count);
+      sliced::OptimizationBarrier(&count);
     }
     uint32_t carry = 0;
     if ((count & 4) != 0) carry = sliced::AddDigit(&fours, sliced::AddPair(&twos, add_four()));
@@ -52,7 +52,7 @@ BCNET_NOINLINE int32_t Mismatches(const uint32_t* a, const uint32_t* b, const Li
       if (count == 0) break;
       carry = sliced::AddDigit(&twos, sliced::AddDigit(&ones, *a++ ^ *b++));
       carry = sliced::AddDigit(&fours, carry);
-      sliced::Hide(&count);
+      sliced::OptimizationBarrier(&count);
     }
     a += lines.step - lines.length;
     b += lines.step - lines.length;

@@ -80,7 +80,7 @@ BCNET_INLINE void StoreFour(uint32_t x, uint32_t p, uint32_t d1, uint32_t d2, ui
   register uint32_t r0 __asm__("r0") = x;
   register uint32_t r1 __asm__("r1") = p;
   uint32_t step = 8 * Tables<5>::kEntryStep * sizeof(uint32_t) - sizeof(Pair);
-  Hide(&step);
+  OptimizationBarrier(&step);
   __asm__ volatile(
       ".syntax unified\n"
       "stmia %[to]!, {r0, r1}\n"
@@ -105,7 +105,7 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
   const uint32_t d1 = second[0] ^ second[2], d2 = second[2] ^ second[4], d3 = second[4] ^ second[6];
   ptrdiff_t back = -23 * Tables<5>::kEntryStep - Tables<5>::kEntryWords;
   back *= sizeof(uint32_t);
-  Hide(&back);
+  OptimizationBarrier(&back);
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
     if (i < 4) {
@@ -138,7 +138,7 @@ template <size_t... kNumbers>
 BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
                                uint32_t* table, std::index_sequence<kNumbers...>) {
   uint32_t* middle = table + kMiddle * Tables<5>::kEntryStep;
-  Hide(&middle);  // not to be computed anew for each
+  OptimizationBarrier(&middle);  // not to be computed anew for each
   const int stored[] = {
       (StoreEntry<kNumbers / 4 | kNumbers % 4 << 3>(
            first[kNumbers / 4], first[kNumbers / 4] ^ second[kNumbers % 4 * 2], table, middle),
@@ -159,7 +159,7 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
   // All places are within a short distance from one in the middle.
   constexpr int kMiddle = 17;
   uint32_t* middle = table + kMiddle * kStep;
-  Hide(&middle);  // not to be computed anew for each
+  OptimizationBarrier(&middle);  // not to be computed anew for each
   // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
   const auto entry = [&](int choice) {
     return choice < 3 ? table + choice * kStep : middle + (choice - kMiddle) * kStep;
@@ -220,7 +220,7 @@ BCNET_INLINE uint32_t Choice(uint32_t parities, int node) {
   // Two shifts, which compilers take for a shift and a mask that need a move more.
   const int above = node < Tables<kInputs>::kNodes - 1 ? 32 - kInputs - low : 0;
   parities <<= above;
-  Hide(&parities);
+  OptimizationBarrier(&parities);
   return parities >> (low + above);
 #else
   return parities >> low & (Tables<kInputs>::kEntries - 1);
@@ -237,7 +237,7 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   for (int shift = 1; shift < 32; shift *= 2) p ^= p << shift;
   index->odd = static_cast<int32_t>(p) >> 31 & T::kOdd * static_cast<int32_t>(sizeof(uint32_t));
   uint32_t step = T::kEntryStep * sizeof(uint32_t);
-  Hide(&step);  // a multiply-accumulate is shorter than shifts and additions
+  OptimizationBarrier(&step);  // a multiply-accumulate is shorter than shifts and additions
   constexpr int kUnrolled = kInputs == 5 || BCNET_THUMB1 ? T::kNodes : 4;
   const uint32_t** const end = index->entry + T::kNodes;
 #pragma GCC unroll 1
@@ -248,7 +248,7 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
                                                    Choice<kInputs>(p, i) * step);
       table += T::kNodeStep;
 #if BCNET_THUMB1
-      Hide(&table);  // to be kept from word to word
+      OptimizationBarrier(&table);  // to be kept from word to word
 #endif
     }
   }

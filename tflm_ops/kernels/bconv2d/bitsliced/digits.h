@@ -55,7 +55,7 @@ namespace sliced {
 
 // Hides from the compiler what it knows of a value, where it would make more of it than is good.
 template <typename T>
-BCNET_INLINE void Hide(T* value) {
+BCNET_INLINE void OptimizationBarrier(T* value) {
 #if defined(__GNUC__)
   __asm__("" : "+r"(*value));
 #else
