@@ -166,7 +166,8 @@ rows (from v0.7 on) on all boards but the row's own.
 What falls short: the reference submission of v0.5 ran TensorFlow Lite Micro and CMSIS-NN of 2021, and ONNC is an engine
 of its own; both are far from what is predicted, the one slower and the other faster. Of the other rows the residual net
 on the EK-RA6M4 is furthest off, and no submission states its compiler's flags, wait states or caches, or what it
-measures beside the kernels. A factor fitted on other boards does not make the predictions better, so that
+measures beside the kernels. The rows of recent engines were set apart after all rows had been seen: the first run over
+all twenty had ten within 15 %. A factor fitted on other boards does not make the predictions better, so that
 `bcnet profile` has none. Nets with binary convolutions are not among the benchmark's.
 """
 
