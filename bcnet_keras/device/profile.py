@@ -54,6 +54,8 @@ class Profile:
       arena: `bcnet_keras.device.arena.Arena`.
       escalation_rate: of the expected cost, 0 to 1; None for a net that is no pair.
       remarks: what TensorFlow Lite Micro does otherwise than TensorFlow Lite, a tuple of sentences.
+      inputs, outputs: tuples of the names in the file's signature with type and shape, such as "logits int8 [1, 10]",
+        in the order of the interpreter's tensors.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Profile:
     arena: Arena
     escalation_rate: float | None
     remarks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     @classmethod
     def of(cls, source, core=None, board_name=None, escalation_rate=None, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
@@ -92,7 +96,8 @@ class Profile:
             costs.expected(escalation_rate)  # checks it
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "flatbuffer"
         planned = arena(data, core, scratch_budget)
-        return cls(name, core, found and (board_name, found), costs, planned, escalation_rate, remarks(model))
+        where = found and (board_name, found)
+        return cls(name, core, where, costs, planned, escalation_rate, remarks(model), *_interface(model))
 
     @property
     def accepted(self):
@@ -197,6 +202,8 @@ class Profile:
             },
             "incomplete": list(self.cost.incomplete),
             "remarks": list(self.remarks),
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
             "flash_bytes": self.flash_bytes,
             "flatbuffer_bytes": self.cost.flash_bytes,
             "code_bytes": self.code_bytes,
@@ -273,7 +280,11 @@ class Profile:
 
     def summary(self):
         """Pairs of str: what, and how much."""
-        lines = []
+        lines = [
+            (f"{what} {index}" if len(side) > 1 else what, text)
+            for what, side in (("input", self.inputs), ("output", self.outputs))
+            for index, text in enumerate(side)
+        ]
         bound = "at least " if self.cost.incomplete else ""
         for what, cycles, _ in self._summed():
             suffix = f", {what}" if what else ""
@@ -310,6 +321,19 @@ class Profile:
         width = max(len(what) for what, _ in self.summary())
         lines = [f"{what.ljust(width)}  {value}" for what, value in self.summary()]
         return "\n".join([f"{self.name} on {self.core}", "", text_table(self.table()), "", *lines])
+
+
+def _interface(model):
+    """(inputs, outputs) of a parsed flatbuffer as `Profile` has them."""
+    graph = model.subgraphs[0]
+
+    def told(name, tensor):
+        return f"{_layer(name)} {flatbuffer.type_name(tensor)} {list(flatbuffer.shape(tensor))}"
+
+    return tuple(
+        tuple(told(name, graph.tensors[index]) for index, name in zip(indices, names, strict=True))
+        for indices, names in zip((graph.inputs, graph.outputs), flatbuffer.interface_names(model), strict=True)
+    )
 
 
 def _pair_of(cycles, digits=None):

@@ -42,8 +42,9 @@ _SPARE = 3  # percent of the arena, for other versions of TensorFlow Lite Micro
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """An input or output: name of its type, shape, and (scale, zero point) or None."""
+    """An input or output: its name in the signature, name of its type, shape, and (scale, zero point) or None."""
 
+    name: str
     type: str
     shape: tuple[int, ...]
     quantization: tuple[float, int] | None
@@ -100,7 +101,10 @@ def read_facts(
     origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
     builtin, custom = _operators(model)
     graph = model.subgraphs[0]
-    inputs, outputs = (tuple(_tensor(graph.tensors[index]) for index in side) for side in (graph.inputs, graph.outputs))
+    inputs, outputs = (
+        tuple(_tensor(graph.tensors[index], each) for index, each in zip(side, names, strict=True))
+        for side, names in zip((graph.inputs, graph.outputs), flatbuffer.interface_names(model), strict=True)
+    )
     if not inputs or not outputs:
         raise BcnetError("the flatbuffer has no input or no output; give one of a whole net")
     record = metadata(model) or {}
@@ -135,11 +139,11 @@ def _operators(model: schema.ModelT) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(sorted(names & MICRO_OPS)), tuple(sorted(names & CUSTOM_OPS))
 
 
-def _tensor(tensor: schema.TensorT) -> TensorFacts:
+def _tensor(tensor: schema.TensorT, name: str) -> TensorFacts:
     type = flatbuffer.type_name(tensor)
     if type not in _TYPES:
         raise BcnetError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
-    return TensorFacts(type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
+    return TensorFacts(_printable(name), type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
 
 
 def _printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,15 @@ def substitutions(facts: Facts, layout: Layout) -> dict[str, str]:
         "arena_kib": f"{facts.arena_size / 1024:.0f}",
         "scratch_budget": str(facts.scratch_budget),
         "tensors": "\n".join(
-            _tensor(guard, what, index, tensor)
-            for what, side in (("INPUT", facts.inputs), ("OUTPUT", facts.outputs))
-            for index, tensor in enumerate(side)
+            [
+                *(
+                    _tensor(guard, what, index, tensor)
+                    for what, side in (("INPUT", facts.inputs), ("OUTPUT", facts.outputs))
+                    for index, tensor in enumerate(side)
+                ),
+                *_indices(guard, "INPUT", facts.inputs),
+                *_indices(guard, "OUTPUT", facts.outputs),
+            ]
         ),
         "thresholds": _thresholds(guard, facts.thresholds),
         "raw": _raw(guard, facts),
@@ -123,7 +130,8 @@ def _bytes(data: bytes) -> str:
 
 def _tensor(guard: str, what: str, index: int, tensor: TensorFacts) -> str:
     prefix = f"{guard}_{what}{index or ''}"
-    lines = [f"/* {what.capitalize()} {index}: {tensor.type} {list(tensor.shape)}. */"]
+    name = tensor.name.replace("*/", "* /")  # as it stands in a comment
+    lines = [f"/* {what.capitalize()} {index}, {name}: {tensor.type} {list(tensor.shape)}. */"]
     if tensor.quantization:
         lines[0] = lines[0][:-4] + f"; a code stands for {prefix}_SCALE * (code - {prefix}_ZERO_POINT). */"
     lines.append(f"#define {prefix}_SHAPE {{{', '.join(map(str, tensor.shape))}}}")
@@ -132,6 +140,16 @@ def _tensor(guard: str, what: str, index: int, tensor: TensorFacts) -> str:
         scale, zero_point = tensor.quantization
         lines += [f"#define {prefix}_SCALE {_float(scale)}", f"#define {prefix}_ZERO_POINT ({zero_point})"]
     return "\n".join(lines)
+
+
+def _indices(guard: str, what: str, side: Sequence[TensorFacts]) -> list[str]:
+    """Constants that give the number of an input or output by its name in the signature, where names differ."""
+    names = [re.sub(r"[^A-Z0-9]+", "_", tensor.name.upper()).strip("_") for tensor in side]
+    return [
+        f"#define {guard}_{what}_{name}_INDEX {index}"
+        for index, name in enumerate(names)
+        if name and names.count(name) == 1
+    ]
 
 
 def _float(value: float) -> str:

@@ -269,6 +269,25 @@ def quantization(tensor: schema.TensorT) -> tuple[float, int] | None:
     return float(parameters.scale[0]), zero_point
 
 
+def interface_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
+    """Names of the inputs and of the outputs of subgraph 0, in the order of its tensors, which interpreters go by.
+
+    They are those of the file's first signature. Converters may order tensors otherwise than the model that they
+    convert, and TensorFlow Lite Micro has no signatures, so only the names tell which is which. A tensor that no
+    signature names has its own name.
+    """
+    graph = model.subgraphs[0]
+    signature = next((each for each in model.signatureDefs if each.subgraphIndex == 0), None)
+    sides = []
+    for indices, entries in (
+        (graph.inputs, signature.inputs if signature else ()),
+        (graph.outputs, signature.outputs if signature else ()),
+    ):
+        named = {entry.tensorIndex: text(entry.name) for entry in entries}
+        sides.append([named.get(int(index), text(graph.tensors[index].name)) for index in indices])
+    return sides[0], sides[1]
+
+
 def quantization_parameters(scale: float, zero_point: int) -> schema.QuantizationParametersT:
     """The schema's object for a scale and a zero point that hold for the whole tensor."""
     parameters = schema.QuantizationParametersT()

@@ -1,8 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcnet_keras.device.profile import Profile
+from bcnet_keras.export import export
 from bcnet_keras.tflite import flatbuffer
 
 
@@ -111,3 +115,20 @@ def test_constants_of_no_numbers_are_refused(make_part):
         tensor.type = type
         with pytest.raises(ValueError, match="expected numbers; write the file again"):
             flatbuffer.constant(model, tensor)
+
+
+def test_names_of_outputs_follow_the_signature_in_the_order_of_the_tensors(tmp_path):
+    """As a converter leaves them that orders outputs by the operators' numbers: b, a, c for a model of a, b, c."""
+    builder = flatbuffer.Builder("test")
+    graph, int8 = builder.subgraph("main"), flatbuffer.schema.TensorType.INT8
+    image, *outputs = (builder.tensor(graph, f"tensor {n}", int8, [1, 4], (1.0, 0)) for n in range(4))
+    for output in outputs:
+        builder.operator(graph, "ABS", [image], [output], flatbuffer.schema.AbsOptionsT())
+    graph.inputs, graph.outputs = np.array([image], np.int32), np.array(outputs, np.int32)
+    assert flatbuffer.interface_names(builder.model) == (["tensor 0"], ["tensor 1", "tensor 2", "tensor 3"])
+    builder.signature(0, {"x": image}, {"a": outputs[1], "b": outputs[0], "c": outputs[2]})
+    model = flatbuffer.read(builder.finish())
+    assert flatbuffer.interface_names(model) == (["x"], ["b", "a", "c"])
+    assert Profile.of(builder.finish()).outputs == ("b int8 [1, 4]", "a int8 [1, 4]", "c int8 [1, 4]")
+    header = (export(builder.finish(), "c", tmp_path / "out", name="net") / "src" / "net_model.h").read_text()
+    assert re.findall(r"#define NET_OUTPUT_(\w+)_INDEX (\d)", header) == [("B", "0"), ("A", "1"), ("C", "2")]

@@ -529,7 +529,7 @@ def test_bad_input_leaves_nothing_behind(flatbuffers, tmp_path):
     builder.operator(graph, "TOPK_V2", tensors[:1], tensors[1:])
     builder.operator(graph, b"FlexErf", tensors[:1], tensors[1:])
     graph.inputs, graph.outputs = np.array(tensors[:1], np.int32), np.array(tensors[1:], np.int32)
-    refused(ValueError, "TensorFlow Lite Micro lacks .* FlexErf, TOPK_V2; expected", builder.finish(), "c", output)
+    refused(ValueError, "TensorFlow Lite Micro lacks .* FlexErf, TOPK_V2, ", builder.finish(), "c", output)
     assert list(tmp_path.iterdir()) == []
 
 
