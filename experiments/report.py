@@ -219,7 +219,7 @@ def targets(summaries):
     for name, summary in summaries.items():
         rows, core = summary["rows"], summary["settings"]["core"]
         beside = against_coopnet(summary)
-        gain = {row: 100 * (rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"]) for row in rows}
+        gain = {row: 100 * _more(rows[row], rows["int8"]) for row in rows}
         part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
         cells.append(
             [
@@ -325,7 +325,7 @@ def verdicts(summary):
         cells[-1].append(f"{summary['wall_time'][index]['cpu_seconds_since_last_start']:.0f}")
     count = len(summary["seeds"])
     worth = sum(each["outcome"] in WORTH_IT for each in summary["verdicts"])
-    means = {name: rows["bcnet"]["accuracy"]["mean"] - rows[name]["accuracy"]["mean"] for name in ("int8", *others)}
+    means = {name: _more(rows["bcnet"], rows[name]) for name in ("int8", *others)}
     part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
     return (
         f"{text_table(cells)}\n\n"
@@ -408,6 +408,11 @@ def _second_opinions(verdicts):
         ]
         cells.append([name, cell["outcome"], *points, "yes" if cell["contradicted"] else "no"])
     return f"\n\n{text_table(cells)}\n\nIn brackets the 95 % interval and the number of images."
+
+
+def _more(row, other):
+    """How much more accurate a row is than another, without the rounding errors that print a minus before zero."""
+    return round(row["accuracy"]["mean"] - other["accuracy"]["mean"], 9) + 0.0
 
 
 def _judged(value, reached, form):
