@@ -276,7 +276,8 @@ def _gate(model):
     """Returns (kind, `Gate`) of a merged flatbuffer."""
     record = metadata(model)
     branches = [operator for operator in model.subgraphs[0].operators if flatbuffer.op_name(model, operator) == "IF"]
-    if record is None or "measure" not in record or len(model.subgraphs) != 3 or len(branches) != 1:
+    whole = len(branches) == 1 and len(branches[0].inputs) > 1  # the condition, and at least the binary logits
+    if record is None or "measure" not in record or len(model.subgraphs) != 3 or not whole:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
     return read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1])
 

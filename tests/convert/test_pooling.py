@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 from bcnet_keras import BinaryConv2D, FakeQuant, ThermometerEncoding, global_average
-from bcnet_keras.convert import binary as binary_module
-from bcnet_keras.convert import int8 as int8_module
+from bcnet_keras.convert import lce
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.mean_to_average_pool import mean_to_average_pool
 from bcnet_keras.device.cost import cost
@@ -22,22 +21,21 @@ def image_codes(count):
     return np.random.default_rng(0).integers(-128, 128, (count, *SHAPE)).astype(np.int8)
 
 
-def converted(mean, module, monkeypatch=None):
+def converted(mean, kind, monkeypatch=None):
     """A net that ends in `mean(tensor)`, as flatbuffer; with its means left when given a `monkeypatch`."""
     if monkeypatch is not None:
-        monkeypatch.setattr(module, "mean_to_average_pool", lambda model: False)
+        monkeypatch.setattr(lce, "mean_to_average_pool", lambda model: False)
     tf.keras.utils.set_random_seed(1)
     inputs = tf.keras.Input(SHAPE)
     tensor = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
-    if module is binary_module:
+    if kind == "binary":
         tensor = layers.BatchNormalization()(BinaryConv2D(32, 3)(ThermometerEncoding(3)(tensor)))
     else:
         tensor = layers.ReLU()(Int8Conv2D(12, 3)(tensor))
     model = tf.keras.Model(inputs, mean(tensor))
     for _ in range(20):  # ranges and statistics
         model(image_codes(64).astype(np.float32) / 128, training=True)
-    binary = module is binary_module
-    return (module.convert_binary(model) if binary else module.convert_int8(model, INPUT_RANGE)), model
+    return (lce.convert_binary(model) if kind == "binary" else lce.convert_int8(model, INPUT_RANGE)), model
 
 
 def one_scale(tensor):
@@ -57,11 +55,11 @@ def op_names(data):
     return [flatbuffer.op_name(model, operator) for operator in model.subgraphs[0].operators]
 
 
-@pytest.mark.parametrize("module", [binary_module, int8_module], ids=["binary", "int8"])
+@pytest.mark.parametrize("kind", ["binary", "int8"])
 @pytest.mark.parametrize("mean", [one_scale, one_scale_at_the_end], ids=lambda mean: mean.__name__)
-def test_pooling_does_what_the_mean_did_for_less(module, mean, monkeypatch):
-    pooled, net = converted(mean, module)
-    left, _ = converted(mean, module, monkeypatch)
+def test_pooling_does_what_the_mean_did_for_less(kind, mean, monkeypatch):
+    pooled, net = converted(mean, kind)
+    left, _ = converted(mean, kind, monkeypatch)
     assert "MEAN" in op_names(left) and "MEAN" not in op_names(pooled)
     assert op_names(pooled).count("AVERAGE_POOL_2D") == 1
     assert ("RESHAPE" in op_names(pooled)) == (mean is one_scale_at_the_end)
@@ -73,14 +71,14 @@ def test_pooling_does_what_the_mean_did_for_less(module, mean, monkeypatch):
     scale, _ = flatbuffer.quantization(model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]])
     assert np.abs(new - expected).max() <= 1.001 * scale
     assert np.mean(np.abs(new - expected) < scale / 2) > 0.99  # the operator MEAN: 0.97
-    if module is int8_module:
+    if kind == "int8":
         np.testing.assert_allclose(tflm.Interpreter(pooled).predict(images).logits, new, rtol=0, atol=1.001 * scale)
     for core in ("cortex-m0plus", "cortex-m4"):
         assert cost(pooled).instructions[core] < cost(left).instructions[core]
 
 
 def test_mean_with_a_scale_of_its_own_stays():
-    data, _ = converted(two_scales, int8_module)
+    data, _ = converted(two_scales, "int8")
     assert "MEAN" in op_names(data) and "AVERAGE_POOL_2D" not in op_names(data)
     assert run_passes(data, mean_to_average_pool) == data
 
