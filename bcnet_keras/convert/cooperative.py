@@ -29,6 +29,7 @@ from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.metadata import metadata, write_record
 from bcnet_keras.tflite.operators import LCE_OPS, MICRO_OPS
+from bcnet_keras.tflite.verify import verify
 
 DESCRIPTION = "bcnet-keras"
 COMBINATIONS = ("sum", "swap")
@@ -279,6 +280,7 @@ def _gate(model):
     whole = len(branches) == 1 and len(branches[0].inputs) > 1  # the condition, and at least the binary logits
     if record is None or "measure" not in record or len(model.subgraphs) != 3 or not whole:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
+    verify(model)  # the new gate's constants are as large as the shapes say
     return read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1])
 
 

@@ -339,3 +339,11 @@ def test_an_if_without_the_binary_logits_is_no_pair(make_part):
     branch.inputs = branch.inputs[:1]
     with pytest.raises(ValueError, match="not a cooperative pair"):
         set_threshold(flatbuffer.write(model), 0.25)
+
+
+def test_logits_of_another_shape_are_refused_before_a_gate_is_made_for_them(make_part):
+    model = flatbuffer.read(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5), kind="builtin"))
+    graph = model.subgraphs[0]
+    graph.tensors[graph.outputs[0]].shape = np.array([1, 5], np.int32)
+    with pytest.raises(ValueError, match="IF .* has other inputs or outputs than subgraph"):
+        set_threshold(flatbuffer.write(model), 0.25)
