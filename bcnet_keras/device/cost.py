@@ -312,7 +312,7 @@ def _op_cost(model, number, path, operator, scratch_budget, board_name):
         types = {type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1])}
         kind = "other" if types & {"float32", "int16"} else name
         estimated = {core: cycles.of_instructions(kind, core, instructions[core]) for core in CORES}
-    if layer is not None:
+    if layer is not None and parts is not None:
         for core in CORES:
             instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
             estimated[core] += cost_bconv2d.cycles(*layer, core, scratch_budget)
@@ -501,7 +501,8 @@ def _sum_of_several(op):
 
 
 def _binary_convolution(op):
-    return []  # all of it is in cost_bconv2d
+    known = type_name(op.inputs[0]) == "int32" and type_name(op.outputs[0]) in ("int32", "int8", "float32")
+    return [] if known else None  # all of it is in cost_bconv2d
 
 
 def _fully_connected(op):

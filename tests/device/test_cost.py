@@ -278,3 +278,13 @@ def test_unknown_operators_are_named(make_part):
     assert partial.instructions == cost(make_part(0)).instructions and "GELU on int8" in partial.incomplete[0]
     with pytest.raises(ValueError, match="not a TensorFlow Lite flatbuffer"):
         cost(b"")
+
+
+def test_a_binary_convolution_on_types_without_figures_is_named():
+    """Its geometry is sound; what it would cost is not known."""
+    record = {"shape": "8x8x32-32-k3-s1", "output": "bitpacked"}
+    model = flatbuffer.read(binary_convolution(record))
+    (operator,) = model.subgraphs[0].operators
+    model.subgraphs[0].tensors[operator.outputs[0]].type = flatbuffer.schema.TensorType.INT64
+    costs = cost(flatbuffer.write(model), partial=True)
+    assert "LceBconv2d" in costs.incomplete[0]
