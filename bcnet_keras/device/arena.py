@@ -144,6 +144,11 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
             f"activations of {activations / 2**30:.1f} GiB are more than any memory of a microcontroller; write the "
             "flatbuffer again"
         )
+    if activations > sum(buffer.bytes for buffer in buffers):  # the interpreter's own planner leaves no such gaps
+        raise FlatbufferError(
+            f"the flatbuffer's memory plan takes {activations:,} bytes, more than all of its tensors together; run the "
+            "tool that wrote the plan again"
+        )
     unknown = dict.fromkeys(node.unknown for group in nodes for node in group if node.unknown is not None)
     return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
 

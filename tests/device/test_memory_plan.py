@@ -112,6 +112,7 @@ def test_two_calls_of_one_subgraph_do_not_keep_its_memory_between_them():
         ([1, 0, 4, 0, 0, 0, 0], "is not of its 5 tensors"),
         ([1, 0, 5, 0, 8, 0, 0, 0], "no multiples of 16"),
         ([1, 0, 5, 0, -16, 0, 0, 0], "no multiples of 16"),
+        ([1, 0, 5, 0, 1 << 20, 0, 0, 0], "more than all of its tensors together"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(numbers, message):
