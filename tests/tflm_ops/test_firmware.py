@@ -66,7 +66,9 @@ class Compiler:
     def _compile(self, source, target, flags):
         command = ["arm-none-eabi-gcc", "-std=gnu11"]
         if source.suffix != ".c":
-            command = ["arm-none-eabi-g++", *CPP_FLAGS, "-include", self.prefix, "-x", "c++"]
+            # Not for the operators: behind a precompiled header GCC 12 takes the width of their __ssat for a variable.
+            shared = [] if OPERATORS.name in source.parts else ["-include", self.prefix]
+            command = ["arm-none-eabi-g++", *CPP_FLAGS, *shared, "-x", "c++"]
         command += [*self.flags, *flags, *(["-fsyntax-only"] if self.check else ["-o", target]), "-c", source]
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode == 0:
