@@ -14,12 +14,10 @@ count with an allowance; those whose memory is not known make the arena a lower 
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.flatbuffer import ONLINE, custom_options, op_name, shape, type_name
 from bcnet_keras.tflite.verify import MOST_BYTES
 
 _ALIGNMENT = 16
@@ -40,7 +38,6 @@ _VARIABLES, _VARIABLE = 12, 20  # all resource variables, and each
 _SOFTMAX_TABLE = 1026  # of int16
 _MATRICES = 28  # quantisation of a product of matrices
 _GATE = 20
-ONLINE = -1  # offset of a tensor that the plan leaves to the interpreter
 _NEVER = ((-1, -1),)
 _MOST_STEPS = 100_000  # a sound net has a few hundred; nested branches multiply them
 
@@ -440,7 +437,7 @@ class _Lifetimes:
 
     def requests(self):
         """The `Request`s, in the order in which the planner gets them."""
-        result, count, offsets = [], 0, planned_offsets(self.model)
+        result, count, offsets = [], 0, flatbuffer.planned_offsets(self.model)
         for number, (graph, tensors) in enumerate(zip(self.model.subgraphs, self.tensors, strict=True)):
             for index, (tensor, spans) in enumerate(zip(graph.tensors, tensors, strict=True)):
                 # The number of a resource variable lies among the data of its VAR_HANDLE.
@@ -486,32 +483,6 @@ class _Lifetimes:
                 self.tensors[number][index] = (*spans[:-1], (spans[-1][0], now))
             else:
                 self.tensors[number][index] = (*spans, (now, now))
-
-
-def planned_offsets(model):
-    """The offsets that a flatbuffer gives its tensors, int32 [tensors of all subgraphs]; None where it has no plan.
-
-    `ONLINE` leaves a tensor to the interpreter's planner (micro_allocation_info.cc: GetOfflinePlannedOffsets).
-
-    Raises ValueError for a plan of another number of tensors, with which AllocateTensors fails, or for offsets that are
-    not at multiples of 16 bytes.
-    """
-    data = flatbuffer.metadata(model, OFFLINE_PLAN)
-    if data is None:
-        return None
-    tensors = sum(len(graph.tensors) for graph in model.subgraphs)
-    numbers = np.frombuffer(data[: len(data) // 4 * 4], "<i4")
-    if len(numbers) != tensors + 3 or numbers[2] != tensors:
-        raise FlatbufferError(
-            f"the flatbuffer's memory plan is not of its {tensors} tensors; run the tool that wrote the plan again"
-        )
-    offsets = numbers[3:]
-    if np.any((offsets != ONLINE) & ((offsets < 0) | (offsets % _ALIGNMENT != 0))):
-        raise FlatbufferError(
-            f"the flatbuffer's memory plan has offsets that are no multiples of {_ALIGNMENT} bytes; run the tool that "
-            "wrote the plan again"
-        )
-    return offsets
 
 
 def place(requests):

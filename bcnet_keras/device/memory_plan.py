@@ -3,7 +3,7 @@
     before, after = plan_memory(model)
 
 TensorFlow Lite Micro's own planner places the largest buffer first, in the order of the tensors' numbers, and never
-takes back a decision. An offline plan in the metadata (`arena.OFFLINE_PLAN`) gives each tensor an offset instead.
+takes back a decision. An offline plan in the metadata (`flatbuffer.OFFLINE_PLAN`) gives each tensor an offset instead.
 The plan that is written here needs less for three reasons:
 
 * it tries many orders and keeps the best;
@@ -22,9 +22,10 @@ from dataclasses import replace
 import numpy as np
 
 from bcnet_keras.device import cost_bconv2d
-from bcnet_keras.device.arena import OFFLINE_PLAN, ONLINE, Arena, Request, arena, place, requests_of
+from bcnet_keras.device.arena import Arena, Request, arena, place, requests_of
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, ONLINE
 
 _VERSION = 1
 _PATIENCE = 150  # orders that are tried without success before the search ends

@@ -41,6 +41,8 @@ _DTYPES: dict[int, Any] = {
 _TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 _OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 OFFLINE_PLAN = "OfflineMemoryAllocation"  # metadata: version, subgraph, number of tensors and their offsets, int32
+ONLINE = -1  # offset of a tensor that such a plan leaves to the interpreter
+_PLAN_ALIGNMENT = 16
 _MOST_DIMENSIONS = 8  # TensorFlow Lite's kernels take up to 6
 _UNREADABLE = (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
 _READ_ERRORS = (*_UNREADABLE, TypeError, ValueError)
@@ -303,6 +305,32 @@ def metadata(model: schema.ModelT, name: str) -> bytes | None:
             data = model.buffers[entry.buffer].data
             return b"" if data is None else np.asarray(data, np.uint8).tobytes()
     return None
+
+
+def planned_offsets(model: schema.ModelT) -> np.ndarray | None:
+    """The offsets that a flatbuffer gives its tensors, int32 [tensors of all subgraphs]; None where it has no plan.
+
+    `ONLINE` leaves a tensor to the interpreter's planner (micro_allocation_info.cc: GetOfflinePlannedOffsets).
+
+    Raises ValueError for a plan of another number of tensors, with which AllocateTensors fails, or for offsets that are
+    not at multiples of 16 bytes.
+    """
+    data = metadata(model, OFFLINE_PLAN)
+    if data is None:
+        return None
+    tensors = sum(len(graph.tensors) for graph in model.subgraphs)
+    numbers = np.frombuffer(data[: len(data) // 4 * 4], "<i4")
+    if len(numbers) != tensors + 3 or numbers[2] != tensors:
+        raise FlatbufferError(
+            f"the flatbuffer's memory plan is not of its {tensors} tensors; run the tool that wrote the plan again"
+        )
+    offsets = numbers[3:]
+    if np.any((offsets != ONLINE) & ((offsets < 0) | (offsets % _PLAN_ALIGNMENT != 0))):
+        raise FlatbufferError(
+            f"the flatbuffer's memory plan has offsets that are no multiples of {_PLAN_ALIGNMENT} bytes; run the tool "
+            "that wrote the plan again"
+        )
+    return offsets
 
 
 class Builder:

@@ -35,6 +35,7 @@ def verify(model: schema.ModelT) -> None:
     Arguments:
       model: a `schema.ModelT`, as `flatbuffer.read` gives it.
     """
+    flatbuffer.planned_offsets(model)
     for number, graph in enumerate(model.subgraphs):
         for tensor in graph.tensors:
             if _bytes(tensor) > MOST_BYTES:

@@ -7,13 +7,15 @@ import pytest
 from flatbuffers_of import make_int8_net, random_net, renumbered
 
 from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
-from bcnet_keras.device.arena import OFFLINE_PLAN, REFERENCE, arena, planned_offsets, requests_of
+from bcnet_keras.device.arena import REFERENCE, arena, requests_of
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.memory_plan import live_bytes, plan_memory, remove_plan
 from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.planning.sketch import sketch_int8
 from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, planned_offsets
+from bcnet_keras.tflite.verify import verify
 from bcnet_keras.utils.silence import quiet
 
 schema = flatbuffer.schema
@@ -121,6 +123,9 @@ def test_plans_that_cannot_be_are_refused(numbers, message):
     flatbuffer.Builder.extending(model).metadata(OFFLINE_PLAN, np.array(numbers, "<i4").tobytes())
     with pytest.raises(ValueError, match=message):
         arena(flatbuffer.write(model))
+    if "together" not in message:  # before an interpreter takes them for places in its memory
+        with pytest.raises(ValueError, match=message):
+            verify(model)
 
 
 def test_the_command_says_what_was_gained(bcnet, tmp_path):
