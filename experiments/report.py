@@ -401,13 +401,9 @@ def _second_opinions(verdicts):
     cells = [["", "verdict", "pair - int8, points, own test images", "the same, second test images", "contradicted"]]
     for name, found in verdicts.items():
         cell = found["default"]
-        points = [
-            f"{100 * each['difference']:+.2f} ({100 * each['low']:+.2f} to {100 * each['high']:+.2f}; "
-            f"{each['samples']:,})"
-            for each in (cell["own"], cell["second"])
-        ]
+        points = [f"{_interval(each)} of {each['samples']:,}" for each in (cell["own"], cell["second"])]
         cells.append([name, cell["outcome"], *points, "yes" if cell["contradicted"] else "no"])
-    return f"\n\n{text_table(cells)}\n\nIn brackets the 95 % interval and the number of images."
+    return f"\n\n{text_table(cells)}\n\nIn brackets the 95 % interval, behind it the number of images."
 
 
 def _more(row, other):

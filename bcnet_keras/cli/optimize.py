@@ -8,10 +8,10 @@ from absl import flags
 
 from bcnet_keras.cli.common import positionals
 from bcnet_keras.device.arena import requests_of
-from bcnet_keras.device.boards import board as find_board
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.device.memory_plan import live_bytes, plan_memory
+from bcnet_keras.device.profile import core_of
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.atomic_files import write_atomic
 
@@ -41,7 +41,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     (name,) = positionals(arguments, 1, "a .tflite file")
     source = pathlib.Path(name)
     model = flatbuffer.read(flatbuffer.load(source))
-    core = values.core or (find_board(values.board).core if values.board else None)
+    core = core_of(values.core, values.board) if values.core or values.board else None
     before, after = plan_memory(model, core, values.scratch_budget)
     output = pathlib.Path(values.output or source.with_name(f"{source.stem}_optimized.tflite"))
     data = flatbuffer.write(model)

@@ -68,7 +68,7 @@ class Request:
     name: str
     bytes: int
     spans: tuple
-    offset: int = -1
+    offset: int = ONLINE
     tensor: int | None = None
 
     @property
@@ -125,16 +125,13 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
       ValueError: no flatbuffer, or one with a tensor of a type that TensorFlow Lite Micro does not plan.
     """
     model = source if isinstance(source, flatbuffer.schema.ModelT) else flatbuffer.read(flatbuffer.load(source))
-    nodes = _nodes(model, core, scratch_budget)
-    variables = flatbuffer.resource_variables(model)
-    _keep_variables(model, nodes, variables)
-    lifetimes = _Lifetimes(model, nodes, variables)
-    requests = lifetimes.requests()
+    lifetimes = _lifetimes(model, core, scratch_budget)
+    nodes, requests = lifetimes.nodes, lifetimes.requests()
     buffers = tuple(
         Buffer(each.name, each.bytes, offset, each.first, each.last)
         for each, offset in zip(requests, place(requests), strict=True)
     )
-    records, setup = _records(model, nodes, len(buffers), len(set(variables.values())))
+    records, setup = _records(model, nodes, len(buffers), len(set(lifetimes.handles.values())))
     activations = max((buffer.offset + buffer.bytes for buffer in buffers), default=0)
     if activations > MOST_BYTES:
         raise FlatbufferError(
@@ -152,12 +149,14 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
 
 def requests_of(model, core, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     """The `Request`s of a parsed flatbuffer, in the order in which the interpreter's planner gets them."""
-    nodes = _nodes(model, core, scratch_budget)
-    return _Lifetimes(model, nodes, flatbuffer.resource_variables(model)).requests()
+    return _lifetimes(model, core, scratch_budget).requests()
 
 
-def _nodes(model, core, scratch_budget):
-    return [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
+def _lifetimes(model, core, scratch_budget):
+    nodes = [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
+    variables = flatbuffer.resource_variables(model)
+    _keep_variables(model, nodes, variables)
+    return _Lifetimes(model, nodes, variables)
 
 
 def tensor_bytes(tensor):

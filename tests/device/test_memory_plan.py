@@ -91,7 +91,7 @@ def test_changed_pairs_have_their_own_plan():
 
 
 def test_two_calls_of_one_subgraph_do_not_keep_its_memory_between_them():
-    """Four large tensors live in a subgraph that runs twice, and four outside between the calls."""
+    """Both IFs run the same two subgraphs: one offset each serves both calls, and others may lie there between them."""
     random = np.random.default_rng(0)
     model = flatbuffer.read(random_net(random, layers=3, branches=2))
     first, second = (each for each in model.subgraphs[0].operators if flatbuffer.op_name(model, each) == "IF")
