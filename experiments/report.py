@@ -336,7 +336,7 @@ def verdicts(summary):
     )
 
 
-def _groups(verdicts, size=4):
+def _groups(verdicts, size=2):
     """How many groups of seeds are ahead in the mean of each; `bcnet demo` tells the mean of as many."""
     if len(verdicts) < 2 * size:
         return ""

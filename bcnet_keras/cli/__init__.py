@@ -14,7 +14,7 @@ USAGE = """Trains, converts and runs cooperating binary and int8 nets.
 
 usage: bcnet COMMAND [flags]
 
-  demo       train four pairs on 2,000 of MNIST's digits each and say what they are worth; minutes on two cores
+  demo       train two pairs on 2,000 of MNIST's digits each and say what they are worth; minutes on two cores
   train      the same on a data set or on a folder of your own images
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bcnet_keras.experiment.training_run import Settings
 
 DEMO = "mnist_5k"  # the data set of `bcnet demo`
-REPEATS = 4
+REPEATS = 2
 _SEEDS_APART = 1000  # so that the repeats of two seeds share no split
 
 
