@@ -14,7 +14,7 @@ USAGE = """Trains, converts and runs cooperating binary and int8 nets.
 
 usage: bcnet COMMAND [flags]
 
-  demo       train two pairs on 2,000 of MNIST's digits each and say what they are worth; minutes on two cores
+  demo       train four pairs on 2,000 of MNIST's digits each and say what they are worth; minutes on two cores
   train      the same on a data set or on a folder of your own images
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file
@@ -78,17 +78,20 @@ def _command(name, arguments):
     if values.help:
         print(f"usage: {usage}\n\n{values.get_help()}")
         return 0
-    _set_up_logging()
+    set_up_logging()
     return _checked(name, command, values, positional)
 
 
-def _set_up_logging():
+def set_up_logging(prefix: str = "") -> None:
+    """Sends the package's lines to standard error, each behind `prefix`, and silences TensorFlow's."""
     from absl import flags
     from absl import logging as absl_logging
 
     flags.FLAGS.mark_as_parsed()  # absl's own: until then its logging warns that they are not
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
+    if prefix:
+        absl_logging.get_absl_handler().setFormatter(logging.Formatter(f"{prefix}%(message)s"))
     for noisy in ("tensorflow", "absl"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     logging.getLogger("bcnet_keras").setLevel(logging.INFO)

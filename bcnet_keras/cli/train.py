@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import logging
+import multiprocessing
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from bcnet_keras.experiment.training_run import Settings
 
 DEMO = "mnist_5k"  # the data set of `bcnet demo`
-REPEATS = 2
+REPEATS = 4
 _SEEDS_APART = 1000  # so that the repeats of two seeds share no split
 
 
@@ -228,25 +232,79 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     )
     name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
     folder = pathlib.Path(values.runs_dir) / name
-    results = [finish(settings, folder)]
-    for number in range(1, values.repeats if "repeats" in values else 1):
-        again = dataclasses.replace(settings, seed=settings.seed + _SEEDS_APART * number)
-        results.append(finish(again, folder.with_name(f"{name}_{number + 1}")))
-    if len(results) > 1:
-        from bcnet_keras.experiment.report import mean_sentence, mean_table
+    repeats = values.repeats if "repeats" in values else 1
+    if repeats == 1:
+        finish(settings, folder)
+        return
+    seeds = [settings.seed + _SEEDS_APART * number for number in range(repeats)]
+    folders = [folder, *(folder.with_name(f"{name}_{number}") for number in range(2, repeats + 1))]
+    results = _side_by_side([dataclasses.replace(settings, seed=seed) for seed in seeds], folders)
+    from bcnet_keras.experiment.report import mean_sentence, mean_table
 
-        print(f"\n{text_table(mean_table(results))}\n\n{mean_sentence(results)}")
+    print(f"\n{text_table(mean_table(results))}\n\n{mean_sentence(results)}")
 
 
-def finish(settings: Settings, folder: pathlib.Path) -> dict[str, Any]:
-    """Runs (or goes on with) a run in `folder` and prints its table; returns its record."""
-    from bcnet_keras.experiment.report import table
+def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[dict[str, Any]]:
+    """The records of several runs, which train in processes of their own, as many at once as there are cores.
+
+    A net of this size keeps one core busy, and hardly a second one.
+    """
+    results = []
+    with _workers(min(len(every), os.cpu_count() or 1)) as workers:
+        runs = [workers.submit(_worker_trained, *run) for run in zip(every, folders, strict=True)]
+        try:
+            for run, folder in zip(runs, folders, strict=True):
+                results.append(run.result())
+                _show(results[-1], folder)
+        except concurrent.futures.BrokenExecutor:
+            raise BcnetError(
+                f"a process that trained a pair ended early, perhaps for want of memory, with {len(results)} of "
+                f"{len(every)} pairs done; the same command goes on, and --repeats=1 takes the least memory."
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # nobody waits for pairs that still train: their runs go on later
+            raise
+    return results
+
+
+def _workers(number: int) -> concurrent.futures.Executor:
+    """Processes that start afresh: TensorFlow does not survive a fork."""
+    return concurrent.futures.ProcessPoolExecutor(number, multiprocessing.get_context("spawn"))
+
+
+def _worker_trained(settings: Settings, folder: pathlib.Path) -> dict[str, Any]:
+    """`_trained` in a process of its own, on one core; its lines on progress begin with the folder's name."""
+    from bcnet_keras.cli import set_up_logging
+
+    set_up_logging(f"{folder.name}: ")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    except RuntimeError:
+        logging.getLogger(__name__).debug("TensorFlow has its threads already: this process trained a pair before.")
+    return _trained(settings, folder, 0)
+
+
+def _trained(settings: Settings, folder: pathlib.Path, verbose: str | int) -> dict[str, Any]:
+    """Runs (or goes on with) a run in `folder`; returns its record."""
     from bcnet_keras.experiment.training_run import run
+
+    return run(settings, folder, verbose=verbose)
+
+
+def finish(settings: Settings, folder: pathlib.Path) -> None:
+    """Runs (or goes on with) a run in `folder` and prints what came of it."""
+    _show(_trained(settings, folder, "auto" if sys.stdout.isatty() else 2), folder)
+
+
+def _show(results: dict[str, Any], folder: pathlib.Path) -> None:
+    """Prints the table and the verdict of a run, and where its files are."""
+    from bcnet_keras.experiment.report import table
     from bcnet_keras.experiment.verdict import Verdict
 
-    results = run(settings, folder, verbose="auto" if sys.stdout.isatty() else 2)
     print(f"\n{text_table(table(results))}\n\n{Verdict.of(results['verdict']).text(str(folder))}\n")
     print(f"The cooperative pair: {folder / 'pair.tflite'}")
     print(f"The same for plain TensorFlow Lite: {folder / 'pair_builtin.tflite'}")
-    print(f"Report: {folder / 'report.html'}")
-    return results
+    print(f"Report: {folder / 'report.html'}", flush=True)

@@ -1,5 +1,6 @@
 """The `bcnet` command: what it shows, what it refuses, and small files through `run` and `convert`."""
 
+import concurrent.futures
 import dataclasses
 import json
 import re
@@ -11,8 +12,10 @@ import tensorflow as tf
 
 import bcnet_keras
 import bcnet_keras as bc
+from bcnet_keras.cli import train as cli_train
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.experiment import training_run
 from bcnet_keras.tflite import flatbuffer
 from experiments import benchmarks
 
@@ -150,7 +153,7 @@ def test_the_demo_is_the_benchmark_with_ten_seeds(bcnet, monkeypatch):
         raise BcnetError(f"stopped before {folder}")
 
     monkeypatch.setattr("bcnet_keras.experiment.training_run.run", run)
-    status, _, err = bcnet("demo", "--seed=3")
+    status, _, err = bcnet("demo", "--seed=3", "--repeats=1")
     assert status == 1 and err == "bcnet demo: stopped before runs/demo\n"
     assert asked == [dataclasses.replace(benchmarks.load("mnist_5k").SETTINGS, seed=3)]
 
@@ -176,6 +179,7 @@ def test_the_demo_tells_the_mean_of_its_repeats(bcnet, monkeypatch):
         return {"settings": {"core": "cortex-m4"}, "rows": rows, "verdict": verdict}
 
     monkeypatch.setattr("bcnet_keras.experiment.training_run.run", run)
+    monkeypatch.setattr(cli_train, "_workers", lambda number: concurrent.futures.ThreadPoolExecutor(1))
     status, out, _ = bcnet("demo", "--seed=3", "--repeats=2")
     assert status == 0 and asked == [(3, "runs/demo"), (1003, "runs/demo_2")]
     assert re.search(r"BC-Net \(trained together\) +\| 90.10 ± 0.57 % \| 25.0 % +\| 0.400 ± 0.141 \|", out)
@@ -183,12 +187,34 @@ def test_the_demo_tells_the_mean_of_its_repeats(bcnet, monkeypatch):
     assert "+0.10 points beside the untrained cascade. It is ahead of the int8 net in 1" in out.replace("\n", " ")
 
 
+def test_nobody_waits_for_other_pairs_where_one_fails(bcnet, tmp_path):
+    for seed, name in enumerate(("demo", "demo_2")):
+        (tmp_path / name).mkdir()
+        training_run._write_settings(tmp_path / name, training_run.Settings(dataset="mnist_5k", seed=1000 * seed))
+    training_run._write_settings(tmp_path / "demo", training_run.Settings(dataset="mnist_5k", seed=5))
+    status, _, err = bcnet("demo", f"--runs_dir={tmp_path}", "--repeats=2")
+    assert status == 1 and "seed was 5, is 0" in err.splitlines()[-1] and "Traceback" not in err
+    assert not (tmp_path / "demo_2" / "results.json").exists()
+
+
+def test_a_process_that_ends_early_is_told_in_one_line(bcnet, monkeypatch):
+    class Broken(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, *_):
+            future = concurrent.futures.Future()
+            future.set_exception(concurrent.futures.BrokenExecutor())
+            return future
+
+    monkeypatch.setattr(cli_train, "_workers", Broken)
+    status, _, err = bcnet("demo", "--repeats=3")
+    assert status == 1 and "with 0 of 3 pairs done; the same command goes on" in err and len(err.splitlines()) == 1
+
+
 def test_a_fault_of_the_program_shows_its_traceback(bcnet, monkeypatch):
     def run(settings, folder, **_):
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr("bcnet_keras.experiment.training_run.run", run)
-    status, _, err = bcnet("demo")
+    status, _, err = bcnet("demo", "--repeats=1")
     assert status == 1 and "Traceback" in err and "ZeroDivisionError: a fault" in err
     assert err.endswith("bcnet demo: this is a fault of bcnet-keras; please report it with the lines above.\n")
 

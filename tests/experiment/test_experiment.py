@@ -17,6 +17,8 @@ import pytest
 
 import bcnet_keras as bc
 from bcnet_keras import datasets
+from bcnet_keras.cli import train as cli_train
+from bcnet_keras.experiment import training_run
 from bcnet_keras.experiment.report import table
 from bcnet_keras.runtime import tflite
 from bcnet_keras.utils.sealed_files import read_record
@@ -245,6 +247,19 @@ def test_convert_a_saved_pair(bcnet, demo, test_split, tmp_path):
     one, same = (tflite.Interpreter(data).predict(test_split[0]) for data in (changed, other))
     np.testing.assert_array_equal(one.logits, same.logits)
     np.testing.assert_array_equal(one.escalated, same.escalated)
+
+
+def test_a_pair_of_several_is_trained_in_a_process_of_its_own(demo, tmp_path, capfd):
+    """Here a finished one, which is only evaluated again; its lines on progress begin with its folder's name."""
+    folder = shutil.copytree(demo[0], tmp_path / "second")
+    first = _results(folder)
+    settings = training_run.Settings(dataset="digits", epochs=(1, 1, 1, 1), max_cost=0.9)
+    (results,) = cli_train._side_by_side([settings], [folder])
+    for name in ("accuracy", "escalation_rate", "flash_bytes"):  # one thread may round a threshold otherwise than two
+        assert [row[name] for row in results["rows"].values()] == [row[name] for row in first["rows"].values()]
+    out, err = capfd.readouterr()
+    assert f"The cooperative pair: {folder / 'pair.tflite'}" in out
+    assert "second: calibration, conversion and evaluation on the test set" in err.splitlines()
 
 
 def test_calibrate_picks_another_threshold_without_training(demo, test_split, tmp_path):
