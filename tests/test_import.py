@@ -170,3 +170,23 @@ def test_old_module_names_are_aliases_that_say_where_the_module_went():
 def test_flatbuffers_are_read_without_tensorflow(code):
     result = python(f"import sys; {code}; print([n for n in ('larq', 'tensorflow', 'keras') if n in sys.modules])")
     assert result.stdout == "[]\n", result.stderr
+
+
+@pytest.mark.slow
+def test_pairs_are_made_trained_and_converted_without_larq(tmp_path):
+    code = (
+        "import sys; sys.modules['larq'] = sys.modules['larq_compute_engine'] = None\n"
+        "import bcnet_keras as bc, numpy as np, tensorflow as tf\n"
+        "net = tf.keras.Sequential([tf.keras.layers.Conv2D(8, 3, activation='relu', input_shape=(8, 8, 1)),\n"
+        "    tf.keras.layers.Conv2D(8, 3, activation='relu'), tf.keras.layers.GlobalAveragePooling2D(),\n"
+        "    tf.keras.layers.Dense(3)])\n"
+        "images, labels = np.random.default_rng(0).uniform(-1, 0.9, (64, 8, 8, 1)), np.arange(64) % 3\n"
+        "pair = bc.BCNet.from_keras(net, verbose=0)\n"
+        "bc.train(pair, (images, labels), epochs=1, verbose=0)\n"
+        "bc.calibrate(pair, (images, labels))\n"
+        f"pair.save({str(tmp_path / 'pair.keras')!r})\n"
+        f"again = tf.keras.models.load_model({str(tmp_path / 'pair.keras')!r})\n"
+        "print(bc.convert(pair) == bc.convert(again), b'LceBconv2d' in bc.convert(pair))"
+    )
+    result = python(code)
+    assert result.stdout.endswith("True True\n"), result.stderr

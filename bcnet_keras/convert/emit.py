@@ -19,7 +19,6 @@ within a rounding error of a whole number.
 import dataclasses
 import functools
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
@@ -37,6 +36,7 @@ from bcnet_keras.layers import (
     front_of,
 )
 from bcnet_keras.layers.binary import binary_kernel, binary_problem
+from bcnet_keras.layers.quantized import QuantConv2D, binary_convolutions
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 
@@ -544,7 +544,8 @@ class _Emitter:
                 raise NotEmitted(f"layer {layer.name!r} has the range [{low}, {high}]: train it, or give it a range")
             quantization = _range_quantization(low, high)
             return [source.codes(quantization) for source in sources]
-        rules = [self.RULES[kind] for kind in type(layer).__mro__ if kind in self.RULES]
+        kinds = (QuantConv2D if kind in binary_convolutions() else kind for kind in type(layer).__mro__)
+        rules = [self.RULES[kind] for kind in kinds if kind in self.RULES]
         if not rules:
             raise NotEmitted(
                 f"layer {layer.name!r} ({type(layer).__name__}) cannot be written; expected one of "
@@ -680,7 +681,7 @@ class _Emitter:
         Int8Conv2D: convolution,
         Int8DepthwiseConv2D: convolution,
         Int8Dense: convolution,
-        lq.layers.QuantConv2D: binary,
+        QuantConv2D: binary,
         ThermometerEncoding: thermometer,
         CalibratedThermometer: thermometer,
         _keras.BatchNormalization: normalisation,

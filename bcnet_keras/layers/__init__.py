@@ -29,9 +29,18 @@ from bcnet_keras.layers.int8 import (
     front_of,
     global_average,
 )
+from bcnet_keras.layers.quantized import QuantConv2D, QuantDense
+from bcnet_keras.layers.quantizers import (
+    ApproxSign,
+    MagnitudeAwareSign,
+    SteSign,
+    SwishSign,
+    WeightClip,
+)
 from bcnet_keras.layers.thermometer import CalibratedThermometer, ThermometerEncoding
 
 __all__ = [
+    "ApproxSign",
     "BinaryConv2D",
     "BinaryDense",
     "CalibratedThermometer",
@@ -43,7 +52,13 @@ __all__ = [
     "Int8Dense",
     "Int8DepthwiseConv2D",
     "MEASURES",
+    "MagnitudeAwareSign",
+    "QuantConv2D",
+    "QuantDense",
+    "SteSign",
+    "SwishSign",
     "ThermometerEncoding",
+    "WeightClip",
     "batch_norm",
     "entropy",
     "fastest_precision",

@@ -3,56 +3,18 @@
 import pathlib
 import re
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import register, without
+from bcnet_keras.layers.quantized import QuantConv2D, binary_convolutions
 
 CPU_INFO = pathlib.Path("/proc/cpuinfo")
 
 
-@tf.function(jit_compile=True)
-def _signs(values):
-    return tf.where(values < 0, tf.constant(-1, values.dtype), tf.constant(1, values.dtype))
-
-
-@tf.function(jit_compile=True)
-def _sign_gradients(values, above):
-    return above * tf.nn.relu(2 - 2 * tf.abs(values))
-
-
-@tf.custom_gradient
-def _approx_sign(values):
-    return _signs(values), lambda above: _sign_gradients(values, above)
-
-
 @register
-class _ApproxSign(lq.quantizers.ApproxSign):
-    """Larq's ApproxSign; in reduced precision compiled into one pass over memory, which is four times as fast."""
-
-    def call(self, inputs):
-        # Larq's own operations are those that Larq Compute Engine's converter knows.
-        return super().call(inputs) if inputs.dtype == tf.float32 else _approx_sign(inputs)
-
-
-class _BinaryLayer(lq.layers.QuantConv2D):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        quantizer, policy = self.input_quantizer, self.dtype_policy.name
-        # A quantiser is a layer too, and would cast to a precision of its own.
-        if isinstance(quantizer, tf.keras.layers.Layer) and quantizer.dtype_policy.name != policy:
-            kind = _ApproxSign if type(quantizer) is lq.quantizers.ApproxSign else type(quantizer)
-            self.input_quantizer = kind.from_config({**quantizer.get_config(), "dtype": policy})
-
-    def convolution_op(self, inputs, kernel):
-        # Larq's quantised kernel is float32, whatever the layer's dtype policy is.
-        return super().convolution_op(inputs, tf.cast(kernel, self.compute_dtype))
-
-
-@register
-class BinaryConv2D(_BinaryLayer):
+class BinaryConv2D(QuantConv2D):
     """Convolution of the signs of its input with the signs of its weights: +1 or -1, where sign(0) = +1.
 
     Output: whole numbers in [-N, N] with N = kernel height x kernel width x input channels / groups. Put
@@ -93,7 +55,7 @@ class BinaryConv2D(_BinaryLayer):
 
 
 @register
-class BinaryDense(_BinaryLayer):
+class BinaryDense(QuantConv2D):
     """Fully connected layer on signs; on the device a binary convolution with one output position.
 
     Input [n, features] gives [n, units]; a feature map [n, h, w, c] is connected as a whole and gives
@@ -150,7 +112,7 @@ class BinaryDense(_BinaryLayer):
 
 
 def binary_problem(layer):
-    """Why a Larq layer that quantises its input is no binary convolution of signs, with what to use; None where it is.
+    """Why a layer that quantises its input is no binary convolution of signs, with what to use; None where it is.
 
     None for other layers, too. Larq Compute Engine's converter says nothing about any of these: it takes other
     quantisers for signs, or leaves the layer in float.
@@ -163,7 +125,7 @@ def binary_problem(layer):
     if not np.array_equal(values, [[-1, -1, -1, -1, 1, 1, 1, 1, 1]]):
         numbers = ", ".join(f"{value:g}" for value in np.unique(values))
         return f"its input quantizer {_name(quantizer)} gives {numbers}; use one that gives signs, such as 'ste_sign'"
-    if not isinstance(layer, lq.layers.QuantConv2D):
+    if not isinstance(layer, binary_convolutions()):
         kind = type(layer).__name__
         instead = {"QuantDense": "BinaryDense", "QuantConv1D": "BinaryConv2D on a map [t, 1, c]"}
         return f"there is no binary operator for {kind}; use {instead.get(kind, 'BinaryConv2D')}"
@@ -220,7 +182,7 @@ def with_precision(model, policy):
     """
 
     def concerned(layer):
-        return isinstance(layer, _BinaryLayer) or _signs_are_read(layer)
+        return isinstance(layer, BinaryConv2D | BinaryDense) or _signs_are_read(layer)
 
     if all(layer.dtype_policy.name == policy for layer in model.submodules if concerned(layer)):
         return model
@@ -239,4 +201,6 @@ def _signs_are_read(layer):
     if not isinstance(layer, tf.keras.layers.BatchNormalization | tf.keras.layers.MaxPooling2D):
         return False
     readers = [node.outbound_layer for node in layer.outbound_nodes]
-    return bool(readers) and all(isinstance(reader, _BinaryLayer) or _signs_are_read(reader) for reader in readers)
+    return bool(readers) and all(
+        isinstance(reader, BinaryConv2D | BinaryDense) or _signs_are_read(reader) for reader in readers
+    )

@@ -1,8 +1,8 @@
 """What all layers share."""
 
 import logging
+import sys
 
-import larq as lq
 import tensorflow as tf
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,9 @@ def leave_quantized_scope():
     Larq turns it on for a layer's call and leaves it on where that raises, such as in a notebook's cell with a wrong
     shape. All that reads weights afterwards takes the quantised ones: training would go on from +1 and -1.
     """
-    if lq.context.should_quantize():
-        lq.context.quantized_scope(False).__enter__()
+    larq = sys.modules.get("larq")
+    if larq is not None and larq.context.should_quantize():
+        larq.context.quantized_scope(False).__enter__()
         log.warning(
             "Larq's quantized_scope was left on, as it is after a layer that could not be called; it is turned off, or "
             "latent weights would be lost"

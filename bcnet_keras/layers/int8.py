@@ -1,10 +1,10 @@
 """Layers of int8 nets: quantisers, convolutions and dense layers whose weights are 8-bit codes."""
 
-import larq as lq
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import over_replicas, register, without
+from bcnet_keras.layers.quantized import QuantConv2D, QuantDense
 
 
 @register
@@ -120,7 +120,7 @@ def _int8_kernel_one_scale(kernel):
 
 
 @register
-class Int8Conv2D(lq.layers.QuantConv2D):
+class Int8Conv2D(QuantConv2D):
     """`tf.keras.layers.Conv2D` with an int8 kernel, one scale an output channel. Put `FakeQuant` behind its activation.
 
     Since every output channel has its own scale, batch normalisation behind it folds into the kernel exactly.
@@ -134,18 +134,24 @@ class Int8Conv2D(lq.layers.QuantConv2D):
 
 
 @register
-class Int8DepthwiseConv2D(lq.layers.QuantDepthwiseConv2D):
+class Int8DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
     """`tf.keras.layers.DepthwiseConv2D` with an int8 kernel of one scale. Put `FakeQuant` behind its activation."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, depthwise_quantizer=_int8_kernel, **kwargs)
+    @property
+    def quantized_kernel(self):
+        """The kernel as the layer computes with it."""
+        return _int8_kernel(tf.convert_to_tensor(self.depthwise_kernel))
 
-    def get_config(self):
-        return without(super().get_config(), "input_quantizer", "depthwise_quantizer", "pad_values")
+    def call(self, inputs):
+        form = dict(strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate)
+        outputs = tf.keras.backend.depthwise_conv2d(inputs, self.quantized_kernel, data_format=self.data_format, **form)
+        if self.use_bias:
+            outputs = tf.keras.backend.bias_add(outputs, self.bias, data_format=self.data_format)
+        return outputs if self.activation is None else self.activation(outputs)
 
 
 @register
-class Int8Dense(lq.layers.QuantDense):
+class Int8Dense(QuantDense):
     """`tf.keras.layers.Dense` with an int8 kernel of one scale. Put `FakeQuant` before and behind it."""
 
     def __init__(self, *args, **kwargs):

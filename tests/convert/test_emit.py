@@ -153,6 +153,10 @@ def image_net(make):
     return tf.keras.Model(image, make(FakeQuant(-1.0, 127 / 128, fixed=True)(image)))
 
 
+def ternary(tensor):
+    return tf.sign(tf.round(4 * tensor))
+
+
 def binary_net(**quantizers):
     return lambda image: bc.global_average(bc.BinaryConv2D(4, 3, name="odd", **quantizers)(image), FakeQuant())
 
@@ -163,8 +167,8 @@ def binary_net(**quantizers):
         (lambda image: FakeQuant()(layers.Dense(3)(layers.Flatten()(image))), "Dense.*cannot be written; expected one"),
         (lambda image: FakeQuant()(Int8Dense(3)(Int8Conv2D(4, 6, name="bare")(image))), "'bare'.*FakeQuant is missing"),
         (lambda image: FakeQuant()(layers.BatchNormalization(name="norm")(image)), "batch normalisation 'norm'"),
-        (binary_net(kernel_quantizer="ste_tern"), "'odd'.*SteTern gives more than two numbers"),
-        (binary_net(input_quantizer="ste_tern"), "'odd'.*SteTern gives -1, 0, 1"),
+        (binary_net(kernel_quantizer=ternary), "'odd'.*ternary gives more than two numbers"),
+        (binary_net(input_quantizer=ternary), "'odd'.*ternary gives -1, 0, 1"),
     ],
 )
 def test_what_cannot_be_written_is_named(make, message):
