@@ -11,7 +11,7 @@ setup(
     packages=[*find_packages(include=["bcnet_keras", "bcnet_keras.*"]), "bcnet_keras.tflm_ops"],
     package_dir={"bcnet_keras.tflm_ops": "tflm_ops"},
     package_data={
-        "bcnet_keras": ["py.typed", "device/*.json", "export/templates/**"],
+        "bcnet_keras": ["py.typed", "tflite/*.pyi", "device/*.json", "export/templates/**"],
         "bcnet_keras.tflm_ops": [
             *("*.md", "CMake*", "sources.txt"),
             *(f"{folder}/**" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),

@@ -10,9 +10,12 @@ environment variable TF_USE_LEGACY_KERAS=1. Models of Keras 3 (`import keras`) m
 public names are loaded on first use, and TensorFlow with the first that needs it.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
 import sys
+from typing import Any
 
 from bcnet_keras import moved
 from bcnet_keras.errors import named_packages
@@ -55,7 +58,7 @@ _CALLABLE_MODULES = ("convert", "export")
 __all__ = ["__version__", *_PUBLIC, *_CALLABLE_MODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         with named_packages():
             value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
@@ -66,7 +69,7 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))
 
 

@@ -1,4 +1,4 @@
-"""The structure of the package: which folder may import from which."""
+"""The structure of the package: which folder may import from which, and that all that is public has types."""
 
 import ast
 from pathlib import Path
@@ -67,3 +67,57 @@ def test_imports_point_to_what_comes_before(path, folder):
 def test_every_folder_has_its_place():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders | {"errors", "legacy_keras"} == set(ORDER)
+
+
+def public_functions(tree):
+    """(name, function) of the functions, methods and special methods that a module offers."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            found = [("", node)]
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            found = [(f"{node.name}.", each) for each in node.body if isinstance(each, ast.FunctionDef)]
+        else:
+            continue
+        for prefix, each in found:
+            special = each.name.startswith("__") and each.name.endswith("__")
+            if special or not each.name.startswith("_"):
+                yield prefix + each.name, each
+
+
+def untyped(function, method):
+    """Names of the parameters without a type, and "return" where the result has none."""
+    listed = function.args
+    parameters = [*listed.posonlyargs, *listed.args, *listed.kwonlyargs, listed.vararg, listed.kwarg]
+    bound = method and not any(getattr(each, "id", "") == "staticmethod" for each in function.decorator_list)
+    for each in [each for each in parameters if each is not None][bound:]:
+        if each.annotation is None:
+            yield each.arg
+    if function.returns is None:
+        yield "return"
+
+
+def test_all_that_is_public_has_types():
+    found, missing = 0, []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, function in public_functions(ast.parse(path.read_text())):
+            found += 1
+            wrong = list(untyped(function, "." in name))
+            if wrong:
+                missing.append(f"{path.relative_to(PACKAGE)}:{function.lineno} {name}: {', '.join(wrong)}")
+    assert found > 500
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    "code,expected",
+    [
+        ("def f(a, b: int, *c, d=1, **e) -> int: ...", ["a", "d", "c", "e"]),
+        ("class A:\n def f(self, a: int): ...", ["return"]),
+        ("class A:\n @staticmethod\n def f(a) -> int: ...", ["a"]),
+        ("class A:\n def __init__(self, a) -> None: ...", ["a"]),
+        ("def _f(a): ...\nclass _A:\n def f(self, a): ...\nclass A:\n def _f(self): ...", []),
+    ],
+)
+def test_missing_types_are_found(code, expected):
+    functions = public_functions(ast.parse(code))
+    assert [each for name, function in functions for each in untyped(function, "." in name)] == expected

@@ -18,7 +18,13 @@ scale are boost * b. The input of "escalate" declares that scale, and ADD reads 
 checks types and shapes only, in TensorFlow Lite and in TensorFlow Lite Micro.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bcnet_keras.convert.passes.add_gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_gate, check_threshold, read_gate
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
@@ -26,17 +32,27 @@ from bcnet_keras.convert.passes.merge_common_prefix import merge_common_prefix
 from bcnet_keras.device.memory_plan import plan_memory
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.tflite.flatbuffer import schema
+from bcnet_keras.tflite.flatbuffer import Builder, schema
 from bcnet_keras.tflite.metadata import metadata, write_record
 from bcnet_keras.tflite.operators import LCE_OPS, MICRO_OPS
 from bcnet_keras.tflite.verify import verify
+from bcnet_keras.utils.types import Array, Range
 
 DESCRIPTION = "bcnet-keras"
 COMBINATIONS = ("sum", "swap")
 OLDEST_RUNTIME = "2.3.0"  # the oldest TensorFlow that has all builtin operators of the gate and of the branches
 
 
-def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_range=None, record=None):
+def merge(
+    binary: bytes,
+    int8: bytes,
+    gate: Gate,
+    kind: str = "custom",
+    combine: str = "sum",
+    boost: float = 1.0,
+    output_range: Range | None = None,
+    record: dict[str, Any] | None = None,
+) -> bytes:
     """Merges a binary and an int8 flatbuffer into one.
 
     Arguments:
@@ -57,7 +73,16 @@ def merge(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_ra
     )
 
 
-def merge_models(binary, int8, gate, kind="custom", combine="sum", boost=1.0, output_range=None, record=None):
+def merge_models(
+    binary: schema.ModelT,
+    int8: schema.ModelT,
+    gate: Gate,
+    kind: str = "custom",
+    combine: str = "sum",
+    boost: float = 1.0,
+    output_range: Range | None = None,
+    record: dict[str, Any] | None = None,
+) -> bytes:
     """Does what `merge` does with parsed flatbuffers, which it changes; returns bytes."""
     if kind not in KINDS:
         raise FlatbufferError(f"unknown gate {kind!r}: expected one of {', '.join(KINDS)}")
@@ -92,14 +117,14 @@ def merge_models(binary, int8, gate, kind="custom", combine="sum", boost=1.0, ou
     return builder.finish()
 
 
-def get_threshold(data):
+def get_threshold(data: bytes) -> float | Array:
     """Returns the threshold in a merged flatbuffer: a float, or a float32 array [classes] with one per class."""
     model = flatbuffer.read(data)
     threshold = _gate(model)[1].threshold
     return threshold if threshold.ndim else float(threshold)
 
 
-def set_threshold(data, threshold):
+def set_threshold(data: bytes, threshold: ArrayLike) -> bytes:
     """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one per class.
 
     The verdict in the file holds for its threshold only; a new threshold removes it.
@@ -108,25 +133,25 @@ def set_threshold(data, threshold):
       ValueError: the threshold is not a number in [0, 1], or `data` is not a flatbuffer that `convert` made.
     """
     model = flatbuffer.read(data)
-    kind, gate = _gate(model)
+    kind, gate, record = _gate(model)
     classes = flatbuffer.shape(_output(model))[-1]
     changed = Gate(gate.measure, check_threshold(threshold, classes), gate.weights, gate.bias)
-    record = metadata(model)
     if not np.array_equal(changed.threshold, gate.threshold):
         record.pop("verdict", None)
     return flatbuffer.write(_with_gate(model, kind, changed, record))
 
 
-def with_verdict(data, sentence):
+def with_verdict(data: bytes, sentence: str) -> bytes:
     """Returns the merged flatbuffer `data` with the sentence of a `verdict.Verdict` in its record.
 
     Raises ValueError where `data` is not a flatbuffer that `convert` made.
     """
     model = flatbuffer.read(data)
-    return flatbuffer.write(_with_gate(model, *_gate(model), metadata(model) | {"verdict": sentence}))
+    kind, gate, record = _gate(model)
+    return flatbuffer.write(_with_gate(model, kind, gate, record | {"verdict": sentence}))
 
 
-def replace_gate(data, gate):
+def replace_gate(data: bytes, gate: str) -> bytes:
     """Returns the merged flatbuffer `data` with gate and thermometer as "custom" operators or in "builtin" ones.
 
     Nothing is lost: converting back gives the same bytes.
@@ -134,26 +159,26 @@ def replace_gate(data, gate):
     return flatbuffer.write(replace_gate_in(flatbuffer.read(data), gate))
 
 
-def replace_gate_in(model, gate):
+def replace_gate_in(model: schema.ModelT, gate: str) -> schema.ModelT:
     """Does what `replace_gate` does with a parsed flatbuffer, which it changes; returns a `schema.ModelT`."""
     if gate not in KINDS:
         raise FlatbufferError(f"unknown gate {gate!r}: expected one of {', '.join(KINDS)}")
-    _, read = _gate(model)
+    _, read, record = _gate(model)
     _write_thermometer(model, gate)
-    return _with_gate(model, gate, read, metadata(model))
+    return _with_gate(model, gate, read, record)
 
 
-def _full_range(binary_logits, int8_logits, boost):
+def _full_range(binary_logits: schema.TensorT, int8_logits: schema.TensorT, boost: float) -> Range:
     """Returns a symmetric range that holds every accepted and every escalated logit."""
     reach = []
     for tensor in (binary_logits, int8_logits):
-        scale, zero_point = flatbuffer.quantization(tensor)
+        scale, zero_point = _codes(tensor)
         reach.append(scale * max(127 - zero_point, 128 + zero_point))
     largest = max(reach[0], boost * reach[0] + reach[1])
     return -largest, largest
 
 
-def _nudged(low, high):
+def _nudged(low: float, high: float) -> tuple[float, int]:
     """Returns (scale, zero point) of int8 codes for a range, with 0 on a code, like TensorFlow's fake quantisation."""
     if not (np.isfinite(low) and np.isfinite(high) and low <= 0 <= high and low < high):
         raise FlatbufferError(f"the output range must contain 0 and not be empty, got [{low}, {high}]")
@@ -163,7 +188,7 @@ def _nudged(low, high):
     return scale, zero_point
 
 
-def check_part(model, what):
+def check_part(model: schema.ModelT, what: str) -> tuple[schema.TensorT, schema.TensorT]:
     """Returns the (input, output) tensors of a net alone; raises ValueError if it cannot be part of a pair."""
     if len(model.subgraphs) != 1:
         raise FlatbufferError(f"the {what} flatbuffer has {len(model.subgraphs)} subgraphs, expected a single net")
@@ -191,7 +216,14 @@ def check_part(model, what):
     return tensors
 
 
-def _fitting(models):
+def _codes(tensor: schema.TensorT) -> tuple[float, int]:
+    """(scale, zero point) of a tensor that `check_part` took."""
+    quantization = flatbuffer.quantization(tensor)
+    assert quantization is not None
+    return quantization
+
+
+def _fitting(models: Sequence[schema.ModelT]) -> list[tuple[schema.TensorT, schema.TensorT]]:
     """Returns the (input, output) tensors of both nets; raises ValueError if the nets do not fit together."""
     interfaces = [check_part(model, what) for model, what in zip(models, ("binary", "int8"), strict=True)]
     (image, logits), (int8_image, int8_logits) = interfaces
@@ -203,7 +235,7 @@ def _fitting(models):
             raise FlatbufferError(
                 f"the nets differ in {what}: binary {list(one)}, int8 {list(other)}; build them alike"
             )
-    (scale, zero), (int8_scale, int8_zero) = flatbuffer.quantization(image), flatbuffer.quantization(int8_image)
+    (scale, zero), (int8_scale, int8_zero) = _codes(image), _codes(int8_image)
     if zero != int8_zero or not np.isclose(scale, int8_scale, rtol=1e-5):
         raise FlatbufferError(
             f"the nets differ in input quantisation (scale, zero point): binary ({scale:.6g}, {zero}), int8 "
@@ -212,18 +244,25 @@ def _fitting(models):
     return interfaces
 
 
-def _write_thermometer(model, kind):
+def _write_thermometer(model: schema.ModelT, kind: str) -> None:
     """Writes the thermometer encoding of a `schema.ModelT` as the operators of `kind`, in place."""
     fuse_thermometer(model)
     if kind == "builtin":  # expanded from the custom operator, so that the result does not depend on the form before
         expand_thermometer(model)
 
 
-def _add_escalate(builder, graph, model, logits, boost, output):
+def _add_escalate(
+    builder: Builder,
+    graph: schema.SubGraphT,
+    model: schema.ModelT,
+    logits: schema.TensorT,
+    boost: float,
+    output: tuple[float, int],
+) -> None:
     indices = builder.splice(graph, model, prefix="int8/")
     inputs, int8_logits = indices[model.subgraphs[0].inputs], indices[model.subgraphs[0].outputs[0]]
     shape, int8 = flatbuffer.shape(logits), schema.TensorType.INT8
-    scale, zero_point = flatbuffer.quantization(logits)
+    scale, zero_point = _codes(logits)
     # The scale carries the boost (see the module's docstring).
     boosted = builder.tensor(graph, "boosted_logits", int8, shape, (scale * (boost or 1.0), zero_point))
     combined = builder.tensor(graph, "combined_logits", int8, shape, output)
@@ -234,7 +273,9 @@ def _add_escalate(builder, graph, model, logits, boost, output):
     graph.inputs, graph.outputs = np.array([*inputs, boosted], np.int32), np.array([combined], np.int32)
 
 
-def _add_accept(builder, graph, inputs, output):
+def _add_accept(
+    builder: Builder, graph: schema.SubGraphT, inputs: Sequence[schema.TensorT], output: tuple[float, int]
+) -> None:
     """Fills "accept", which has the inputs of "escalate"; the last of the tensors `inputs` is the binary logits."""
     names = [*(f"unused_{index}" for index in range(len(inputs) - 1)), "binary_logits"]
     tensors = [
@@ -246,7 +287,16 @@ def _add_accept(builder, graph, inputs, output):
     graph.inputs, graph.outputs = np.array(tensors, np.int32), np.array([accepted], np.int32)
 
 
-def _finish_main(builder, main, image, branch_inputs, gate, kind, output, record):
+def _finish_main(
+    builder: Builder,
+    main: schema.SubGraphT,
+    image: int,
+    branch_inputs: Array,
+    gate: Gate,
+    kind: str,
+    output: Any,
+    record: dict[str, Any],
+) -> None:
     """Appends gate and IF to subgraph 0 and writes the record.
 
     `image` is the index of the input. `branch_inputs` are the indices of the tensors that the branches take, the last
@@ -268,23 +318,23 @@ def _finish_main(builder, main, image, branch_inputs, gate, kind, output, record
     )
 
 
-def _output(model):
+def _output(model: schema.ModelT) -> schema.TensorT:
     graph = model.subgraphs[0]
     return graph.tensors[graph.outputs[0]]
 
 
-def _gate(model):
-    """Returns (kind, `Gate`) of a merged flatbuffer."""
+def _gate(model: schema.ModelT) -> tuple[str, Gate, dict[str, Any]]:
+    """Returns (kind, `Gate`, record) of a merged flatbuffer."""
     record = metadata(model)
     branches = [operator for operator in model.subgraphs[0].operators if flatbuffer.op_name(model, operator) == "IF"]
     whole = len(branches) == 1 and len(branches[0].inputs) > 1  # the condition, and at least the binary logits
     if record is None or "measure" not in record or len(model.subgraphs) != 3 or not whole:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
     verify(model)  # the new gate's constants are as large as the shapes say
-    return read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1])
+    return *read_gate(model, record["measure"], flatbuffer.shape(_output(model))[-1]), record
 
 
-def _with_gate(model, kind, gate, record):
+def _with_gate(model: schema.ModelT, kind: str, gate: Gate, record: dict[str, Any]) -> schema.ModelT:
     """Returns a copy of a merged model with a new gate, IF and record."""
     builder = flatbuffer.Builder(DESCRIPTION)
     main = builder.subgraph("main")
@@ -303,6 +353,6 @@ def _with_gate(model, kind, gate, record):
     return builder.model
 
 
-def has_custom_gate(model):
+def has_custom_gate(model: schema.ModelT) -> bool:
     """Whether a `schema.ModelT` has the custom operator of the gate."""
     return any(code.customCode == CUSTOM_OP for code in model.operatorCodes)

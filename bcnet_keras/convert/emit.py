@@ -16,6 +16,8 @@ machine. Converters round it by the processor's approximation; a threshold may d
 within a rounding error of a whole number.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 
@@ -50,7 +52,7 @@ class NotEmitted(ModelError):
     """A layer, or an order of layers, that this module does not write. The message names the layer."""
 
 
-def emit(net):
+def emit(net: tf.keras.Model) -> schema.ModelT:
     """Writes a Keras net (image in its input range -> logits) as a flatbuffer with a batch of one.
 
     Arguments:
@@ -466,10 +468,10 @@ def _sum_thresholds(multiplier, bias, products):
 
 
 class _Emitter:
-    def __init__(self, net):
+    def __init__(self, net) -> None:
         self.builder = flatbuffer.Builder("bcnet-keras")
         self.graph = self.builder.subgraph("main")
-        self.names = {}
+        self.names: dict[str, int] = {}
         nodes = [node for depth in sorted(net._nodes_by_depth, reverse=True) for node in net._nodes_by_depth[depth]]
         if len(net.inputs) != 1 or len(net.outputs) != 1:
             raise NotEmitted("the net must have one input and one output")

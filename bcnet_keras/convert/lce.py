@@ -9,6 +9,8 @@ LCE turns the binary layers into its custom operators `LceQuantize`, `LceBconv2d
 words. It turns every other layer that stands between two fake quantisations into an int8 builtin.
 """
 
+from __future__ import annotations
+
 import contextlib
 import tempfile
 
@@ -20,7 +22,9 @@ from bcnet_keras.errors import ArgumentTypeError, ModelError
 from bcnet_keras.layers import FakeQuant, front_of, with_precision
 from bcnet_keras.layers.binary import binary_problem
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.types import Range
 
 _BEHIND_BINARY = {
     "LceQuantize": "pad with +1 (pad_values=1) or not at all (padding='valid'), and put BatchNormalization straight "
@@ -37,7 +41,7 @@ _STEPS = 4  # of the output, which differences may always have
 _SAMPLES = 8
 
 
-def convert_binary(model):
+def convert_binary(model: tf.keras.Model) -> bytes:
     """Converts a binary Keras net (images in its input range -> logits) to the bytes of a flatbuffer.
 
     See `lower_binary`.
@@ -45,7 +49,7 @@ def convert_binary(model):
     return flatbuffer.rewrite(lower_binary(model))
 
 
-def convert_int8(model, input_range):
+def convert_int8(model: tf.keras.Model, input_range: Range) -> bytes:
     """Converts a quantisation-aware trained Keras net to the bytes of an int8 flatbuffer with a batch of one.
 
     See `lower_int8`.
@@ -53,7 +57,7 @@ def convert_int8(model, input_range):
     return flatbuffer.rewrite(lower_int8(model, input_range))
 
 
-def lower_binary(model):
+def lower_binary(model: tf.keras.Model) -> schema.ModelT:
     """Converts a binary Keras net (images in its input range -> logits) to a parsed flatbuffer, a `schema.ModelT`.
 
     All tensors that operators pass on are int8 or bitpacked, input and output too. (The multipliers and biases of an
@@ -82,14 +86,14 @@ def lower_binary(model):
 
         return Interpreter(data, use_reference_bconv=True).predict(codes)  # the others know no groups
 
-    problems = [(layer, binary_problem(layer)) for layer in getattr(model, "submodules", ())]
-    problems = [f"{layer.name} ({problem})" for layer, problem in problems if problem is not None]
+    found = [(layer, binary_problem(layer)) for layer in getattr(model, "submodules", ())]
+    problems = [f"{layer.name} ({problem})" for layer, problem in found if problem is not None]
     if problems:
         raise ModelError(f"the binary net has layers that do not become binary operators: {', '.join(problems)}")
     return _lower(model, "binary net", convert, run)
 
 
-def lower_int8(model, input_range):
+def lower_int8(model: tf.keras.Model, input_range: Range) -> schema.ModelT:
     """Converts a quantisation-aware trained Keras net to a parsed int8 flatbuffer, a `schema.ModelT`, of batch one.
 
     The net is one of `bcnet_keras.layers` (`FakeQuant`, `Int8Conv2D`, ...) or one that

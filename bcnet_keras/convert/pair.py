@@ -5,23 +5,51 @@ of Larq Compute Engine and TensorFlow Lite, whose output is parsed once. All pas
 once.
 """
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
 from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
-from bcnet_keras.layers import front_affine
+from bcnet_keras.layers import ConfidenceGate, FakeQuant, front_affine
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.metadata import write_record
+from bcnet_keras.utils.types import Range
 
 log = logging.getLogger(__name__)
 
 
-def convert(pair, gate="custom", parts=None, threshold=None):
+class Pair(Protocol):
+    """What is read of a pair: `bcnet_keras.BCNet` has it, and comes later in the order of the folders."""
+
+    binary: tf.keras.Model
+    int8: tf.keras.Model
+    gate: ConfidenceGate
+    combine: str
+    boost: tf.Variable
+    output_quant: FakeQuant
+    class_names: tuple[str, ...] | None
+    raw_range: Range
+    input_range: Range
+
+    @property
+    def front_end(self) -> dict[str, Any] | None:
+        """How a recorded signal becomes the data; None for images."""
+
+
+def convert(
+    pair: Pair, gate: str = "custom", parts: tuple[bytes, bytes] | None = None, threshold: ArrayLike | None = None
+) -> bytes:
     """Converts a cooperative pair into one flatbuffer.
 
     Arguments:
@@ -43,9 +71,10 @@ def convert(pair, gate="custom", parts=None, threshold=None):
         weights, bias = np.asarray(pair.gate.weights_vector), float(np.asarray(pair.gate.bias))
     threshold = pair.gate.threshold if threshold is None else threshold
     spec = Gate.create(classes, pair.gate.measure, threshold, weights, bias)
-    models = _lower(pair) if parts is None else [flatbuffer.read(part) for part in parts]
+    binary, int8 = _lower(pair) if parts is None else map(flatbuffer.read, parts)
     return merge_models(
-        *models,
+        binary,
+        int8,
         spec,
         kind=gate,
         combine=pair.combine,
@@ -55,7 +84,7 @@ def convert(pair, gate="custom", parts=None, threshold=None):
     )
 
 
-def convert_parts(pair):
+def convert_parts(pair: Pair) -> tuple[bytes, bytes]:
     """Converts each net of a pair alone.
 
     A `ThermometerEncoding` of the binary net becomes the operator `BcnetThermometer`; the pass `expand_thermometer`
@@ -65,7 +94,8 @@ def convert_parts(pair):
       (binary flatbuffer, int8 flatbuffer), both bytes, each `image` -> `logits` in int8.
     """
     record = _record(pair)
-    return tuple(_pack(model, record) for model in _lower(pair))
+    binary, int8 = (_pack(model, record) for model in _lower(pair))
+    return binary, int8
 
 
 def _lower(pair):
@@ -78,7 +108,7 @@ def _lower(pair):
     return binary, int8
 
 
-def lower(net, by_converter):
+def lower(net: tf.keras.Model, by_converter: Callable[[tf.keras.Model], schema.ModelT]) -> schema.ModelT:
     """Turns a Keras net into a `schema.ModelT`: written by `emit`, or by a converter where it has foreign layers."""
     try:
         return emit(net)

@@ -11,14 +11,22 @@ CMSIS-NN's kernels for the core. Sizes are those of its revision 90b983c. Operat
 count with an allowance; those whose memory is not known make the arena a lower bound (`Arena.incomplete`).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.flatbuffer import ONLINE, custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.flatbuffer import ONLINE, Tensors, custom_options, op_name, schema, shape, type_name
 from bcnet_keras.tflite.verify import MOST_BYTES
+from bcnet_keras.utils.types import StrPath
+
+Spans = tuple[tuple[int, int], ...]
+Needs = tuple[list[int], list[int]]  # bytes to keep, and bytes of scratch buffers
 
 _ALIGNMENT = 16
 _TYPE_BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int64": 8, "resource": 4}
@@ -67,17 +75,17 @@ class Request:
 
     name: str
     bytes: int
-    spans: tuple
+    spans: Spans
     offset: int = ONLINE
     tensor: int | None = None
 
     @property
-    def first(self):
+    def first(self) -> int:
         """First step of all calls: the interpreter's planner does not tell them apart."""
         return self.spans[0][0]
 
     @property
-    def last(self):
+    def last(self) -> int:
         """Last step of all calls."""
         return self.spans[-1][1]
 
@@ -98,22 +106,24 @@ class Arena:
     activation_bytes: int
     record_bytes: int
     setup_bytes: int
-    buffers: tuple
-    steps: tuple
-    incomplete: tuple
+    buffers: tuple[Buffer, ...]
+    steps: tuple[str | None, ...]
+    incomplete: tuple[str, ...]
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
         """Size of the smallest arena, aligned to 16 bytes, that serves the model."""
         return max(self.activation_bytes + self.record_bytes, self.setup_bytes)
 
     @property
-    def used_bytes(self):
+    def used_bytes(self) -> int:
         """What the interpreter's `arena_used_bytes()` tells."""
         return self.activation_bytes + self.record_bytes
 
 
-def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+def arena(
+    source: StrPath | bytes | schema.ModelT, core: str = "cortex-m4", scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET
+) -> Arena:
     """The `Arena` of a flatbuffer, given as bytes, as a path or parsed, on a core.
 
     Arguments:
@@ -124,7 +134,7 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
       FileNotFoundError: there is no such file.
       ValueError: no flatbuffer, or one with a tensor of a type that TensorFlow Lite Micro does not plan.
     """
-    model = source if isinstance(source, flatbuffer.schema.ModelT) else flatbuffer.read(flatbuffer.load(source))
+    model = source if isinstance(source, schema.ModelT) else flatbuffer.read(flatbuffer.load(source))
     lifetimes = _lifetimes(model, core, scratch_budget)
     nodes, requests = lifetimes.nodes, lifetimes.requests()
     buffers = tuple(
@@ -147,19 +157,19 @@ def arena(source, core="cortex-m4", scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
     return Arena(activations, records, setup, buffers, tuple(lifetimes.steps), tuple(unknown))
 
 
-def requests_of(model, core, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+def requests_of(model: schema.ModelT, core: str, scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET) -> list[Request]:
     """The `Request`s of a parsed flatbuffer, in the order in which the interpreter's planner gets them."""
     return _lifetimes(model, core, scratch_budget).requests()
 
 
-def _lifetimes(model, core, scratch_budget):
+def _lifetimes(model: schema.ModelT, core: str, scratch_budget: int) -> _Lifetimes:
     nodes = [[_node(model, graph, o, core, scratch_budget) for o in graph.operators] for graph in model.subgraphs]
     variables = flatbuffer.resource_variables(model)
     _keep_variables(model, nodes, variables)
     return _Lifetimes(model, nodes, variables)
 
 
-def tensor_bytes(tensor):
+def tensor_bytes(tensor: schema.TensorT) -> int:
     """Bytes of a tensor's elements."""
     name = type_name(tensor)
     if name == "int4":
@@ -171,7 +181,7 @@ def tensor_bytes(tensor):
     return math.prod(shape(tensor)) * _TYPE_BYTES[name]
 
 
-def _keep_variables(model, nodes, variables):
+def _keep_variables(model: schema.ModelT, nodes: list[list[_Node]], variables: dict[tuple[int, int], Any]) -> None:
     """The first operator that assigns to a variable keeps its memory."""
     assigned = set()
     for number, group in enumerate(nodes):
@@ -183,7 +193,9 @@ def _keep_variables(model, nodes, variables):
                 node.kept = [tensor_bytes(model.subgraphs[number].tensors[node.operator.inputs[1]])]
 
 
-def _node(model, graph, operator, core, scratch_budget):
+def _node(
+    model: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT, core: str, scratch_budget: int
+) -> _Node:
     try:
         return _Node(model, graph, operator, core, scratch_budget)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
@@ -196,22 +208,23 @@ def _node(model, graph, operator, core, scratch_budget):
 class _Node:
     """An operator: sizes of its records, of what it prepares to keep, and of its scratch buffers."""
 
-    def __init__(self, model, graph, operator, core, scratch_budget):
+    def __init__(
+        self, model: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT, core: str, scratch_budget: int
+    ) -> None:
         self.operator = operator
         self.name = op_name(model, operator)
         record = operators.operator(self.name)
         options, alignment, self.data = record.record or _ALLOWANCE
         self.options = options, alignment
-        inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
-        outputs = [graph.tensors[index] for index in operator.outputs]
+        inputs, outputs = flatbuffer.operands(graph, operator)
         self.tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
         type = type_name(inputs[0]) if inputs and inputs[0] is not None else "no input"
         self.unknown = f"{self.name} on {type}" if record.memory == "unknown" else None
-        need = _NEEDS.get(record.memory)
+        need = None if record.memory is None else _NEEDS.get(record.memory)
         self.kept, self.scratch = need(operator, inputs, outputs, core, scratch_budget) if need else ([], [])
 
 
-def _convolution(operator, inputs, outputs, core, _):
+def _convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """(bytes to keep, bytes of scratch memory) of CONV_2D and DEPTHWISE_CONV_2D, as lists."""
     type, weights = type_name(inputs[0]), type_name(inputs[1])
     if type == "float32":
@@ -252,21 +265,21 @@ def _convolution(operator, inputs, outputs, core, _):
     return kept, [scratch] if scratch else []
 
 
-def _unpacked(weights):
+def _unpacked(weights: schema.TensorT) -> int:
     """Bytes of int4 weights as int8 ones, which reference kernels make of them; 0 for others."""
     return math.prod(shape(weights)) if type_name(weights) == "int4" else 0
 
 
-def _im2col_int16(elements, core):
+def _im2col_int16(elements: int, core: str) -> int:
     return 8 * _round_up(elements, 8) if core in _HELIUM else 4 * elements
 
 
-def _im2col(elements, core):
+def _im2col(elements: int, core: str) -> int:
     """Bytes of the inputs of some outputs side by side: four of int8 with Helium, else two of int16."""
     return 4 * _round_up(elements, 16) if core in _HELIUM else 4 * _round_up(elements, 4)
 
 
-def _row_convolution(size, taps, output, stride, padding):
+def _row_convolution(size: tuple[int, ...], taps: int, output: int, stride: int, padding: int) -> int:
     """Bytes that CMSIS-NN takes for a row with Helium; 0 where it computes it as any other convolution."""
     channels, odd = size[-1], ((output - 1) * stride + taps - size[2]) % 2
     right = max(1, (padding + odd + stride - 1) // stride) if padding + odd else 0
@@ -277,7 +290,7 @@ def _row_convolution(size, taps, output, stride, padding):
     return max((taps + padding) * channels, (taps - 1) * channels + past)
 
 
-def _fully_connected(operator, inputs, outputs, core, _):
+def _fully_connected(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     units, size = shape(outputs[0])[-1], shape(inputs[1])[-1]
     quantization = inputs[1].quantization
     channels = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
@@ -291,55 +304,55 @@ def _fully_connected(operator, inputs, outputs, core, _):
     return (kept + [4 * units] if int8 and core in _HELIUM else kept), []  # sums of the weights
 
 
-def _average_pool(operator, inputs, outputs, core, _):
+def _average_pool(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     return [], [4 * shape(outputs[0])[-1]] if core in _DSP and type_name(inputs[0]) != "float32" else []
 
 
-def _softmax(operator, inputs, outputs, core, _):
+def _softmax(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     return [_SOFTMAX_TABLE] * 2 if type_name(inputs[0]) == "int16" else [], []
 
 
-def _own_shape(operator, inputs, outputs, core, _):
+def _own_shape(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """The shape of the output is copied out of the flatbuffer."""
     return [_shape_bytes(outputs[0])], []
 
 
-def _shape_bytes(tensor):
+def _shape_bytes(tensor: schema.TensorT) -> int:
     return 4 + 4 * len(shape(tensor))
 
 
-def _reduction(operator, inputs, outputs, core, _):
+def _reduction(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     return [], [4 * len(shape(inputs[0])), 4 * math.prod(shape(inputs[1]))]
 
 
-def _mean(operator, inputs, outputs, core, budget):
+def _mean(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, budget: int) -> Needs:
     sums = [4 * math.prod(shape(outputs[0]))] if type_name(inputs[0]) != "float32" else []
     return [], sums + _reduction(operator, inputs, outputs, core, budget)[1]
 
 
-def _binary_convolution(operator, inputs, outputs, core, budget):
+def _binary_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, budget: int) -> Needs:
     layer, output = cost_bconv2d.layer_of(operator, inputs, outputs)
     scratch = cost_bconv2d.scratch_bytes(layer, output, "cortex-m4" if core == REFERENCE else core, budget)
     return [] if output == "bitpacked" else [8 * layer.filters], [scratch] if scratch else []
 
 
-def _gate(operator, inputs, outputs, core, _):
+def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     options = custom_options(operator)
     weights = options.get("weights")
     numbers = len(options["threshold"]) + (0 if weights is None else len(weights) + 1)
     return [_GATE + 4 * numbers], []
 
 
-def _add_n(operator, inputs, outputs, core, _):
+def _add_n(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     kept = [40] if type_name(outputs[0]) == "int8" else []
     return kept, [4 * len(inputs)]  # a pointer to each input
 
 
-def _mirror_pad(operator, inputs, outputs, core, _):
+def _mirror_pad(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     return [], [4 * len(shape(inputs[0]))] * 2
 
 
-def _transposed_convolution(operator, inputs, outputs, core, _):
+def _transposed_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """As arm_transpose_conv_get_buffer_sizes_s8.c of CMSIS-NN has it."""
     (filters, height, width, depth), output = shape(inputs[1]), shape(outputs[0])
     type, kept = type_name(inputs[2]), [4 * filters] * 2
@@ -358,7 +371,7 @@ def _transposed_convolution(operator, inputs, outputs, core, _):
     return kept, [4 * columns * output[-1] * max(height, options.strideH), 0]
 
 
-def _svdf(operator, inputs, outputs, core, _):
+def _svdf(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     filters, batch = shape(inputs[1])[0], shape(inputs[0])[0]
     if type_name(inputs[0]) == "float32":
         return [], [4 * batch * filters]
@@ -366,7 +379,7 @@ def _svdf(operator, inputs, outputs, core, _):
     return kept, [4 * batch * filters, 4 * batch * shape(outputs[0])[-1]]
 
 
-def _matrices(operator, inputs, outputs, core, _):
+def _matrices(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """A copy for each matrix that is turned, with a tensor and a shape that describe it."""
     options, type = operator.builtinOptions, type_name(inputs[0])
     kept = []
@@ -380,7 +393,7 @@ def _matrices(operator, inputs, outputs, core, _):
     return [*kept, _MATRICES], [4 * shape(outputs[0])[-1]] if core in _HELIUM and type == "int8" else []
 
 
-def _recurrent(operator, inputs, outputs, core, _):
+def _recurrent(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """Sums of the weights of four gates, for inputs and for states, and buffers of the size of a state."""
     type, state = type_name(inputs[0]), shape(inputs[18])
     buffers = [math.prod(state) * _TYPE_BYTES[type_name(inputs[19])]]
@@ -389,7 +402,7 @@ def _recurrent(operator, inputs, outputs, core, _):
     return [(4 if type == "int8" else 8) * state[-1]] * 8, 3 * buffers
 
 
-def _detections(operator, inputs, outputs, core, _):
+def _detections(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     """As detection_postprocess.cc of TensorFlow Lite Micro requests them."""
     options = custom_options(operator)
     boxes, (_, rows, columns) = shape(inputs[0])[1], shape(inputs[1])
@@ -427,14 +440,14 @@ class _Lifetimes:
     of a WHILE, and what CALL_ONCE runs come between it and the operator behind it.
     """
 
-    def __init__(self, model, nodes, handles):
+    def __init__(self, model: schema.ModelT, nodes: list[list[_Node]], handles: dict[tuple[int, int], Any]) -> None:
         self.model, self.nodes, self.handles = model, nodes, handles
-        self.steps = [None]
-        self.tensors = [[()] * len(graph.tensors) for graph in model.subgraphs]
-        self.scratch = {}
+        self.steps: list[str | None] = [None]
+        self.tensors: list[list[Spans]] = [[()] * len(graph.tensors) for graph in model.subgraphs]
+        self.scratch: dict[tuple[int, int], Spans] = {}
         self._walk(0)
 
-    def requests(self):
+    def requests(self) -> list[Request]:
         """The `Request`s, in the order in which the planner gets them."""
         result, count, offsets = [], 0, flatbuffer.planned_offsets(self.model)
         for number, (graph, tensors) in enumerate(zip(self.model.subgraphs, self.tensors, strict=True)):
@@ -453,7 +466,7 @@ class _Lifetimes:
                 result += [Request(f"scratch memory of {node.name}", _round_up(size), spans) for size in node.scratch]
         return result
 
-    def _walk(self, number):
+    def _walk(self, number: int) -> None:
         graph = self.model.subgraphs[number]
         call = len(self.steps) - 1
         self._use(number, graph.inputs, call)
@@ -473,7 +486,7 @@ class _Lifetimes:
             self.scratch[number, index] = (*self.scratch.get((number, index), ()), (begun, len(self.steps) - 1))
         self._use(number, graph.outputs, call)
 
-    def _use(self, number, indices, call):
+    def _use(self, number: int, indices: Iterable[int], call: int) -> None:
         """Notes that tensors are in use now, in the call of their subgraph that began with the step `call`."""
         now = len(self.steps) - 1
         for index in indices:
@@ -484,7 +497,7 @@ class _Lifetimes:
                 self.tensors[number][index] = (*spans, (now, now))
 
 
-def place(requests):
+def place(requests: Sequence[Request]) -> list[int]:
     """The offset of each `Request` as the interpreter's planner gives it.
 
     Those that have an offset keep it. The others follow, the largest first, each into the first gap between those that
@@ -508,13 +521,13 @@ def place(requests):
     return offsets
 
 
-def _records(model, nodes, buffers, variables):
+def _records(model: schema.ModelT, nodes: list[list[_Node]], buffers: int, variables: int) -> tuple[int, int]:
     """(bytes of the records, bytes of the arena while tensors are allocated)."""
     graphs = model.subgraphs
-    nodes = [node for group in nodes for node in group]
+    every = [node for group in nodes for node in group]
     used = 0
 
-    def take(size, alignment=4):
+    def take(size: int, alignment: int = 4) -> None:
         nonlocal used
         used = _round_up(used + size, alignment)
 
@@ -528,14 +541,14 @@ def _records(model, nodes, buffers, variables):
         take(_TENSOR * len(graph.tensors))
     for graph in graphs:
         take(_OPERATOR * len(graph.operators))
-    for node in nodes:
+    for node in every:
         if node.options[0]:
             take(*node.options)
-    for node in nodes:
+    for node in every:
         if node.data:
             take(node.data, _ALIGNMENT)
     setup = requests = 0
-    for node in nodes:
+    for node in every:
         for size in node.kept:
             take(size, _ALIGNMENT)
         # Preparing reads each tensor's description up to twice.
@@ -557,14 +570,14 @@ def _records(model, nodes, buffers, variables):
     return used, setup
 
 
-def _model_tensor(tensor):
+def _model_tensor(tensor: schema.TensorT) -> int:
     """Bytes of a description of a tensor, with its quantisation."""
     quantization = tensor.quantization
     scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
-    if not scales or quantization.zeroPoint is None or not len(quantization.zeroPoint):
+    if quantization is None or not scales or quantization.zeroPoint is None or not len(quantization.zeroPoint):
         return _MODEL_TENSOR
     return _MODEL_TENSOR + _QUANTIZATION + _NUMBER * (1 + scales)
 
 
-def _round_up(size, multiple=_ALIGNMENT):
+def _round_up(size: int, multiple: int = _ALIGNMENT) -> int:
     return -(-size // multiple) * multiple

@@ -9,6 +9,8 @@ convolution need more of a cache than others. `boards.json` has the factors, a r
 firmware commonly enables them. Boards with a Cortex-M85, such as EK-RA8M1, are left out: that core has no model here.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class Board:
     ram_bytes: int
     flash: Flash
 
-    def milliseconds(self, cycles):
+    def milliseconds(self, cycles: Cycles) -> Cycles:
         """The range of milliseconds, a `Cycles`, that so many `Cycles` take at the board's clock."""
         return cycles * (1e-3 / self.mhz)
 
@@ -167,7 +169,7 @@ BOARDS = {
 _UNSURE = 1.15  # how much further the factors of a board may reach whose flash is not known exactly
 
 
-def board(name):
+def board(name: str) -> Board:
     """The `Board` of a name.
 
     Raises:
@@ -179,12 +181,15 @@ def board(name):
 
 
 @functools.cache
-def _factors():
+def _factors() -> dict[str, dict[str, tuple[float, float]]]:
     """{board: {operator, or "other": [low, high]}}: cycles with code in flash over those of memory without waits."""
-    return json.loads(Path(__file__).with_suffix(".json").read_text())["factors"]
+    tables: dict[str, dict[str, dict[str, tuple[float, float]]]] = json.loads(
+        Path(__file__).with_suffix(".json").read_text()
+    )
+    return tables["factors"]
 
 
-def in_flash(cycles, operator, board_name):
+def in_flash(cycles: Cycles, operator: str, board_name: str) -> Cycles:
     """`Cycles` of an operator, by its name, with code and weights in the flash of a board."""
     known = _factors()[board_name]
     low, high = known.get(operator, known["other"])

@@ -29,9 +29,13 @@ Whole models, counted in TensorFlow Lite Micro on Cortex-M4, M7 and M55, stand b
 `tflm_ops/examples/results.md`.
 """
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,7 +43,12 @@ from bcnet_keras.device import boards, cost_bconv2d, cycles
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.flatbuffer import Tensors, custom_options, op_name, schema, shape, type_name
+from bcnet_keras.utils.types import Array, StrPath
+
+Each = TypeVar("Each")
+Counts = Mapping[str, int]
+Parts = list[tuple[Mapping[str, Sequence[float]], Counts]]  # figures by column, and how many of each an operator takes
 
 # Core -> column of figures. Cortex-M33 takes Cortex-M4's: its counts of CMSIS-NN's functions lie within 3 % of them.
 _COLUMNS = {
@@ -54,7 +63,7 @@ CORES = tuple(_COLUMNS)
 
 # Figures that many operators share: kind -> {what is counted: instructions for each, by column}. Those of one operator
 # are in its record. All of these are estimates. Counts: byte = bytes copied.
-_SHARED = {
+_SHARED: dict[str, dict[str, tuple[float, ...]]] = {
     "branch": {"call": (480, 480, 480, 480, 480)},  # two subgraphs' tensors, looked up and copied
     "call": {"call": (400, 250, 250, 250, 250)},  # the interpreter's way from one operator to the next
     "copy": {"byte": (1, 0.5, 0.5, 0.5, 0.25)},
@@ -94,8 +103,8 @@ class OpCost:
     name: str
     layer: str
     macs: int
-    instructions: dict | None
-    cycles: dict | None
+    instructions: dict[str, float] | None
+    cycles: dict[str, Cycles] | None
     problem: str | None
     estimate: bool
     weights_bytes: int
@@ -118,41 +127,44 @@ class Cost:
       cycles, least_cycles, accepted_cycles, escalated_cycles: the same as dicts of core to estimated `Cycles`.
     """
 
-    instructions: dict
-    least: dict
+    instructions: dict[str, float]
+    least: dict[str, float]
     flash_bytes: int
-    ops: tuple
-    accepted: dict | None
-    escalated: dict | None
-    incomplete: tuple
-    cycles: dict
-    least_cycles: dict
-    accepted_cycles: dict | None
-    escalated_cycles: dict | None
+    ops: tuple[OpCost, ...]
+    accepted: dict[str, float] | None
+    escalated: dict[str, float] | None
+    incomplete: tuple[str, ...]
+    cycles: dict[str, Cycles]
+    least_cycles: dict[str, Cycles]
+    accepted_cycles: dict[str, Cycles] | None
+    escalated_cycles: dict[str, Cycles] | None
 
-    def expected(self, escalation_rate):
+    def expected(self, escalation_rate: float) -> dict[str, float]:
         """Dict of core to the mean instructions of a pair that escalates `escalation_rate` (0 to 1) of its inputs."""
-        self._check(escalation_rate)
-        return {
-            core: (1 - escalation_rate) * self.accepted[core] + escalation_rate * self.escalated[core] for core in CORES
-        }
+        accepted, escalated = _of_pair(self.accepted, self.escalated, escalation_rate)
+        return {core: (1 - escalation_rate) * accepted[core] + escalation_rate * escalated[core] for core in CORES}
 
-    def expected_cycles(self, escalation_rate):
+    def expected_cycles(self, escalation_rate: float) -> dict[str, Cycles]:
         """Dict of core to the mean `Cycles` of a pair that escalates `escalation_rate` (0 to 1) of its inputs."""
-        self._check(escalation_rate)
-        return {
-            core: self.accepted_cycles[core] * (1 - escalation_rate) + self.escalated_cycles[core] * escalation_rate
-            for core in CORES
-        }
-
-    def _check(self, escalation_rate):
-        if self.accepted is None:
-            raise FlatbufferError("this flatbuffer is a net alone and does not escalate; give the cost of a pair")
-        if not 0 <= escalation_rate <= 1:
-            raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {escalation_rate}")
+        accepted, escalated = _of_pair(self.accepted_cycles, self.escalated_cycles, escalation_rate)
+        return {core: accepted[core] * (1 - escalation_rate) + escalated[core] * escalation_rate for core in CORES}
 
 
-def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False, board_name=None):
+def _of_pair(accepted: Each | None, escalated: Each | None, escalation_rate: float) -> tuple[Each, Each]:
+    """The costs of both paths; raises ValueError for a net alone, and for what is no rate."""
+    if accepted is None or escalated is None:
+        raise FlatbufferError("this flatbuffer is a net alone and does not escalate; give the cost of a pair")
+    if not 0 <= escalation_rate <= 1:
+        raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {escalation_rate}")
+    return accepted, escalated
+
+
+def cost(
+    source: StrPath | bytes,
+    scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
+    partial: bool = False,
+    board_name: str | None = None,
+) -> Cost:
     """The `Cost` of a flatbuffer, given as bytes or as a path.
 
     Arguments:
@@ -178,7 +190,7 @@ def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False, boar
         raise FlatbufferError(incomplete[0])
 
     @functools.cache
-    def total(number, choose, branch=None):
+    def total(number: int, choose: Callable[[Array, Array], Array], branch: int | None = None) -> Array:
         """Costs of a subgraph, float [core, 3]: instructions, and cycles at least and at most.
 
         Of its own IF it takes `branch`, of any other the one that `choose`, np.maximum or np.minimum, picks.
@@ -189,54 +201,54 @@ def cost(source, scratch_budget=cost_bconv2d.SCRATCH_BUDGET, partial=False, boar
             called = [total(index, choose) for index in flatbuffer.called_subgraphs(operator)]
             if _is_branch(operator):
                 result = result + (functools.reduce(choose, called) if branch is None else called[branch])
-            elif isinstance(operator.builtinOptions, flatbuffer.schema.WhileOptionsT):
+            elif isinstance(operator.builtinOptions, schema.WhileOptionsT):
                 result = result + sum(called)  # one pass, which `incomplete` says
         return result
 
     worst, least = total(0, np.maximum), total(0, np.minimum)
     gated = sum(map(_is_branch, model.subgraphs[0].operators)) == 1
     escalated, accepted = (total(0, np.maximum, branch) for branch in (0, 1)) if gated else (None, None)
-    (worst, worst_cycles), (least, least_cycles) = map(_by_core, (worst, least))
-    (accepted, accepted_cycles), (escalated, escalated_cycles) = map(_by_core, (accepted, escalated))
     return Cost(
-        instructions=worst,
-        least=least,
+        instructions=_instructions(worst),
+        least=_instructions(least),
         flash_bytes=len(data),
         ops=ops,
-        accepted=accepted,
-        escalated=escalated,
+        accepted=None if accepted is None else _instructions(accepted),
+        escalated=None if escalated is None else _instructions(escalated),
         incomplete=incomplete,
-        cycles=worst_cycles,
-        least_cycles=least_cycles,
-        accepted_cycles=accepted_cycles,
-        escalated_cycles=escalated_cycles,
+        cycles=_cycles(worst),
+        least_cycles=_cycles(least),
+        accepted_cycles=None if accepted is None else _cycles(accepted),
+        escalated_cycles=None if escalated is None else _cycles(escalated),
     )
 
 
-def _as_array(op):
+def _as_array(op: OpCost) -> Array:
     """Costs of an operator, float [core, 3]: instructions, and cycles at least and at most; 0 where nobody knows."""
-    if op.instructions is None:
+    if op.instructions is None or op.cycles is None:
         return np.zeros((len(CORES), 3))
     return np.array([(op.instructions[core], op.cycles[core].low, op.cycles[core].high) for core in CORES])
 
 
-def _by_core(costs):
-    """({core: instructions}, {core: `Cycles`}) of what `_as_array` is the form of; (None, None) of None."""
-    if costs is None:
-        return None, None
-    instructions = {core: float(row[0]) for core, row in zip(CORES, costs, strict=True)}
-    return instructions, {core: Cycles(float(row[1]), float(row[2])) for core, row in zip(CORES, costs, strict=True)}
+def _instructions(costs: Array) -> dict[str, float]:
+    """The instructions of what `_as_array` is the form of, by core."""
+    return {core: float(row[0]) for core, row in zip(CORES, costs, strict=True)}
 
 
-def _is_branch(operator):
-    return isinstance(operator.builtinOptions, flatbuffer.schema.IfOptionsT)
+def _cycles(costs: Array) -> dict[str, Cycles]:
+    """The `Cycles` of the same."""
+    return {core: Cycles(float(row[1]), float(row[2])) for core, row in zip(CORES, costs, strict=True)}
 
 
-def _paths(model):
+def _is_branch(operator: schema.OperatorT) -> bool:
+    return isinstance(operator.builtinOptions, schema.IfOptionsT)
+
+
+def _paths(model: schema.ModelT) -> list[str]:
     """When each subgraph runs, as `OpCost.path`; a list."""
-    found = [set() for _ in model.subgraphs]
+    found: list[set[str]] = [set() for _ in model.subgraphs]
 
-    def walk(number, path):
+    def walk(number: int, path: str) -> None:
         if path in found[number]:
             return
         found[number].add(path)
@@ -244,18 +256,18 @@ def _paths(model):
         gated = number == 0 and sum(map(_is_branch, operators)) == 1
         for operator in operators:
             called = flatbuffer.called_subgraphs(operator)
-            if gated and _is_branch(operator):
-                ways = ("escalated", "accepted")
-            elif _is_branch(operator):
-                ways = ("sometimes",) * 2 if path != "once" else ("once",) * 2
-            elif isinstance(operator.builtinOptions, flatbuffer.schema.WhileOptionsT):
-                ways = ("loop",) * 2 if path != "once" else ("once",) * 2
-            else:
-                ways = ("once",)
             if len(set(called)) == 1 and _is_branch(operator):
-                ways = (path,) * 2  # the same subgraph either way
-            for index, way in zip(called, ways, strict=False):
-                walk(index, way)
+                inner = [path] * 2  # both branches are the same subgraph
+            elif gated and _is_branch(operator):
+                inner = ["escalated", "accepted"]
+            elif _is_branch(operator):
+                inner = ["sometimes" if path != "once" else "once"] * 2
+            elif isinstance(operator.builtinOptions, schema.WhileOptionsT):
+                inner = ["loop" if path != "once" else "once"] * 2
+            else:
+                inner = ["once"]
+            for index, each in zip(called, inner, strict=False):
+                walk(index, each)
 
     walk(0, "always")
     order = ("always", "loop", "sometimes", "escalated", "accepted", "once")
@@ -270,7 +282,7 @@ def _paths(model):
     return result
 
 
-def _incomplete(model, ops, paths):
+def _incomplete(model: schema.ModelT, ops: Sequence[OpCost], paths: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what the figures leave out."""
     problems = dict.fromkeys(op.problem for op in ops if op.problem is not None and op.path not in ("never", "once"))
     sentences = []
@@ -280,12 +292,19 @@ def _incomplete(model, ops, paths):
             "bcnet_keras.device.cost; add them there"
         )
     reached = [graph for graph, path in zip(model.subgraphs, paths, strict=True) if path not in ("never", "once")]
-    if any(isinstance(o.builtinOptions, flatbuffer.schema.WhileOptionsT) for graph in reached for o in graph.operators):
+    if any(isinstance(o.builtinOptions, schema.WhileOptionsT) for graph in reached for o in graph.operators):
         sentences.append("a WHILE counts as one pass, since a flatbuffer does not say how often its body runs")
     return tuple(sentences)
 
 
-def _op_cost(model, number, path, operator, scratch_budget, board_name):
+def _op_cost(
+    model: schema.ModelT,
+    number: int,
+    path: str,
+    operator: schema.OperatorT,
+    scratch_budget: int,
+    board_name: str | None,
+) -> OpCost:
     graph, name = model.subgraphs[number], op_name(model, operator)
     inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
     outputs = [graph.tensors[index] for index in operator.outputs]
@@ -299,26 +318,27 @@ def _op_cost(model, number, path, operator, scratch_budget, board_name):
         raise FlatbufferError(
             f"the operator {name} of subgraph {subgraph!r} lacks inputs, dimensions or options; convert the model again"
         ) from None
-    instructions = estimated = problem = None
+    instructions: dict[str, float] | None = None
+    estimated: dict[str, Cycles] | None = None
+    problem = None
+    types = [type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1])]
     if parts is None:
-        types = dict.fromkeys(type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1]))
-        problem = f"{name} on {' to '.join(types)}"
+        problem = f"{name} on {' to '.join(dict.fromkeys(types))}"
     else:
         instructions = {
             core: sum(figures[what][column] * count for figures, counts in parts for what, count in counts.items())
             for core, column in _COLUMNS.items()
         }
         # What was measured is int8 or bits.
-        types = {type_name(tensor) for tensor in (*inputs[record.data_input :][:1], *outputs[:1])}
-        kind = "other" if types & {"float32", "int16"} else name
+        kind = "other" if {"float32", "int16"}.intersection(types) else name
         estimated = {core: cycles.of_instructions(kind, core, instructions[core]) for core in CORES}
-    if layer is not None and parts is not None:
-        for core in CORES:
-            instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
-            estimated[core] += cost_bconv2d.cycles(*layer, core, scratch_budget)
-    if estimated is not None and board_name is not None:
-        core = boards.board(board_name).core
-        estimated[core] = boards.in_flash(estimated[core], name, board_name)
+        if layer is not None:
+            for core in CORES:
+                instructions[core] += cost_bconv2d.instructions(*layer, core, scratch_budget)
+                estimated[core] += cost_bconv2d.cycles(*layer, core, scratch_budget)
+        if board_name is not None:
+            core = boards.board(board_name).core
+            estimated[core] = boards.in_flash(estimated[core], name, board_name)
     weights, activations = (
         sum(_bytes(tensor) for tensor in (*inputs, *outputs) if flatbuffer.is_constant(model, tensor) == constant)
         for constant in (True, False)
@@ -337,80 +357,80 @@ class _Op:
     """An operator of a flatbuffer, as the rules see it: its record, and tensors without those that it leaves out."""
 
     record: operators.Operator
-    operator: object
-    inputs: list
-    outputs: list
+    operator: schema.OperatorT
+    inputs: Tensors
+    outputs: Tensors
 
     @property
-    def read(self):
+    def read(self) -> int:
         return _size(self.inputs[0])
 
     @property
-    def written(self):
+    def written(self) -> int:
         return _size(self.outputs[0])
 
     @property
-    def pixels(self):
+    def pixels(self) -> int:
         """Output elements without the channels."""
         return self.written // shape(self.outputs[0])[-1]
 
     @property
-    def types(self):
+    def types(self) -> set[str]:
         return {type_name(tensor) for tensor in (*self.inputs[:1], *self.outputs[:1])}
 
     @property
-    def is_float(self):
+    def is_float(self) -> bool:
         return "float32" in self.types
 
-    def own(self, counts, variant=""):
+    def own(self, counts: Counts, variant: str = "") -> Parts:
         """The figures of the record, and what they need of `counts`."""
         figures = self.record.figures[variant]
         return [(figures, {what: counts[what] for what in figures})]
 
 
-def _parts(op):
+def _parts(op: _Op) -> Parts | None:
     """[(figures, {what they count: how many})] of an operator; None where there are no figures for it."""
     if op.record.cost not in _ON_VARIABLES:
         op.read, op.written  # noqa: B018 (an operator without them is damaged, whatever it is)
-    rule = _RULES.get(op.record.cost)
+    rule = None if op.record.cost is None else _RULES.get(op.record.cost)
     if rule is None or ("int16" in op.types and op.record.cost not in _COUNT_BYTES):
         return None  # figures of what is computed are those of int8 and float32
     parts = rule(op)
     return None if parts is None else [*parts, (_SHARED["call"], {"call": 1})]
 
 
-def _counted(op):
+def _counted(op: _Op) -> Parts:
     counts = {"input": op.read, "output": op.written, "call": 1}
     larger = op.inputs[0] if op.read > op.written else op.outputs[0]
     counts["pixel"] = max(op.read, op.written) // (shape(larger) or (1,))[-1]
     return op.own(counts)
 
 
-def _copy(op):
+def _copy(op: _Op) -> Parts:
     return [(_SHARED["copy"], {"byte": sum(map(_bytes, op.outputs))})]
 
 
-def _assignment(op):
+def _assignment(op: _Op) -> Parts:
     return [(_SHARED["copy"], {"byte": _bytes(op.inputs[1])})]
 
 
-def _moved(op):
+def _moved(op: _Op) -> Parts:
     counts = {"output": sum(map(_size, op.outputs))}
     return op.own(counts) if op.record.figures else [(_SHARED["moved"], counts)]
 
 
-def _branch(op):
+def _branch(op: _Op) -> Parts:
     # The condition stays; image, logits and the answer are copied.
     copied = sum(map(_bytes, [*op.inputs[1:], *op.outputs]))
     return [(_SHARED["branch"], {"call": 1}), (_SHARED["copy"], {"byte": copied})]
 
 
-def _loop(op):
+def _loop(op: _Op) -> Parts:
     # Copies for the condition, for the body, and back.
     return [(_SHARED["branch"], {"call": 1}), (_SHARED["copy"], {"byte": 5 * sum(map(_bytes, op.inputs))})]
 
 
-def _elementwise(op):
+def _elementwise(op: _Op) -> Parts:
     if op.is_float or type_name(op.inputs[0]) == "bool":
         return [(_SHARED["element-wise float"], {"output": op.written})]
     if op.record.figures:
@@ -418,24 +438,24 @@ def _elementwise(op):
     return [(_SHARED["element-wise int8"], {"output": op.written})]
 
 
-def _exponential(op):
+def _exponential(op: _Op) -> Parts:
     if op.record.figures and not op.is_float:
         return _counted(op)
     return [(_SHARED["exponential"], {"output": op.written})]
 
 
-def _reduction(op):
+def _reduction(op: _Op) -> Parts:
     if op.record.figures and not op.is_float:
         return _counted(op)
     kind = "mean in float" if op.record.name == "MEAN" else "reduction"
     return [(_SHARED[kind], {"input": op.read, "output": op.written})]
 
 
-def _float_macs(op, macs):
+def _float_macs(op: _Op, macs: int) -> Parts:
     return [(_SHARED["multiplications in float"], {"mac": macs, "output": op.written})]
 
 
-def _convolution(op):
+def _convolution(op: _Op) -> Parts:
     if op.is_float:
         return _float_macs(op, op.written * math.prod(shape(op.inputs[1])[1:]))
     channels, height, width, depth = shape(op.inputs[1])
@@ -458,7 +478,7 @@ def _convolution(op):
     return op.own(counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels})
 
 
-def _depthwise_convolution(op):
+def _depthwise_convolution(op: _Op) -> Parts:
     _, height, width, channels = shape(op.inputs[1])
     if op.is_float:
         return _float_macs(op, op.written * height * width)
@@ -466,12 +486,12 @@ def _depthwise_convolution(op):
     return op.own({"mac": positions * channels, "position": positions}, "3x3" if (height, width) == (3, 3) else "")
 
 
-def _transposed_convolution(op):
+def _transposed_convolution(op: _Op) -> Parts:
     macs = _size(op.inputs[2]) * math.prod(shape(op.inputs[1])[:3])
     return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
 
 
-def _matrices(op):
+def _matrices(op: _Op) -> Parts:
     depth = shape(op.inputs[0])[-2 if op.operator.builtinOptions.adjX else -1]
     turned = sum(map(_size, op.inputs[:2]))  # at most
     moved = [(_SHARED["moved"], {"output": turned})]
@@ -480,12 +500,12 @@ def _matrices(op):
     return op.own({"mac": op.written * depth, "output": op.written}) + moved
 
 
-def _rank_decomposition(op):
+def _rank_decomposition(op: _Op) -> Parts:
     macs = _size(op.inputs[0]) * shape(op.inputs[1])[0] + shape(op.inputs[0])[0] * _size(op.inputs[2])
     return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
 
 
-def _recurrent(op):
+def _recurrent(op: _Op) -> Parts:
     features, units = shape(op.inputs[0])[-1], shape(op.outputs[0])[-1]
     steps = op.read // features
     counts = {"mac": steps * 4 * units * (features + units), "output": steps * units}
@@ -495,17 +515,17 @@ def _recurrent(op):
     return op.own(counts)
 
 
-def _sum_of_several(op):
+def _sum_of_several(op: _Op) -> Parts:
     counts = {"input": sum(map(_size, op.inputs))}
     return [(_SHARED["element-wise float"], {"output": counts["input"]})] if op.is_float else op.own(counts)
 
 
-def _binary_convolution(op):
+def _binary_convolution(op: _Op) -> Parts | None:
     known = type_name(op.inputs[0]) == "int32" and type_name(op.outputs[0]) in ("int32", "int8", "float32")
     return [] if known else None  # all of it is in cost_bconv2d
 
 
-def _fully_connected(op):
+def _fully_connected(op: _Op) -> Parts:
     units, size = shape(op.inputs[1])
     if op.is_float:
         return [(_SHARED["dense in float"], {"mac": op.written * size})]
@@ -514,7 +534,7 @@ def _fully_connected(op):
     return op.own({what: rows * count for what, count in counts.items()})
 
 
-def _pooling(op):
+def _pooling(op: _Op) -> Parts:
     options = op.operator.builtinOptions
     positions = options.filterHeight * options.filterWidth
     if op.is_float:
@@ -523,14 +543,14 @@ def _pooling(op):
     return op.own(counts)
 
 
-def _binary_pooling(op):
+def _binary_pooling(op: _Op) -> Parts:
     options = custom_options(op.operator)
     window = options["filter_height"] * options["filter_width"]
     counts = {"window word": op.written * window, "output word": op.written}
     return op.own(counts | {"pixel": op.pixels, "position": op.pixels * window, "call": 1})
 
 
-def _thermometer(op):
+def _thermometer(op: _Op) -> Parts:
     # A pass ends with the channel, with the word, or after 16 bits.
     (*_, channels), (bits,) = shape(op.inputs[0]), shape(op.inputs[1])
     pixels, planes = op.read // channels, bits // channels
@@ -542,7 +562,7 @@ def _thermometer(op):
     return op.own({"pair": pixels * pairs, "pass": pixels * len(passes), "threshold": bits})
 
 
-_RULES = {
+_RULES: dict[str, Callable[[_Op], Parts | None]] = {
     "assignment": _assignment,
     "binary convolution": _binary_convolution,
     "binary pooling": _binary_pooling,
@@ -571,7 +591,7 @@ _COUNT_BYTES = {"assignment", "branch", "call", "copy", "loop", "moved"}  # what
 _ON_VARIABLES = {"assignment", "call"}
 
 
-def _macs(record, inputs, outputs):
+def _macs(record: operators.Operator, inputs: Tensors, outputs: Tensors) -> int:
     """Multiply-accumulates as the nets' papers count them: those of convolutions and fully connected layers."""
     if not record.macs:
         return 0
@@ -579,9 +599,9 @@ def _macs(record, inputs, outputs):
     return pixels * _size(inputs[1]) * record.macs
 
 
-def _size(tensor):
+def _size(tensor: schema.TensorT) -> int:
     return int(np.prod(shape(tensor)))
 
 
-def _bytes(tensor):
+def _bytes(tensor: schema.TensorT) -> int:
     return _size(tensor) * _WIDTHS.get(type_name(tensor), 1)

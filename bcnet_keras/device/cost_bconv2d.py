@@ -1,22 +1,28 @@
 """Instructions and estimated cycles of the binary convolution's kernels, as functions of a layer's shape.
 
-`ways` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the bench's results
-by `tflm_ops/bench/fit.py`. Which way the backend takes is found as the backend finds it, by its own rounder figures
-(`plan_costs`): so scratch memory is told to the byte even where two ways take nearly as many instructions.
+`candidate_plans` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the
+bench's results by `tflm_ops/bench/fit.py`. Which plan the backend takes is found as the backend finds it, by its own
+rounder figures (`plan_costs`): so scratch memory is told to the byte even where two plans take nearly as many
+instructions.
 
 The backend's planner is C++ (`tflm_ops/kernels/bconv2d/plan.cc`). It is written here once more because nets are priced
 on machines without a compiler, and in a second; `tests/tflm_ops/test_plans.py` holds both to the same plans.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from bcnet_keras.device import plan_costs
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import Tensors, schema
 
 SCRATCH_BUDGET = 48 * 1024  # bytes, that of the operator unless the application sets another
 
@@ -41,46 +47,63 @@ _HELIUM_INDEX = 64
 _VECTOR = 16
 
 
+class Candidate(NamedTuple):
+    """A plan by which a layer can be computed.
+
+    Attributes:
+      kernel: its name in the bench's results.
+      row: the kernel's row in the figures.
+      counts: what the kernel does: how many of each.
+      scratch_bytes: bytes of scratch memory.
+    """
+
+    kernel: str
+    row: str
+    counts: dict[str, int]
+    scratch_bytes: int
+
+
 @dataclass(frozen=True)
 class Shape:
     """A binary convolution of one image; `words` and `filters` are those of all groups together."""
 
     words: int  # of an input pixel, 32 channels each
     filters: int
-    kernel: tuple  # height, width
-    output: tuple  # height, width
-    strides: tuple = (1, 1)
+    kernel: tuple[int, int]  # height, width
+    output: tuple[int, int]  # height, width
+    strides: tuple[int, int] = (1, 1)
     groups: int = 1
-    dilations: tuple = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
 
     @property
-    def span(self):
+    def span(self) -> tuple[int, int]:
         """Rows and columns from the first to the last tap."""
-        return tuple((taps - 1) * dilation + 1 for taps, dilation in zip(self.kernel, self.dilations, strict=True))
+        rows, columns = ((taps - 1) * step + 1 for taps, step in zip(self.kernel, self.dilations, strict=True))
+        return rows, columns
 
     @property
-    def has_tables(self):
+    def has_tables(self) -> bool:
         """Whether the kernels with tables take it: no word of output channels belongs to two groups."""
         return self.groups == 1 or self.filters // self.groups % 32 == 0
 
 
-def layer_of(operator, inputs, outputs):
+def layer_of(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> tuple[Shape, str]:
     """(`Shape`, type of the output) of an operator of a flatbuffer with these tensors."""
     options = flatbuffer.custom_options(operator)
     # Filters are [channels, height, width, words]; input and bitpacked output count in words of 32 channels.
     filters, *kernel, depth = flatbuffer.shape(inputs[1])
     words = flatbuffer.shape(inputs[0])[-1]
-    size = flatbuffer.shape(outputs[0])[1:3]
+    rows, columns = flatbuffer.shape(outputs[0])[1:3]
     strides = options["stride_height"], options["stride_width"]
-    dilations = tuple(options.get(f"dilation_{axis}_factor", 1) for axis in ("height", "width"))  # outlines have none
-    layer = Shape(words, filters, tuple(kernel), size, strides, words // depth, dilations)
+    # Outlines have no dilations.
+    dilations = options.get("dilation_height_factor", 1), options.get("dilation_width_factor", 1)
+    height, width = kernel
+    layer = Shape(words, filters, (height, width), (rows, columns), strides, words // depth, dilations)
     return layer, flatbuffer.type_name(outputs[0]).replace("int32", "bitpacked")
 
 
-def ways(shape, output, budget=SCRATCH_BUDGET):
-    """What the kernels that can compute a layer within a scratch budget do.
-
-    Yields (name of the kernel in the bench's results, its row in the figures, {what: how many}, scratch bytes).
+def candidate_plans(shape: Shape, output: str, budget: int = SCRATCH_BUDGET) -> Iterator[Candidate]:
+    """Yields a `Candidate` for each plan that computes a layer within a scratch budget.
 
     `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, an output pixel;
     line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose choices of
@@ -104,7 +127,7 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         "call": 1,
     }
     window = blocks * 4
-    yield "carry-save", "carry-save", counts | written, window if window <= budget else 0
+    yield Candidate("carry-save", "carry-save", counts | written, window if window <= budget else 0)
     for kernel, parts, part, kept, columns_read, strips, used in _layouts(shape, words, passes, budget):
         rows_read = _rows_read(rows, shape)
         counts = {
@@ -122,16 +145,16 @@ def ways(shape, output, budget=SCRATCH_BUDGET):
         # There is code of its own for 3x3 and 1x1 with tables of 5 inputs.
         row = f"{kernel} {shape.kernel[0]}x{shape.kernel[1]}" if kernel == "sliced-5" else kernel
         name = f"{kernel} in {parts} parts" if parts > 1 else kernel
-        yield name, row, counts if output == "bitpacked" else counts | written, used
-    yield from _helium_ways(shape, output, words, passes, budget)
+        yield Candidate(name, row, counts if output == "bitpacked" else counts | written, used)
+    yield from _helium_candidates(shape, output, words, passes, budget)
 
 
-def _helium_ways(shape, output, words, passes, budget):
-    """`ways` of the Helium kernel.
+def _helium_candidates(shape: Shape, output: str, words: int, passes: int, budget: int) -> Iterator[Candidate]:
+    """`candidate_plans` of the Helium kernel.
 
-    A position is four pixels, one of each of the pieces that the output is cut into. Other counts than those of `ways`:
-    block, line, output word, part = as there, but a position; index = input words of four pixels; position = positions,
-    an output word, whose outputs are not bits.
+    A position is four pixels, one of each of the pieces that the output is cut into. Other counts than
+    those there: block, line, output word, part = as there, but a position; index = input words of four pixels;
+    position = positions, an output word, whose outputs are not bits.
     """
     height, width = shape.kernel
     rows, columns = _pieces(shape)
@@ -152,31 +175,33 @@ def _helium_ways(shape, output, words, passes, budget):
             outputs = math.prod(shape.output) * shape.filters
             counts |= {f"{output} position": positions, f"{output} output": outputs}
         row = f"{kernel} {height}x{width}" if shape.span in ((3, 3), (1, 1)) and shape.kernel == shape.span else kernel
-        yield f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts, used
+        yield Candidate(f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts, used)
 
 
-def _rows(rows, shape):
+def _rows(rows: int, shape: Shape) -> int:
     """Rows of input from the first to the last that so many rows of output look at."""
     return (rows - 1) * shape.strides[0] + shape.span[0]
 
 
-def _rows_read(rows, shape):
+def _rows_read(rows: int, shape: Shape) -> int:
     """Those of them that an output looks at, as far as taps lie side by side."""
     return min(_rows(rows, shape), rows * shape.span[0])
 
 
-def _pieces(shape):
+def _pieces(shape: Shape) -> tuple[int, int]:
     """Height and width of the four pieces that the Helium kernel cuts the output into."""
     rows, columns = shape.output
     return min(((math.ceil(rows * n / 4), math.ceil(columns / n)) for n in (4, 2, 1)), key=math.prod)
 
 
-def _digits(bits):
+def _digits(bits: int) -> int | None:
     """Digits of the counters of a sum of so many bits; None for more than they hold."""
     return next((digits for digits in (9, 11, 13) if bits < 1 << digits), None)
 
 
-def _helium_layouts(shape, words, passes, budget):
+def _helium_layouts(
+    shape: Shape, words: int, passes: int, budget: int
+) -> Iterator[tuple[str, int, bool, int, int, int]]:
     """`_layouts` of the Helium kernel, as the backend's `plan_helium.cc` finds them."""
     height, width = shape.kernel
     rows, columns = _pieces(shape)
@@ -193,7 +218,7 @@ def _helium_layouts(shape, words, passes, budget):
                 continue
             fixed = height * width * part * (table + 2 * _VECTOR)
 
-            def size(rows_kept, strip, words_kept, fixed=fixed, parts=parts):
+            def size(rows_kept: int, strip: int, words_kept: int, fixed: int = fixed, parts: int = parts) -> int:
                 index = rows_kept * ((strip - 1) * step + column_span) * words_kept * _HELIUM_INDEX
                 aside = strip * rows * (digits + 1) * _VECTOR if parts > 1 else 0
                 return fixed + index + aside
@@ -214,8 +239,8 @@ def _helium_layouts(shape, words, passes, budget):
             yield kernel, parts, kept, read, strips, used
 
 
-def _layouts(shape, words, passes, budget):
-    """The ways of a sliced kernel to use its scratch memory, as the backend's `plan.cc` finds them.
+def _layouts(shape: Shape, words: int, passes: int, budget: int) -> Iterator[tuple[str, int, int, bool, int, int, int]]:
+    """How a sliced kernel can use its scratch memory, as the backend's `plan.cc` finds them.
 
     Yields (kernel, parts of the input channels, words of a part, whether the choices of all rows are kept from one pass
     to the next, columns of choices that all strips take, strips that a row of output is cut into, bytes).
@@ -237,7 +262,14 @@ def _layouts(shape, words, passes, budget):
             blocks = height * width * part
             fixed = math.ceil(blocks / tables.together) * tables.together * tables.block + blocks * _PAIR
 
-            def size(rows_kept, strip, fixed=fixed, tables=tables, part=part, parts=parts):
+            def size(
+                rows_kept: int,
+                strip: int,
+                fixed: int = fixed,
+                tables: _Tables = tables,
+                part: int = part,
+                parts: int = parts,
+            ) -> int:
                 index = rows_kept * ((strip - 1) * step + column_span) * part * tables.index
                 aside = strip * rows * (digits + 1) * 4 if parts > 1 else 0
                 return fixed + index + aside
@@ -256,63 +288,66 @@ def _layouts(shape, words, passes, budget):
 
 
 @functools.cache
-def _tables():
-    return json.loads(Path(__file__).with_suffix(".json").read_text())
+def _tables() -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
+    return tables
 
 
-def figures():
+def figures() -> dict[str, dict[str, dict[str, float]]]:
     """{core: {row: {what: instructions of each}}}"""
-    return _tables()["instructions"]
+    table: dict[str, dict[str, dict[str, float]]] = _tables()["instructions"]
+    return table
 
 
-def _row(table, row):
+def _row(table: dict[str, dict[str, Any]], row: str) -> dict[str, Any]:
     """The figures of a row. Of Helium's tables of 5 inputs only 3x3 and 1x1 are measured; others take some 7 % more."""
     return table.get(row) or table[f"{row} 3x3"]
 
 
-def instructions(shape, output, core, budget=SCRATCH_BUDGET):
+def instructions(shape: Shape, output: str, core: str, budget: int = SCRATCH_BUDGET) -> float:
     """Instructions of a layer on a core."""
-    _, row, counts, _ = _chosen(shape, output, core, budget)
-    table = _row(figures()[core], row)
-    return sum(table[what] * count for what, count in counts.items())
+    chosen = _chosen(shape, output, core, budget)
+    table: dict[str, float] = _row(figures()[core], chosen.row)
+    return sum(table[what] * count for what, count in chosen.counts.items())
 
 
-def cycles(shape, output, core, budget=SCRATCH_BUDGET):
+def cycles(shape: Shape, output: str, core: str, budget: int = SCRATCH_BUDGET) -> Cycles:
     """Estimated `Cycles` of a layer on a core."""
-    _, row, counts, _ = _chosen(shape, output, core, budget)
-    table = _row(_tables()["cycles"][core], row)
-    return Cycles(*(sum(table[what][bound] * count for what, count in counts.items()) for bound in (0, 1)))
+    chosen = _chosen(shape, output, core, budget)
+    table = _row(_tables()["cycles"][core], chosen.row)
+    low, high = (sum(table[what][bound] * count for what, count in chosen.counts.items()) for bound in (0, 1))
+    return Cycles(low, high)
 
 
-def scratch_bytes(shape, output, core, budget=SCRATCH_BUDGET):
+def scratch_bytes(shape: Shape, output: str, core: str, budget: int = SCRATCH_BUDGET) -> int:
     """Bytes of scratch memory that a layer takes on a core, at most `budget`."""
-    return _chosen(shape, output, core, budget)[-1]
+    return _chosen(shape, output, core, budget).scratch_bytes
 
 
-def _chosen(shape, output, core, budget):
-    """The one of `ways` that the backend takes on a core."""
-    carry_save, *others = ways(shape, output, budget)
+def _chosen(shape: Shape, output: str, core: str, budget: int) -> Candidate:
+    """The one of `candidate_plans` that the backend takes on a core."""
+    carry_save, *others = candidate_plans(shape, output, budget)
     # A core with Helium takes the sliced kernel only where it has no room for the other.
     for kind in ("helium", "sliced") if plan_costs.of_core(core).helium else ("sliced",):
-        known = [way for way in others if way[0].startswith(kind)]
-        best = min(known, key=lambda way: _estimate(way, shape, output, core), default=carry_save)
+        known = [plan for plan in others if plan.kernel.startswith(kind)]
+        best = min(known, key=lambda plan: _estimate(plan, shape, output, core), default=carry_save)
         if _estimate(best, shape, output, core) < _estimate(carry_save, shape, output, core):
             return best
     return carry_save
 
 
-def _estimate(way, shape, output, core):
-    """Instructions of one of `ways` as the backend reckons them."""
-    costs = plan_costs.of_core(core)
-    name, _, counts, _ = way
-    kernel = name.split(" ")[0]
+def _estimate(plan: Candidate, shape: Shape, output: str, core: str) -> int:
+    """Instructions of a plan as the backend reckons them."""
+    costs, counts = plan_costs.of_core(core), plan.counts
+    kernel = plan.kernel.split(" ")[0]
     if kernel == "carry-save":
-        each = costs.carry_save
+        plain = costs.carry_save
         words = math.prod(shape.kernel) * shape.words // shape.groups
-        return math.prod(shape.output) * (shape.filters * (words * each.word + each.output) + each.pixel)
-    each = costs.helium if kernel.startswith("helium") else costs.sliced
+        return math.prod(shape.output) * (shape.filters * (words * plain.word + plain.output) + plain.pixel)
+    vectors = costs.helium if kernel.startswith("helium") else None
+    each = vectors or costs.sliced
     table = each.tables[int(kernel[-1])]
-    rows = _pieces(shape)[0] if kernel.startswith("helium") else shape.output[0]
+    rows = _pieces(shape)[0] if vectors else shape.output[0]
     # It reckons with rows of input that no output looks at, too.
     index = counts["index"] * _rows(rows, shape) // _rows_read(rows, shape)
     return (

@@ -8,6 +8,8 @@ made of measured on shapes of real nets, and "other", for all that were not: the
 binary convolution are in `bcnet_keras.device.cost_bconv2d`, by what its kernels do.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 from dataclasses import dataclass
@@ -22,50 +24,53 @@ class Cycles:
     high: float
 
     @property
-    def middle(self):
+    def middle(self) -> float:
         """The estimate where one number is asked for."""
         return (self.low + self.high) / 2
 
-    def __add__(self, other):
+    def __add__(self, other: Cycles) -> Cycles:
         return Cycles(self.low + other.low, self.high + other.high)
 
-    def __mul__(self, factor):
+    def __mul__(self, factor: float) -> Cycles:
         return Cycles(self.low * factor, self.high * factor)
 
-    def text(self):
+    def text(self) -> str:
         """For a reader: "1,230,000 (1,180,000 to 1,290,000)"."""
         return f"{_rounded(self.middle)} ({self.range_text()})"
 
-    def range_text(self):
+    def range_text(self) -> str:
         """For a reader: "1,180,000 to 1,290,000"."""
         low, high = _rounded(self.low), _rounded(self.high)
         return low if low == high else f"{low} to {high}"
 
-    def short_text(self):
+    def short_text(self) -> str:
         """The same of small numbers, such as milliseconds: "1.18 to 1.29"."""
         low, high = f"{self.low:.3g}", f"{self.high:.3g}"
         return low if low == high else f"{low} to {high}"
 
 
-def _rounded(number):
+def _rounded(number: float) -> str:
     """A number to three digits, for a reader."""
     digits = max(0, len(str(round(number))) - 3)
     return f"{round(number, -digits):,.0f}"
 
 
 @functools.cache
-def figures():
+def figures() -> dict[str, dict[str, tuple[float, float]]]:
     """{core: {operator, or "other": [low, high] cycles of an instruction}}"""
-    return json.loads(Path(__file__).with_suffix(".json").read_text())["cycles of an instruction"]
+    tables: dict[str, dict[str, dict[str, tuple[float, float]]]] = json.loads(
+        Path(__file__).with_suffix(".json").read_text()
+    )
+    return tables["cycles of an instruction"]
 
 
-def of_instructions(name, core, instructions):
+def of_instructions(name: str, core: str, instructions: float) -> Cycles:
     """`Cycles` of so many instructions of the operator `name`, any that was not measured included."""
     known = figures()[core]
     low, high = known.get(name, known["other"])
     return Cycles(low * instructions, high * instructions)
 
 
-def is_measured(name):
+def is_measured(name: str) -> bool:
     """Whether the cycles of an operator's instructions were measured; the range is wide where they were not."""
     return name == "LceBconv2d" or all(name in known for known in figures().values())

@@ -17,6 +17,7 @@ Scratch memory stays with the interpreter, which places it around the tensors: h
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, Request, arena, place, requests_of
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, ONLINE
+from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, ONLINE, schema
 
 _VERSION = 1
 _PATIENCE = 150  # orders that are tried without success before the search ends
@@ -33,7 +34,7 @@ _SEED = 0  # the same file gets the same plan
 
 
 def plan_memory(
-    model: flatbuffer.schema.ModelT,
+    model: schema.ModelT,
     core: str | None = None,
     scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
 ) -> tuple[Arena, Arena]:
@@ -67,27 +68,27 @@ def plan_memory(
     return before[hungriest], after
 
 
-def remove_plan(model: flatbuffer.schema.ModelT) -> None:
+def remove_plan(model: schema.ModelT) -> None:
     """Takes an offline memory plan out of a parsed flatbuffer, which must not have one when its tensors change."""
     model.metadata = [entry for entry in model.metadata if flatbuffer.text(entry.name) != OFFLINE_PLAN]
 
 
-def live_bytes(requests: list[Request]) -> int:
+def live_bytes(requests: Sequence[Item]) -> int:
     """The largest sum of the bytes that are in use at one time: no plan can take less."""
     steps = sorted({first for each in requests for first, _ in each.spans})
     return max((sum(each.bytes for each in requests if _in_use(each, step)) for step in steps), default=0)
 
 
-def _in_use(request, step):
+def _in_use(request: Item, step: int) -> bool:
     return any(first <= step <= last for first, last in request.spans)
 
 
 class _Search:
     """Looks for offsets of the tensors that keep the arena small on each core."""
 
-    def __init__(self, model, on_cores):
+    def __init__(self, model: schema.ModelT, on_cores: dict[str, list[Request]]) -> None:
         requests = next(iter(on_cores.values()))
-        self.tensors = [each for each in requests if each.tensor is not None and each.first >= 0]
+        self.tensors = {each.tensor: each for each in requests if each.tensor is not None and each.first >= 0}
         # What nothing uses, and all scratch memory, is left to the interpreter. Many cores want the same of it.
         scratch = (
             tuple(each for each in requests if each.tensor is None or each.first < 0) for requests in on_cores.values()
@@ -96,9 +97,9 @@ class _Search:
         self.bundles = _bundles(model, self.tensors)
         self.random = random.Random(_SEED)
 
-    def best(self):
+    def best(self) -> dict[int, int] | None:
         """Dict of tensor number -> offset; None where nothing is better than the interpreter's own planner."""
-        standard = [_peak(place([*self.tensors, *online]), [*self.tensors, *online]) for online in self.online]
+        standard = self._peaks({})
         least = [live_bytes([*self.bundles, *online]) for online in self.online]
         best, peaks = None, standard
         for online in self.online:
@@ -110,17 +111,17 @@ class _Search:
                     return best
         return best
 
-    def _layouts(self, items):
+    def _layouts(self, items: Sequence[Item]) -> Iterator[tuple[dict[int, int], list[int]]]:
         """Yields layouts of the tensors with their peaks on each core, as an order of `items` gives them."""
         clashes = [[_clash(one, other) for other in items] for one in items]
 
-        def measured(order):
+        def measured(order: list[int]) -> tuple[dict[int, int], list[int], list[int]]:
             offsets = _first_fit(items, clashes, order)
             layout = {
-                tensor.tensor: offset
+                number: offset
                 for bundle, offset in zip(items, offsets, strict=True)
                 if isinstance(bundle, _Bundle)
-                for tensor in bundle.tensors
+                for number in bundle.tensors
             }
             return layout, self._peaks(layout), offsets
 
@@ -156,36 +157,38 @@ class _Search:
                 total, order, offsets = sum(peaks), moved, found
             yield layout, peaks
 
-    def _peaks(self, layout):
-        """Bytes of activations and scratch memory with these offsets, on each kind of core."""
-        tensors = [replace(each, offset=layout[each.tensor]) for each in self.tensors]
+    def _peaks(self, layout: dict[int, int]) -> list[int]:
+        """Bytes of activations and scratch memory with these offsets, on each kind of core; the rest is not planned."""
+        tensors = [replace(each, offset=layout.get(number, ONLINE)) for number, each in self.tensors.items()]
         return [_peak(place([*tensors, *online]), [*tensors, *online]) for online in self.online]
 
 
 class _Bundle:
     """Tensors that hold the same values and so lie in one place; otherwise like a `Request`."""
 
-    def __init__(self, tensors):
-        self.tensors = tensors
-        self.bytes = tensors[0].bytes
-        self.spans = tuple(sorted({span for each in tensors for span in each.spans}))
+    def __init__(self, tensors: dict[int, Request]) -> None:
+        self.tensors = tuple(tensors)
+        self.bytes = next(iter(tensors.values())).bytes
+        self.spans = tuple(sorted({span for each in tensors.values() for span in each.spans}))
         self.first, self.last = self.spans[0][0], max(last for _, last in self.spans)
 
 
-def _bundles(model, requests):
+Item = Request | _Bundle
+
+
+def _bundles(model: schema.ModelT, tensors: dict[int, Request]) -> list[_Bundle]:
     """The `_Bundle`s of all tensors: what an IF hands to its branches and takes from them belongs together."""
     starts = np.cumsum([0, *(len(graph.tensors) for graph in model.subgraphs)])
-    by_number = {each.tensor: each for each in requests}
     calls = [called for graph in model.subgraphs for o in graph.operators for called in flatbuffer.called_subgraphs(o)]
-    parent = {number: number for number in by_number}
+    parent = {number: number for number in tensors}
 
-    def root(number):
+    def root(number: int) -> int:
         while parent[number] != number:
             number = parent[number]
         return number
 
-    def join(one, other):
-        if one in by_number and other in by_number and by_number[one].bytes == by_number[other].bytes:
+    def join(one: int, other: int) -> None:
+        if one in tensors and other in tensors and tensors[one].bytes == tensors[other].bytes:
             parent[root(one)] = root(other)
 
     for start, graph in zip(starts, model.subgraphs, strict=False):
@@ -200,19 +203,20 @@ def _bundles(model, requests):
                 inside = [*branch.inputs, *branch.outputs]
                 for outer, inner in zip([*operator.inputs[1:], *operator.outputs], inside, strict=True):
                     join(start + outer, starts[called] + inner)
-    members = {}
-    for number, request in by_number.items():
-        members.setdefault(root(number), []).append(request)
+    members: dict[int, dict[int, Request]] = {}
+    for number, request in tensors.items():
+        members.setdefault(root(number), {})[number] = request
     return [_Bundle(each) for each in members.values()]
 
 
-def _clash(one, other):
+def _clash(one: Item, other: Item) -> bool:
     return any(a <= d and c <= b for a, b in one.spans for c, d in other.spans)
 
 
-def _first_fit(items, clashes, order):
+def _first_fit(items: Sequence[Item], clashes: list[list[bool]], order: Sequence[int]) -> list[int]:
     """Offsets of `items`, each in the lowest gap between those before it in `order` that are in use with it."""
-    offsets, placed = [0] * len(items), []
+    offsets = [0] * len(items)
+    placed: list[int] = []
     for index in order:
         candidate = 0
         for offset, other in sorted((offsets[other], other) for other in placed if clashes[index][other]):
@@ -224,5 +228,5 @@ def _first_fit(items, clashes, order):
     return offsets
 
 
-def _peak(offsets, requests):
+def _peak(offsets: Sequence[int], requests: Sequence[Request]) -> int:
     return max((offset + each.bytes for offset, each in zip(offsets, requests, strict=True)), default=0)

@@ -1,8 +1,13 @@
 """The profile of a flatbuffer as a self-contained HTML page."""
 
-import html
+from __future__ import annotations
 
+import html
+from typing import Any
+
+from bcnet_keras.device.arena import Arena
 from bcnet_keras.device.cycles import Cycles
+from bcnet_keras.device.profile import Profile
 from bcnet_keras.utils.pages import html_page, html_table, image, new_figure
 
 _PATH_COLOURS = {
@@ -16,7 +21,7 @@ _PATH_COLOURS = {
 }
 
 
-def profile_page(profile):
+def profile_page(profile: Profile) -> str:
     """A self-contained HTML page of a `bcnet_keras.device.profile.Profile`."""
     summary = "".join(
         f"<tr><td>{html.escape(what)}</td><td>{html.escape(value)}</td></tr>" for what, value in profile.summary()
@@ -49,7 +54,7 @@ column is in memory at the same time; the branches of a pair use the same places
     return html_page(f"{profile.name}: profile", body)
 
 
-def _memory_text(profile):
+def _memory_text(profile: Profile) -> str:
     if profile.board is None:
         return "Memory answers at once; with a board's name, its flash and caches are in them."
     name, board = profile.board
@@ -57,7 +62,7 @@ def _memory_text(profile):
     return f"Code and weights are in the flash of {name} ({board.flash.source}{sure})."
 
 
-def _operators_figure(profile):
+def _operators_figure(profile: Profile) -> Any:
     ops = profile.cost.ops
     figure, ((axes,),) = new_figure(9, 1.2 + 0.28 * len(ops))
     for path, colour in _PATH_COLOURS.items():
@@ -74,7 +79,7 @@ def _operators_figure(profile):
     return figure
 
 
-def _arena_figure(arena):
+def _arena_figure(arena: Arena) -> Any:
     from matplotlib.patches import Rectangle
 
     figure, ((axes,),) = new_figure(max(7, 0.3 * len(arena.steps)), 4.5)

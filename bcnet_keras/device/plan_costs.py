@@ -4,6 +4,9 @@ This is the one table of them. `cost_bconv2d` plans by it in Python; `make sourc
 operators plan (`tflm_ops/kernels/bconv2d/plan_costs.h`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 OUTPUTS = ("float32", "int8", "bitpacked")  # in the order of the operators' Bconv2dOutput
@@ -39,11 +42,11 @@ class SlicedCosts:
       outputs: a pixel, by the type of the output.
     """
 
-    tables: dict
+    tables: dict[int, TableCosts]
     each_pass: int
     part: int
     row: int
-    outputs: dict
+    outputs: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,12 @@ _HELIUM = CoreCosts(
 CORES = {"kCoreThumb1": _THUMB1, "kCoreThumb2": _THUMB2, "kCoreHelium": _HELIUM}
 
 
-def of_core(core):
+def of_core(core: str) -> CoreCosts:
     """The costs of a core: `CoreCosts` by a name such as "cortex-m4"."""
     return {"cortex-m0plus": _THUMB1, "cortex-m55": _HELIUM}.get(core, _THUMB2)
 
 
-def header():
+def header() -> str:
     """The table as C++."""
     cores = "\n".join(f"constexpr Bconv2dCore {name} = {_core(costs)};" for name, costs in CORES.items())
     return f"""// The planner's table, of bcnet_keras/device/plan_costs.py: `make sources` writes it here.
@@ -124,7 +127,7 @@ namespace bcnet {{
 #endif  // TFLM_OPS_KERNELS_BCONV2D_PLAN_COSTS_H_"""
 
 
-def _core(costs):
+def _core(costs: CoreCosts) -> str:
     none = SlicedCosts({inputs: TableCosts(0, 0, 0, 0) for inputs in (3, 5)}, 0, 0, 0, dict.fromkeys(OUTPUTS, 0))
     parts = [
         _sliced(costs.sliced),
@@ -136,13 +139,13 @@ def _core(costs):
     return "{\n    " + ",\n    ".join(parts) + "}"
 
 
-def _sliced(costs):
+def _sliced(costs: SlicedCosts) -> str:
     tables = ", ".join(_listed(vars(costs.tables[inputs]).values()) for inputs in (3, 5))
     outputs = _listed(costs.outputs[output] for output in OUTPUTS)
     return f"{{{{{tables}}}, {costs.each_pass}, {costs.part}, {costs.row}, {outputs}}}"
 
 
-def _listed(numbers):
+def _listed(numbers: Iterable[int]) -> str:
     return "{" + ", ".join(map(str, numbers)) + "}"
 
 

@@ -8,18 +8,24 @@ in its flash, and milliseconds follow (`bcnet_keras.device.boards`). The arena i
 it (`bcnet_keras.device.arena`), the code of interpreter and operators is counted from sizes measured on a Cortex-M4.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, arena
 from bcnet_keras.device.boards import Board, board
-from bcnet_keras.device.cost import CORES, Cost, cost
+from bcnet_keras.device.cost import CORES, Cost, OpCost, cost
+from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer, operators
+from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.support import check_micro, remarks
 from bcnet_keras.utils.pages import text_table
+from bcnet_keras.utils.types import StrPath
 
 DEFAULT_CORE = "cortex-m4"
 # Bytes of code on a Cortex-M4, linked with TensorFlow Lite Micro's release library: interpreter, start-up and what most
@@ -30,7 +36,7 @@ _LAYER = 32  # characters of a layer's name in the table
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
 
-def core_of(core=None, board_name=None):
+def core_of(core: str | None = None, board_name: str | None = None) -> str:
     """The name of the core: `core`, by default that of the board, or `DEFAULT_CORE`.
 
     Raises ValueError for an unknown core or board, and for a board that has another core.
@@ -69,7 +75,14 @@ class Profile:
     outputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, source, core=None, board_name=None, escalation_rate=None, scratch_budget=cost_bconv2d.SCRATCH_BUDGET):
+    def of(
+        cls,
+        source: StrPath | bytes,
+        core: str | None = None,
+        board_name: str | None = None,
+        escalation_rate: float | None = None,
+        scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
+    ) -> Profile:
         """The profile of a flatbuffer, given as bytes or as a path.
 
         Arguments:
@@ -84,7 +97,6 @@ class Profile:
             differ; a rate for a net alone.
         """
         core = core_of(core, board_name)
-        found = None if board_name is None else board(board_name)
         data = flatbuffer.load(source)
         model = flatbuffer.read(data)
         check_micro(model)
@@ -96,58 +108,58 @@ class Profile:
             costs.expected(escalation_rate)  # checks it
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "flatbuffer"
         planned = arena(data, core, scratch_budget)
-        where = found and (board_name, found)
+        where = None if board_name is None else (board_name, board(board_name))
         return cls(name, core, where, costs, planned, escalation_rate, remarks(model), *_interface(model))
 
     @property
-    def accepted(self):
+    def accepted(self) -> int:
         """Instructions of an inference that the gate accepts; of any, for a net alone."""
         return round((self.cost.accepted or self.cost.instructions)[self.core])
 
     @property
-    def escalated(self):
+    def escalated(self) -> int:
         """Instructions of an inference that escalates; of any, for a net alone."""
         return round((self.cost.escalated or self.cost.instructions)[self.core])
 
     @property
-    def expected(self):
+    def expected(self) -> int:
         """Mean instructions of an inference at the escalation rate."""
         rate = self.escalation_rate or 0
         return round((1 - rate) * self.accepted + rate * self.escalated)
 
     @property
-    def accepted_cycles(self):
+    def accepted_cycles(self) -> Cycles:
         """Estimated `Cycles` of an inference that the gate accepts; of any, for a net alone."""
         return (self.cost.accepted_cycles or self.cost.cycles)[self.core]
 
     @property
-    def escalated_cycles(self):
+    def escalated_cycles(self) -> Cycles:
         """Estimated `Cycles` of an inference that escalates; of any, for a net alone."""
         return (self.cost.escalated_cycles or self.cost.cycles)[self.core]
 
     @property
-    def expected_cycles(self):
+    def expected_cycles(self) -> Cycles:
         """Mean estimated `Cycles` of an inference at the escalation rate."""
         rate = self.escalation_rate or 0
         return self.accepted_cycles * (1 - rate) + self.escalated_cycles * rate
 
     @property
-    def code_bytes(self):
+    def code_bytes(self) -> int:
         """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
         sizes = (operators.operator(name).code_bytes for name in {op.name for op in self.cost.ops})
         return _INTERPRETER_CODE + sum(_CODE_ALLOWANCE if size is None else size for size in sizes)
 
     @property
-    def flash_bytes(self):
+    def flash_bytes(self) -> int:
         """Bytes of flash: flatbuffer and code."""
         return self.cost.flash_bytes + self.code_bytes
 
     @property
-    def ram_bytes(self):
+    def ram_bytes(self) -> int:
         """Bytes of RAM: arena, and `STACK_BYTES` for the rest."""
         return self.arena.bytes + STACK_BYTES
 
-    def share(self, op):
+    def share(self, op: OpCost) -> float | None:
         """Part of the expected cycles that an operator takes, or None where that is not known.
 
         It is not where the sum is incomplete, for an operator without a figure, and in branches of which nobody says
@@ -155,12 +167,12 @@ class Profile:
         """
         rate = self.escalation_rate or 0
         part = {"always": 1, "escalated": rate, "accepted": 1 - rate, "never": 0, "once": 0}.get(op.path)
-        if part is None or op.instructions is None or self.cost.incomplete:
+        if part is None or op.cycles is None or self.cost.incomplete:
             return None
         whole = self.expected_cycles.middle
         return part * op.cycles[self.core].middle / whole if whole else 0.0
 
-    def shortage(self):
+    def shortage(self) -> str | None:
         """Why the board cannot hold the model, in one line; None where it can, or without a board."""
         if self.board is None:
             return None
@@ -175,7 +187,7 @@ class Profile:
         ]
         return f"{self.name} does not fit {name}: it exceeds its {' and its '.join(short)}" if short else None
 
-    def _paths(self):
+    def _paths(self) -> dict[str, Cycles]:
         return {
             "accepted": self.accepted_cycles,
             "escalated": self.escalated_cycles,
@@ -183,7 +195,7 @@ class Profile:
             "least": self.cost.least_cycles[self.core],
         }
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """The profile as a dict that JSON can hold; cycles and milliseconds as [low, high]."""
         return {
             "file": self.name,
@@ -233,11 +245,11 @@ class Profile:
             ],
         }
 
-    def json(self):
+    def json(self) -> str:
         """The record as text."""
         return json.dumps(self.record(), indent=1) + "\n"
 
-    def table(self):
+    def table(self) -> list[list[str]]:
         """The operators as cells: a list of lists of str, headings first."""
         rows = [["operator", "layer", "runs", "cycles", "instructions", "share", "MACs", "weights", "activations"]]
         for op in self.cost.ops:
@@ -254,9 +266,9 @@ class Profile:
             )
         return rows
 
-    def _summed(self):
+    def _summed(self) -> list[tuple[str, Cycles, int]]:
         """[(which inference, its `Cycles`, its instructions)], the mean of a pair last."""
-        if self.cost.accepted is not None:
+        if self.escalation_rate is not None:
             rate = f"{100 * self.escalation_rate:g} % escalated"
             return [
                 ("accepted", self.accepted_cycles, self.accepted),
@@ -271,14 +283,12 @@ class Profile:
             ("cheapest branches", self.cost.least_cycles[self.core], round(least)),
         ]
 
-    def _time_text(self, cycles):
-        time = self.board[1].milliseconds(cycles)
+    def _time_text(self, cycles: Cycles, found: Board) -> str:
+        time = found.milliseconds(cycles)
         slow, fast = (f"{1000 / each:.3g}" if each else "any" for each in (time.high, time.low))
-        return (
-            f"{time.middle:.3g} ms ({time.short_text()}) at {self.board[1].mhz} MHz, {slow} to {fast} frames per second"
-        )
+        return f"{time.middle:.3g} ms ({time.short_text()}) at {found.mhz} MHz, {slow} to {fast} frames per second"
 
-    def summary(self):
+    def summary(self) -> list[tuple[str, str]]:
         """Pairs of str: what, and how much."""
         lines = [
             (f"{what} {index}" if len(side) > 1 else what, text)
@@ -290,7 +300,7 @@ class Profile:
             suffix = f", {what}" if what else ""
             lines.append((f"cycles{suffix}", f"{bound}{cycles.text()}"))
             if self.board is not None:
-                lines.append((f"time{suffix}", f"{bound}{self._time_text(cycles)}"))
+                lines.append((f"time{suffix}", f"{bound}{self._time_text(cycles, self.board[1])}"))
         for what, _, instructions in self._summed():
             lines.append((f"instructions, {what}" if what else "instructions", f"{bound}{instructions:,}"))
         lines += [("incomplete", reason) for reason in self.cost.incomplete]
@@ -316,18 +326,18 @@ class Profile:
         lines.append(("RAM", f"{_kib(self.ram_bytes)}; {_left(self.ram_bytes, found.ram_bytes)}"))
         return lines
 
-    def text(self):
+    def text(self) -> str:
         """The profile as plain text."""
         width = max(len(what) for what, _ in self.summary())
         lines = [f"{what.ljust(width)}  {value}" for what, value in self.summary()]
         return "\n".join([f"{self.name} on {self.core}", "", text_table(self.table()), "", *lines])
 
 
-def _interface(model):
+def _interface(model: schema.ModelT) -> tuple[tuple[str, ...], ...]:
     """(inputs, outputs) of a parsed flatbuffer as `Profile` has them."""
     graph = model.subgraphs[0]
 
-    def told(name, tensor):
+    def told(name: str, tensor: schema.TensorT) -> str:
         return f"{_layer(name)} {flatbuffer.type_name(tensor)} {list(flatbuffer.shape(tensor))}"
 
     return tuple(
@@ -336,21 +346,21 @@ def _interface(model):
     )
 
 
-def _pair_of(cycles, digits=None):
+def _pair_of(cycles: Cycles, digits: int | None = None) -> list[float]:
     """[low, high], rounded to whole cycles or to so many digits behind the point."""
     return [round(cycles.low, digits), round(cycles.high, digits)]
 
 
-def _layer(name):
+def _layer(name: str) -> str:
     """A layer's name, its end where it is long: that is where names of nested layers differ."""
     name = name.replace("|", "/").replace("\n", " ")
     return name if len(name) <= _LAYER else f"...{name[-_LAYER + 3 :]}"
 
 
-def _kib(size):
+def _kib(size: int) -> str:
     return f"{size / 1024:.1f} KiB"
 
 
-def _left(needed, there):
+def _left(needed: int, there: int) -> str:
     difference = f"{_kib(there - needed)} left" if needed <= there else f"{_kib(needed - there)} too much"
     return f"{_kib(there)} there, {difference}"

@@ -1,14 +1,20 @@
 """Tables, plots and pages: of a training run, from its record and its answers to the test set, and of a profile."""
 
+from __future__ import annotations
+
 import html
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from bcnet_keras.calibration import curve, operating_point
+from bcnet_keras.calibration import Answers, curve, operating_point
+from bcnet_keras.datasets import Split
 from bcnet_keras.experiment.explorer import threshold_explorer
 from bcnet_keras.experiment.verdict import Verdict
 from bcnet_keras.utils.atomic_files import write_atomic
 from bcnet_keras.utils.pages import html_page, html_table, image, new_figure, picture
+from bcnet_keras.utils.types import Range, StrPath
 
 TITLES = {
     "int8": "int8 net alone",
@@ -28,7 +34,7 @@ COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascad
 _SHOWN = 24  # images of each kind on the page
 
 
-def table(results):
+def table(results: dict[str, Any]) -> list[list[str]]:
     """The run's rows as cells: a list of lists of str, headings first."""
     core = results["settings"]["core"]
     whole = results["rows"]["int8"]["instructions"][core]
@@ -49,7 +55,7 @@ def table(results):
     return cells
 
 
-def mean_table(records):
+def mean_table(records: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Rows of several runs as cells: means and standard deviations (n - 1), a list of lists of str, headings first."""
     core = records[0]["settings"]["core"]
     cells = [["", "test accuracy", "escalated", "of int8"]]
@@ -71,7 +77,7 @@ def mean_table(records):
     return cells
 
 
-def mean_sentence(records):
+def mean_sentence(records: Sequence[dict[str, Any]]) -> str:
     """What the pairs of several runs are worth in the mean, beside the int8 net and the same nets trained apart."""
     core = records[0]["settings"]["core"]
     rows = [record["rows"] for record in records]
@@ -88,7 +94,7 @@ def mean_sentence(records):
     )
 
 
-def accuracy_cost_figure(records):
+def accuracy_cost_figure(records: Sequence[dict[str, Any]]) -> Any:
     """Figure of the accuracy-cost curves on the test set and the points that were picked, of one or more runs."""
     figure, ((axes,),) = new_figure(8, 4.5)
     core = records[0]["settings"]["core"]
@@ -133,7 +139,7 @@ def _thresholds(values):
     return ", ".join(f"{float(value):.6g}" for value in np.ravel(values))
 
 
-def write_report(results, answers, test, pair_cost, path):
+def write_report(results: dict[str, Any], answers: Answers, test: Split, pair_cost: Range, path: StrPath) -> None:
     """Writes one self-contained HTML page.
 
     Arguments:

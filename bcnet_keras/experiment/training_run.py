@@ -8,6 +8,8 @@ nets were searched for, `search.log` and `search.json` too. Called again on the 
 killed.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import importlib.metadata
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,6 +53,7 @@ from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, 
 from bcnet_keras.training.watch import class_findings
 from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 from bcnet_keras.utils.sealed_files import DamagedError, digest, read_record, set_aside, write_record
+from bcnet_keras.utils.types import Array, StrPath
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +106,14 @@ class Settings:
     dataset: str = "digits"
     data_dir: str | None = None
     seed: int = 0
-    resize: tuple | None = None
+    resize: tuple[int, int] | None = None
     effort: str = "default"
     minutes: float | None = None
     batch_size: int | None = None
-    epochs: tuple | None = None
+    epochs: tuple[int, ...] | None = None
     measure: str = "score_margin"
     per_class: bool = False
-    core: str | None = None
+    core: Any = None  # str from `__post_init__` on
     board: str | None = None
     max_cost: float | None = 0.5
     min_accuracy: float | None = None
@@ -122,9 +126,9 @@ class Settings:
     binary_blocks: str | None = None
     search_minutes: float = 0.0
     deterministic: bool = False
-    nets: Nets | None = None
+    nets: Any = None  # `Nets` in a run's folder
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "core", core_of(self.core, self.board))
         if self.shared_stem is None and not self.own_images:
             object.__setattr__(self, "shared_stem", False)
@@ -134,19 +138,19 @@ class Settings:
             raise BcnetError("minutes and search_minutes go by the clock, which is not deterministic; use epochs.")
 
     @property
-    def own_images(self):
+    def own_images(self) -> bool:
         """Whether nets are chosen for the images: those of somebody's own folder, and sign digits as one of them."""
         return self.dataset.startswith("folder:") or self.dataset == "sign_digits"
 
     @property
-    def named_recipe(self):
+    def named_recipe(self) -> tuple[int, ...] | None:
         """As in `RECIPES`, with the settings' own epochs and batch size; None where it takes the data to know it."""
         if self.dataset not in RECIPES and not (self.batch_size and self.epochs):
             return None
         batch_size, *epochs = RECIPES.get(self.dataset, [None])
         return (self.batch_size or batch_size, *(self.epochs or epochs))
 
-    def recipe(self, images, classes):
+    def recipe(self, images: int, classes: int) -> Recipe:
         """The `Recipe` for as many training images and classes, without regard to `minutes`."""
         if self.named_recipe is None:
             found = recipe_for(images, classes, self.effort, self.batch_size)
@@ -154,20 +158,20 @@ class Settings:
                 epochs = dict(zip(STAGES, self.epochs, strict=True))
                 found = dataclasses.replace(found, epochs=epochs, patience=None, passes=1)
         else:
-            batch_size, *epochs = self.named_recipe
-            found = Recipe(batch_size, dict(zip(STAGES, epochs, strict=True)))
+            batch_size, *named = self.named_recipe
+            found = Recipe(batch_size, dict(zip(STAGES, named, strict=True)))
             if self.epochs is None:
                 found = found.scaled(EFFORT_FACTORS[self.effort])
         decay = self.weight_decay
         return found if decay is None else dataclasses.replace(found, weight_decay=decay)
 
     @property
-    def target(self):
+    def target(self) -> dict[str, float | None]:
         """Arguments of `AccuracyCostCurve.pick`."""
         return {name: getattr(self, name) for name in TARGET}
 
 
-def run(settings, folder, verbose="auto", ablations=False):
+def run(settings: Settings, folder: StrPath, verbose: str | int = "auto", ablations: bool = False) -> dict[str, Any]:
     """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
 
     With `ablations` the rows also have BC-Net with each part left out (see `_ablations`) and an oracle in the gate's
@@ -181,14 +185,14 @@ def run(settings, folder, verbose="auto", ablations=False):
         return _run(settings, pathlib.Path(folder), verbose, ablations)
 
 
-def repeatable():
+def repeatable() -> None:
     """Has TensorFlow's operators give the same bits every time, in the whole process; they may take longer."""
     tf.config.experimental.enable_op_determinism()
     # Keras' dropout then has a state that can be set, instead of one that TensorFlow hides.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
 
-def _run(settings, folder, verbose, ablations):
+def _run(settings: Settings, folder, verbose, ablations):
     began, cpu_began = time.time(), time.process_time()
     if settings.deterministic:
         repeatable()
@@ -236,8 +240,8 @@ def _run(settings, folder, verbose, ablations):
     float_identity = finished_identity(checkpoints, "float", built_on)
     answered = np.bincount(float_net.predict(batches["validation"], verbose=0).argmax(-1), minlength=len(names))
     counts = np.bincount(data.train.labels, minlength=len(names))
-    if line := class_findings(names, counts, answered).get("unanswered"):
-        log.warning("stage float: %s.", line)
+    if unanswered := class_findings(names, counts, answered).get("unanswered"):
+        log.warning("stage float: %s.", unanswered)
     if settings.search_minutes:
         settings = _searched(settings, folder, float_net, data, batches, epochs["binary"], precision)
         tf.keras.utils.set_random_seed(settings.seed)
@@ -263,7 +267,8 @@ def _run(settings, folder, verbose, ablations):
     }
     alone_parts = convert_parts(alone)
     parts = {name: alone_parts if name in ("coopnet", "cascade") else convert_parts(pairs[name]) for name in pairs}
-    curves, rows, files = {}, {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
+    rows: dict[str, dict[str, Any]] = {}
+    curves, files = {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
     for name, pair in pairs.items():
         relative = _relative_cost(pair, parts[name], alone_parts[1], settings.core)
         by_class = len(names) if settings.per_class else None
@@ -348,7 +353,7 @@ def _run(settings, folder, verbose, ablations):
     return results
 
 
-def _recipe(settings, data, checkpoints, float_net, binary_net, pair_of):
+def _recipe(settings: Settings, data, checkpoints, float_net, binary_net, pair_of):
     """(`Recipe`, augmentation, what was probed) of a run; kept in `checkpoints`, where one that goes on finds them."""
     place = checkpoints / "recipe.json"
     if (kept := _whole(place)) is not None:
@@ -429,7 +434,7 @@ def _oracle(answers, flatbuffer):
     } | unknown
 
 
-def _gates(validation, test, pair_cost, settings, classes):
+def _gates(validation, test, pair_cost, settings: Settings, classes):
     """What each measure of confidence does with the same pair, with one threshold for all and with one per class.
 
     Points are picked on validation data for the settings' target.
@@ -451,7 +456,7 @@ def _gates(validation, test, pair_cost, settings, classes):
     return gates
 
 
-def agreement(pair, parts, merged, images):
+def agreement(pair: BCNet, parts: tuple[bytes, bytes], merged: bytes, images: Array) -> dict[str, Any]:
     """Shares of `images` (raw, [n, h, w, c]) on which the flatbuffers say what Keras says.
 
     Keys: `binary`, `int8`, `pair` (same class), `escalation` (same decision), the number of images, and the name of the
@@ -469,12 +474,12 @@ def agreement(pair, parts, merged, images):
     return {**shares, "images": len(images), "interpreter": Interpreter.NAME}
 
 
-def command_line(program):
+def command_line(program: str) -> str:
     """The command that runs now, as one would type it: `program` and the arguments, the home folder as ~."""
     return " ".join([program, *map(shlex.quote, sys.argv[1:])]).replace(str(pathlib.Path.home()), "~")
 
 
-def revision():
+def revision() -> str | None:
     """The git revision of these sources, with "+" where they differ from it; None outside of a checkout."""
     git = ["git", "-C", str(pathlib.Path(__file__).parent)]
     try:
@@ -494,7 +499,7 @@ class _Clock(tf.keras.callbacks.Callback):
     is that of the stage which trains.
     """
 
-    def __init__(self, path, stages=None):
+    def __init__(self, path, stages=None) -> None:
         super().__init__()
         self.stages, self.folder, self.told = stages or {}, "", -math.inf
         self.path, self.counted = path, {"training_seconds": 0.0, "epochs_timed": 0}
@@ -536,7 +541,7 @@ class _Clock(tf.keras.callbacks.Callback):
         )
 
 
-def _claimed(folder, settings, data):
+def _claimed(folder, settings: Settings, data):
     """(the settings with their nets, hash of the data), when the folder is this run's, made so, or new.
 
     Says what the nets cost and take. Raises ValueError where the folder holds another run, or one of other data, and
@@ -570,21 +575,21 @@ def _claimed(folder, settings, data):
     return settings, data_hash
 
 
-def _fixed(settings):
+def _fixed(settings: Settings):
     """The settings on which training depends, as a dict for JSON."""
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in (*_FREE, "nets")}
 
 
-def chosen_nets(settings, shape, classes):
+def chosen_nets(settings: Settings, shape: tuple[int, ...], classes: int) -> Nets:
     """The `Nets` for images [h, w, c]: of a named data set its own, of somebody's own images those that suit them."""
-    asked = dict(binary_width=settings.binary_width, binary_blocks=settings.binary_blocks)
+    asked: dict[str, Any] = dict(binary_width=settings.binary_width, binary_blocks=settings.binary_blocks)
     if settings.own_images:
-        target = dict(max_cost=settings.max_cost, core=settings.core, board=settings.board)
+        target: dict[str, Any] = dict(max_cost=settings.max_cost, core=settings.core, board=settings.board)
         return choice.choose(shape, classes, shared_stem=settings.shared_stem, **target, **asked)
     return NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem, **asked)
 
 
-def _announce(settings, shape, classes):
+def _announce(settings: Settings, shape, classes):
     """Says what the nets cost and take; raises ValueError where that cannot be what was asked for."""
     plan = choice.Plan.of(settings.nets, shape, classes, settings.core, settings.board)
     for what, text in zip(("float net, for int8", "binary net"), settings.nets.texts(), strict=True):
@@ -597,7 +602,7 @@ def _announce(settings, shape, classes):
         log.warning("%s", line)
 
 
-def _searched(settings, folder, float_net, data, batches, epochs, precision):
+def _searched(settings: Settings, folder, float_net, data, batches, epochs, precision):
     """The settings with the nets that the search of the run in `folder` found; it runs, or goes on, where it must."""
     place = folder / _SEARCH
     if (kept := _whole(place)) is None:
@@ -626,7 +631,7 @@ def _searched(settings, folder, float_net, data, batches, epochs, precision):
     return settings
 
 
-def read_settings(folder):
+def read_settings(folder: StrPath) -> Settings:
     """The `Settings` of the run in `folder`. Raises FileNotFoundError where there is none, ValueError where damaged."""
     place = pathlib.Path(folder) / _SETTINGS
     if not place.is_file():
@@ -640,7 +645,7 @@ def read_settings(folder):
         raise BcnetError(f"{place} is damaged or of another version") from None
 
 
-def take_float_net(source, folder, settings):
+def take_float_net(source: pathlib.Path, folder: pathlib.Path, settings: Settings) -> None:
     """Copies the float net of the run in `source` to where one in the new `folder` looks for it.
 
     Does nothing where `folder` is there already, where there is no such net, and where the run's settings are not
@@ -662,11 +667,11 @@ def take_float_net(source, folder, settings):
                 shutil.copy(file, path)
 
 
-def _write_settings(folder, settings):
+def _write_settings(folder, settings: Settings):
     write_record(folder / _SETTINGS, dataclasses.asdict(settings))
 
 
-def input_batches(data, batch_size, seed, passes=1):
+def input_batches(data: datasets.Dataset, batch_size: int, seed: int, passes: int = 1) -> dict[str, tf.data.Dataset]:
     """{"train", "validation", "test": batches of (images in the input range, labels)} of a `Dataset`.
 
     `passes`: how often the training batches show each image.

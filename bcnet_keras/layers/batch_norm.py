@@ -1,9 +1,13 @@
 """Batch normalisation for nets that end in signs."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 
 
-def batch_norm(**kwargs):
+def batch_norm(**kwargs: Any) -> tf.keras.layers.BatchNormalization:
     """`tf.keras.layers.BatchNormalization` as binary nets need it.
 
     Signs are sensitive to the statistics, so these average over some hundred batches (a momentum of 0.9 cost a binary

@@ -1,7 +1,11 @@
 """Binary layers: +1 and -1 at their input and in their weights, trained through the sign."""
 
+from __future__ import annotations
+
 import pathlib
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +13,7 @@ import tensorflow as tf
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import register, without
 from bcnet_keras.layers.quantized import QuantConv2D, binary_convolutions
+from bcnet_keras.utils.types import Array
 
 CPU_INFO = pathlib.Path("/proc/cpuinfo")
 
@@ -28,15 +33,15 @@ class BinaryConv2D(QuantConv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="same",
-        input_quantizer="approx_sign",
-        kernel_quantizer="ste_sign",
-        kernel_constraint="weight_clip",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "same",
+        input_quantizer: str | Callable[[tf.Tensor], tf.Tensor] | None = "approx_sign",
+        kernel_quantizer: str | Callable[[tf.Tensor], tf.Tensor] | None = "ste_sign",
+        kernel_constraint: str | tf.keras.constraints.Constraint | None = "weight_clip",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             filters,
             kernel_size,
@@ -50,7 +55,7 @@ class BinaryConv2D(QuantConv2D):
             **kwargs,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return without(super().get_config(), "pad_values", "use_bias", "activation")
 
 
@@ -65,12 +70,12 @@ class BinaryDense(QuantConv2D):
 
     def __init__(
         self,
-        units,
-        input_quantizer="approx_sign",
-        kernel_quantizer="ste_sign",
-        kernel_constraint="weight_clip",
-        **kwargs,
-    ):
+        units: int,
+        input_quantizer: str | Callable[[tf.Tensor], tf.Tensor] | None = "approx_sign",
+        kernel_quantizer: str | Callable[[tf.Tensor], tf.Tensor] | None = "ste_sign",
+        kernel_constraint: str | tf.keras.constraints.Constraint | None = "weight_clip",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             units,
             kernel_size=1,
@@ -83,7 +88,7 @@ class BinaryDense(QuantConv2D):
         )
         self.input_spec = None  # that of a convolution would refuse [n, features]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape = tf.TensorShape(input_shape).as_list()
         if len(shape) not in (2, 4) or None in shape[1:]:
             raise ModelError(f"BinaryDense: input must be [n, features] or [n, h, w, c] of known size, got {shape}.")
@@ -94,24 +99,24 @@ class BinaryDense(QuantConv2D):
         super().build(shape)
         self.input_spec = tf.keras.layers.InputSpec(ndim=rank)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if inputs.shape.rank == 4:
             return super().call(inputs)
         outputs = super().call(inputs[:, tf.newaxis, tf.newaxis, :])
         # The mean over one position is the value itself, and unlike a reshape it stays int8 on the device.
         return tf.reduce_mean(outputs, axis=[1, 2])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tf.TensorShape:
         shape = tf.TensorShape(input_shape).as_list()
         return tf.TensorShape([shape[0], *([1, 1] if len(shape) == 4 else []), self.filters])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         fixed = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "pad_values")
         config = without(super().get_config(), *fixed, "use_bias", "activation")
         return {**config, "units": self.filters}
 
 
-def binary_problem(layer):
+def binary_problem(layer: tf.keras.layers.Layer) -> str | None:
     """Why a layer that quantises its input is no binary convolution of signs, with what to use; None where it is.
 
     None for other layers, too. Larq Compute Engine's converter says nothing about any of these: it takes other
@@ -146,7 +151,7 @@ def binary_problem(layer):
     return None
 
 
-def binary_kernel(layer):
+def binary_kernel(layer: tf.keras.layers.Layer) -> tuple[Array, Array]:
     """(quantised kernel [h, w, c, filters], largest size of each filter's numbers [filters]), float32."""
     kernel = np.asarray(layer.kernel_quantizer(tf.convert_to_tensor(layer.kernel)), np.float32)
     return kernel, np.max(np.abs(kernel), axis=(0, 1, 2))
@@ -156,7 +161,7 @@ def _name(quantizer):
     return getattr(quantizer, "__name__", type(quantizer).__name__)
 
 
-def fastest_precision():
+def fastest_precision() -> str:
     """The policy for `with_precision` in which binary layers train fastest on this machine.
 
     "mixed_bfloat16" where the hardware multiplies bfloat16: GPUs of compute capability 8.0 or later, x86 processors
@@ -171,7 +176,7 @@ def fastest_precision():
     return "mixed_bfloat16" if native else "float32"
 
 
-def with_precision(model, policy):
+def with_precision(model: tf.keras.Model, policy: str) -> tf.keras.Model:
     """A Keras net with the weights of `model`, whose binary layers have the Keras dtype policy `policy`.
 
     So has batch normalisation and pooling of which the signs alone are read; all else stays in float32.

@@ -1,7 +1,11 @@
 """What all layers share."""
 
+from __future__ import annotations
+
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,12 +17,12 @@ INPUT_RANGE = (-1.0, 127 / 128)
 register = tf.keras.utils.register_keras_serializable(package="bcnet_keras")
 
 
-def without(config, *keys):
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
     """`config` less the arguments that a layer fixes for itself."""
     return {key: value for key, value in config.items() if key not in keys}
 
 
-def leave_quantized_scope():
+def leave_quantized_scope() -> None:
     """Turns off Larq's global switch by which variables give their quantised values in place of the latent ones.
 
     Larq turns it on for a layer's call and leaves it on where that raises, such as in a notebook's cell with a wrong
@@ -33,7 +37,7 @@ def leave_quantized_scope():
         )
 
 
-def over_replicas(value, reduce):
+def over_replicas(value: tf.Tensor, reduce: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """`reduce(value)` over all replicas of the current `tf.distribute` strategy; `value` is a scalar."""
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:

@@ -1,24 +1,31 @@
 """The gate of a pair, and the measures of confidence that it compares with a threshold."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import register
+from bcnet_keras.utils.types import Array
 
 
-def score_margin(probabilities):
+def score_margin(probabilities: tf.Tensor) -> tf.Tensor:
     """Highest minus second highest probability; [n, classes] -> [n] in [0, 1]."""
     top = tf.math.top_k(probabilities, k=2).values
     return top[:, 0] - top[:, 1]
 
 
-def max_probability(probabilities):
+def max_probability(probabilities: tf.Tensor) -> tf.Tensor:
     """Highest probability; [n, classes] -> [n] in [1/classes, 1]."""
     return tf.reduce_max(probabilities, axis=-1)
 
 
-def entropy(probabilities):
+def entropy(probabilities: tf.Tensor) -> tf.Tensor:
     """1 - H(p) / log(classes), so that 1 is certain and 0 is uniform; [n, classes] -> [n]."""
     logs = tf.math.log(tf.maximum(probabilities, 1e-12))
     return 1 + tf.reduce_sum(probabilities * logs, axis=-1) / np.log(probabilities.shape[-1])
@@ -45,7 +52,9 @@ class ConfidenceGate(tf.keras.layers.Layer):
       threshold: start value in [0, 1], or None for "not set": then every sample escalates.
     """
 
-    def __init__(self, measure="score_margin", per_class=False, threshold=None, **kwargs):
+    def __init__(
+        self, measure: str = "score_margin", per_class: bool = False, threshold: ArrayLike | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if measure not in (*MEASURES, "learned"):
             raise ModelError(f"ConfidenceGate: measure must be one of {[*MEASURES, 'learned']}, got {measure!r}.")
@@ -59,8 +68,8 @@ class ConfidenceGate(tf.keras.layers.Layer):
             raise ModelError(f"threshold must be in [0, 1], got {threshold}.")
         return values
 
-    def build(self, input_shape):
-        classes = int(input_shape[-1])
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        classes = tf.TensorShape(input_shape).as_list()[-1]
         if classes < 2:
             raise ModelError(f"ConfidenceGate: needs logits of at least 2 classes, got {classes}.")
         self._threshold = self.add_weight(
@@ -82,18 +91,18 @@ class ConfidenceGate(tf.keras.layers.Layer):
             self.threshold = self.initial_threshold
 
     @property
-    def threshold(self):
+    def threshold(self) -> Array:
         """float32 numpy array, [] or [classes]; NaN where not set."""
         return self._threshold.numpy()
 
     @threshold.setter
-    def threshold(self, value):
+    def threshold(self, value: ArrayLike) -> None:
         values = self._checked(value)
         if values.shape not in ((), tuple(self._threshold.shape)):
             raise ModelError(f"threshold must have shape {tuple(self._threshold.shape)} or (), got {values.shape}.")
         self._threshold.assign(np.broadcast_to(values, self._threshold.shape))
 
-    def confidence(self, logits):
+    def confidence(self, logits: tf.Tensor) -> tf.Tensor:
         """float32 [n] in [0, 1]; higher is surer."""
         probabilities = tf.nn.softmax(logits)
         if self.measure != "learned":
@@ -102,19 +111,19 @@ class ConfidenceGate(tf.keras.layers.Layer):
         features = tf.concat([probabilities, measures], axis=-1)
         return tf.sigmoid(tf.linalg.matvec(features, self.weights_vector) + self.bias)
 
-    def threshold_of(self, logits):
+    def threshold_of(self, logits: tf.Tensor) -> tf.Tensor:
         """float32 [n]: the threshold that holds for each sample."""
         if self.per_class:
             return tf.gather(self._threshold, tf.argmax(logits, axis=-1))
         return tf.broadcast_to(self._threshold, tf.shape(logits)[:1])
 
-    def call(self, logits):
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.logical_not(self.confidence(logits) >= self.threshold_of(logits))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tf.TensorShape:
         return tf.TensorShape(input_shape[:1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         start = self.initial_threshold
         return {
             **super().get_config(),

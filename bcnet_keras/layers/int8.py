@@ -1,10 +1,16 @@
 """Layers of int8 nets: quantisers, convolutions and dense layers whose weights are 8-bit codes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import over_replicas, register, without
 from bcnet_keras.layers.quantized import QuantConv2D, QuantDense
+from bcnet_keras.utils.types import Range
 
 
 @register
@@ -22,7 +28,15 @@ class FakeQuant(tf.keras.layers.Layer):
       momentum: weight of the old range in the moving average, in [0, 1).
     """
 
-    def __init__(self, minimum=-3.0, maximum=3.0, fixed=False, symmetric=False, momentum=0.9, **kwargs):
+    def __init__(
+        self,
+        minimum: float = -3.0,
+        maximum: float = 3.0,
+        fixed: bool = False,
+        symmetric: bool = False,
+        momentum: float = 0.9,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not (minimum <= 0 <= maximum and minimum < maximum):
             raise ModelError(f"FakeQuant: the range must contain 0 and not be empty, got [{minimum}, {maximum}].")
@@ -31,7 +45,7 @@ class FakeQuant(tf.keras.layers.Layer):
         self.initial_range = (float(minimum), float(maximum))
         self.fixed, self.symmetric, self.momentum = fixed, symmetric, momentum
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         if not self.fixed:
             self.minimum, self.maximum = (
                 self.add_weight(
@@ -47,19 +61,21 @@ class FakeQuant(tf.keras.layers.Layer):
         super().build(input_shape)
 
     @property
-    def range(self):
+    def range(self) -> Range:
         """(minimum, maximum) as floats, as they are now."""
         if self.fixed or not self.built:
             return self.initial_range
         return float(self.minimum.numpy()), float(self.maximum.numpy())  # also under a `tf.distribute` strategy
 
     @range.setter
-    def range(self, value):
+    def range(self, value: Range) -> None:
         minimum, maximum = value
         self.minimum.assign(minimum)
         self.maximum.assign(maximum)
 
-    def call(self, inputs, training=None):
+    def call(
+        self, inputs: tf.Tensor | Sequence[tf.Tensor], training: bool | None = None
+    ) -> tf.Tensor | Sequence[tf.Tensor]:
         if self.fixed:
             low, high = self.initial_range
             return tf.nest.map_structure(
@@ -82,7 +98,7 @@ class FakeQuant(tf.keras.layers.Layer):
         self.minimum.assign(self.momentum * self.minimum + (1 - self.momentum) * low)
         self.maximum.assign(self.momentum * self.maximum + (1 - self.momentum) * high)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "minimum": self.initial_range[0],
@@ -93,7 +109,7 @@ class FakeQuant(tf.keras.layers.Layer):
         }
 
 
-def global_average(tensor, quantiser, pooling=None):
+def global_average(tensor: tf.Tensor, quantiser: FakeQuant, pooling: tf.keras.layers.Layer | None = None) -> tf.Tensor:
     """The mean over height and width, rounded to the same levels as the map: [n, h, w, c] -> [n, c].
 
     `quantiser` is a new `FakeQuant`, whose range follows the map. With one scale for both the device runs average
@@ -126,10 +142,10 @@ class Int8Conv2D(QuantConv2D):
     Since every output channel has its own scale, batch normalisation behind it folds into the kernel exactly.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, kernel_quantizer=_int8_kernel, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return without(super().get_config(), "input_quantizer", "kernel_quantizer", "pad_values")
 
 
@@ -138,11 +154,11 @@ class Int8DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
     """`tf.keras.layers.DepthwiseConv2D` with an int8 kernel of one scale. Put `FakeQuant` behind its activation."""
 
     @property
-    def quantized_kernel(self):
+    def quantized_kernel(self) -> tf.Tensor:
         """The kernel as the layer computes with it."""
         return _int8_kernel(tf.convert_to_tensor(self.depthwise_kernel))
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         form = dict(strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate)
         outputs = tf.keras.backend.depthwise_conv2d(inputs, self.quantized_kernel, data_format=self.data_format, **form)
         if self.use_bias:
@@ -154,10 +170,10 @@ class Int8DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
 class Int8Dense(QuantDense):
     """`tf.keras.layers.Dense` with an int8 kernel of one scale. Put `FakeQuant` before and behind it."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, kernel_quantizer=_int8_kernel_one_scale, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return without(super().get_config(), "input_quantizer", "kernel_quantizer")
 
 
@@ -165,11 +181,11 @@ class Int8Dense(QuantDense):
 class HardSwish(tf.keras.layers.Layer):
     """x * relu6(x + 3) / 6 (Howard et al., arXiv 1905.02244), one operator on the device. Put `FakeQuant` around it."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs * tf.nn.relu6(inputs + 3.0) * (1 / 6)
 
 
-def front_of(net):
+def front_of(net: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """The layers between a net's input and the `FakeQuant` of its image: Reshape and Rescaling; [] where others are.
 
     They only say what the 8-bit codes of the image stand for, so converted nets begin behind them.
@@ -180,7 +196,7 @@ def front_of(net):
     return layers[:number] if layers and isinstance(layers[number], FakeQuant) else []
 
 
-def front_affine(net):
+def front_affine(net: tf.keras.Model) -> Range:
     """(scale, offset) of what a net's front does to the values of its input."""
     scale, offset = 1.0, 0.0
     for layer in front_of(net):

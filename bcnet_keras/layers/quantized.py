@@ -5,7 +5,10 @@ their call alone, so `layer.kernel` is always the latent kernel, and `layer.quan
 Nets may hold layers of both packages side by side.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,12 +27,19 @@ from bcnet_keras.layers.quantizers import (
 class _Quantized(tf.keras.layers.Layer):
     """Adds the two quantisers to the Keras layer that comes next in the order of bases."""
 
-    def __init__(self, *args, input_quantizer=None, kernel_quantizer=None, kernel_constraint=None, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        input_quantizer: Any = None,
+        kernel_quantizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, kernel_constraint=constraint(kernel_constraint), **kwargs)
         self.input_quantizer = quantizer(input_quantizer)
         self.kernel_quantizer = quantizer(kernel_quantizer)
 
-    def add_weight(self, name=None, *args, **kwargs):
+    def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any) -> tf.Variable:
         if name != "kernel" or self.kernel_quantizer is None:
             return super().add_weight(name, *args, **kwargs)
         # Quantised before it is cast: in float16 a small negative weight would be 0, and its sign +1.
@@ -38,17 +48,17 @@ class _Quantized(tf.keras.layers.Layer):
         return kernel
 
     @property
-    def quantized_kernel(self):
+    def quantized_kernel(self) -> tf.Tensor:
         """The kernel as the layer computes with it, in its compute dtype."""
         kernel = tf.convert_to_tensor(self.kernel)
         return kernel if self.kernel_quantizer is None else tf.cast(self.kernel_quantizer(kernel), self.compute_dtype)
 
-    def _quantized_inputs(self, inputs):
+    def _quantized_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if self.input_quantizer is not None:
             inputs = self.input_quantizer(inputs)
         return tf.cast(inputs, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = tf.keras.utils.serialize_keras_object
         names = ("input_quantizer", "kernel_quantizer")
         return {**super().get_config(), **{name: serialize(getattr(self, name)) for name in names}}
@@ -63,15 +73,15 @@ class QuantConv2D(_Quantized, tf.keras.layers.Conv2D):
       pad_values: the number that `padding="same"` pads with; +1 and -1 have a sign, 0 does not.
     """
 
-    def __init__(self, *args, pad_values=0.0, **kwargs):
+    def __init__(self, *args: Any, pad_values: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pad_values = pad_values
 
     @property
-    def _pads(self):
+    def _pads(self) -> bool:
         return self.padding == "same" and self.pad_values != 0
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return tf.nn.convolution(
             inputs,
             kernel,
@@ -83,10 +93,10 @@ class QuantConv2D(_Quantized, tf.keras.layers.Conv2D):
         )
 
     @tf.function(jit_compile=True)
-    def _compiled_convolution(self, inputs, kernel):
+    def _compiled_convolution(self, inputs: tf.Tensor, kernel: tf.Tensor):
         return self.convolution_op(inputs, kernel)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         shape = self.compute_output_shape(inputs.shape)
         inputs = self._quantized_inputs(inputs)
         if self._pads:
@@ -99,7 +109,7 @@ class QuantConv2D(_Quantized, tf.keras.layers.Conv2D):
         outputs = tf.ensure_shape(outputs, shape) if None in inputs.shape[1:] else outputs
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _paddings(self, inputs):
+    def _paddings(self, inputs: tf.Tensor):
         """[4, 2] numbers, or scalars where the size is not known: what TensorFlow pads with zeros for "same"."""
         first = 2 if self.data_format == "channels_first" else 1
         paddings = [[0, 0] for _ in range(4)]
@@ -113,7 +123,7 @@ class QuantConv2D(_Quantized, tf.keras.layers.Conv2D):
             paddings[axis] = [total // 2, total - total // 2]
         return paddings
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pad_values": self.pad_values}
 
 
@@ -125,7 +135,7 @@ class QuantDense(_Quantized, tf.keras.layers.Dense):
     has.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         inputs, kernel = self._quantized_inputs(inputs), self.quantized_kernel
         outputs = tf.matmul(inputs, kernel) if inputs.shape.rank == 2 else tf.tensordot(inputs, kernel, 1)
         if self.use_bias:
@@ -133,7 +143,7 @@ class QuantDense(_Quantized, tf.keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-def binary_convolutions():
+def binary_convolutions() -> tuple[Any, ...]:
     """The classes that are convolutions with quantisers: `QuantConv2D`, and Larq's where that is imported."""
     larq = sys.modules.get("larq")
     return (QuantConv2D,) if larq is None else (QuantConv2D, larq.layers.QuantConv2D)

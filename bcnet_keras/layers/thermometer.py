@@ -1,10 +1,17 @@
 """Thermometer codes: a value as the signs of its differences from a row of thresholds."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import INPUT_RANGE, register
+from bcnet_keras.utils.types import Array, Range
 
 
 @register
@@ -19,7 +26,7 @@ class ThermometerEncoding(tf.keras.layers.Layer):
       input_range: (lowest, highest) value of the input; 0 must be inside. The default is that of `bcnet_keras` nets.
     """
 
-    def __init__(self, planes=8, input_range=INPUT_RANGE, **kwargs):
+    def __init__(self, planes: int = 8, input_range: Range = INPUT_RANGE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(planes, int) and 1 <= planes <= 255):
             raise ModelError(f"ThermometerEncoding: planes must be a whole number from 1 to 255, got {planes}.")
@@ -28,14 +35,14 @@ class ThermometerEncoding(tf.keras.layers.Layer):
         self.planes, self.input_range = planes, tuple(float(value) for value in input_range)
 
     @property
-    def levels(self):
+    def levels(self) -> Array:
         """float32 [planes]: the levels, in the input's unit."""
         low, high = self.input_range
         step = (high - low) / 255
         codes = np.ceil((np.arange(self.planes) + 0.5) * 255 / self.planes) + np.round(low / step)
         return (codes * step).astype(np.float32)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         channels = inputs.shape[-1]
         # One 1x1 convolution does it: a copy of channel c for each level, minus the level.
         kernel = np.repeat(np.eye(channels, dtype=np.float32), self.planes, axis=1)[np.newaxis, np.newaxis]
@@ -49,11 +56,11 @@ class ThermometerEncoding(tf.keras.layers.Layer):
         step = (high - low) / 255
         return tf.quantization.fake_quant_with_min_max_args(planes, -128 * step, 127 * step)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tf.TensorShape:
         shape = tf.TensorShape(input_shape).as_list()
         return tf.TensorShape([*shape[:-1], shape[-1] * self.planes])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "planes": self.planes, "input_range": self.input_range}
 
 
@@ -67,24 +74,26 @@ class CalibratedThermometer(tf.keras.layers.Layer):
       planes: levels a channel, 1 to 255.
     """
 
-    def __init__(self, planes, **kwargs):
+    def __init__(self, planes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.planes = planes
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         settings = dict(initializer="ones", trainable=False)
-        self.levels = self.add_weight(name="levels", shape=(input_shape[-1] * self.planes,), **settings)  # in codes
+        channels = tf.TensorShape(input_shape).as_list()[-1]
+        self.levels = self.add_weight(name="levels", shape=(channels * self.planes,), **settings)  # in codes
         self.step = self.add_weight(name="step", shape=(), **settings)
         super().build(input_shape)
 
-    def calibrate(self, values, step):
+    def calibrate(self, values: ArrayLike, step: float) -> None:
         """Sets the levels so that they part the values of each channel into sets of about equal size.
 
         Arguments:
           values: float [..., c], at least one per channel. The first level is above 0, where behind a ReLU most may be.
           step: difference of two codes of the `FakeQuant`.
         """
-        codes = np.sort(np.asarray(values).reshape(-1, values.shape[-1]) / step, axis=0)
+        array = np.asarray(values)
+        codes = np.sort(array.reshape(-1, array.shape[-1]) / step, axis=0)
         least = np.maximum(np.mean(codes <= 0, axis=0), 1 / (self.planes + 1))
         shares = least[:, np.newaxis] + (1 - least[:, np.newaxis]) * np.arange(self.planes) / self.planes
         rows = np.minimum(shares * len(codes), len(codes) - 1).astype(int)
@@ -92,7 +101,7 @@ class CalibratedThermometer(tf.keras.layers.Layer):
         self.levels.assign(np.maximum(levels, 1).T.reshape(-1))
         self.step.assign(step)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if training:
             copies = tf.repeat(inputs, self.planes, axis=-1)
         else:  # the same values in one operator that flatbuffers have too, but a slow one where nets train
@@ -103,9 +112,9 @@ class CalibratedThermometer(tf.keras.layers.Layer):
         # Codes of the same step, so that no difference is rounded to another sign.
         return tf.quantization.fake_quant_with_min_max_vars(differences, -128 * self.step, 127 * self.step)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tf.TensorShape:
         shape = tf.TensorShape(input_shape).as_list()
         return tf.TensorShape([*shape[:-1], shape[-1] * self.planes])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "planes": self.planes}

@@ -1,7 +1,11 @@
 """Checks of the data that a pair or a net is trained on."""
 
+from __future__ import annotations
+
 import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +14,7 @@ from bcnet_keras.errors import ArgumentTypeError, ModelError
 
 
 @contextlib.contextmanager
-def trainable_data(input_shape, *sets):
+def trainable_data(input_shape: tuple[int | None, ...], *sets: Any) -> Iterator[None]:
     """Wraps a `fit`; reports data that it cannot train on in one line, where TensorFlow prints many.
 
     Arguments:

@@ -7,15 +7,20 @@ The model is copied layer by layer, from its configuration and its weights as Nu
 3 may have made it (TensorFlow, JAX, PyTorch). Keras 3 itself is imported for files only.
 """
 
+from __future__ import annotations
+
 import inspect
 import json
 import pathlib
 import zipfile
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import MissingPackageError, ModelError
+from bcnet_keras.utils.types import StrPath
 
 _keras = tf.keras.layers
 # Arguments that concern training, or that `_Copy` sets by itself.
@@ -23,12 +28,12 @@ _LEFT_OUT = ("name", "dtype", "seed", "activation")
 _LEFT_OUT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 
-def is_keras3(model):
+def is_keras3(model: object) -> bool:
     """Whether an object is a model of Keras 3; told without importing Keras 3."""
     return any(kind.__name__ == "Model" and kind.__module__.split(".")[0] == "keras" for kind in type(model).__mro__)
 
 
-def load(path):
+def load(path: StrPath) -> Any:
     """The model in a `.keras` or `.h5` file, of whichever Keras wrote it.
 
     Raises ValueError in one line where there is no such file, or none that holds a model.
@@ -57,7 +62,7 @@ def _version(path):
     return 2  # .h5 files of Keras 3, and folders, are those of Keras 2
 
 
-def to_legacy(model, kinds):
+def to_legacy(model: Any, kinds: Collection[str]) -> tf.keras.Model:
     """A legacy Keras model with the layers and weights of a model of Keras 3.
 
     Arguments:
@@ -93,9 +98,10 @@ def _graph(model):
 class _Copy:
     """The walk over one model and the models in it. `wrong` gathers what cannot be copied, in words."""
 
-    def __init__(self, kinds):
-        self.kinds, self.wrong = kinds, []
-        self.made = {}  # id of a layer of Keras 3 -> ours
+    def __init__(self, kinds) -> None:
+        self.kinds = kinds
+        self.wrong: list[str] = []
+        self.made: dict[int, tf.keras.Model] = {}  # id of a layer of Keras 3 -> ours
 
     def model(self, model):
         graph, tensors = _graph(model), {}

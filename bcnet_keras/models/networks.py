@@ -7,9 +7,13 @@ All map images in `INPUT_RANGE` to logits. A pair of such nets is described by a
 has those of named data sets; `bcnet_keras.planning.choice` finds others for a user's own images.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -28,6 +32,7 @@ from bcnet_keras.layers import (
 
 _keras = tf.keras.layers
 POOL = "pool"
+Blocks = tuple[tuple[int, int | str], ...]  # (filters, strides) of each convolution, see `binary_cnn`
 
 
 def _convolution(tensor, filters, kernel_size=3, strides=1, relu=True):
@@ -36,7 +41,13 @@ def _convolution(tensor, filters, kernel_size=3, strides=1, relu=True):
     return _keras.ReLU()(tensor) if relu else tensor
 
 
-def resnet8(input_shape, classes, filters=16, stem=(3, 1), strides=(1, 2, 2)):
+def resnet8(
+    input_shape: Sequence[int],
+    classes: int,
+    filters: int = 16,
+    stem: tuple[int, int] = (3, 1),
+    strides: Sequence[int] = (1, 2, 2),
+) -> tf.keras.Model:
     """Float ResNet-8: the image classification net of MLPerf Tiny (Banbury et al., arXiv 2106.07597) at 32x32x3.
 
     Three stages of one residual block with `filters`, 2 x and 4 x `filters`, behind a convolution.
@@ -57,7 +68,7 @@ def resnet8(input_shape, classes, filters=16, stem=(3, 1), strides=(1, 2, 2)):
     return tf.keras.Model(inputs, _keras.Dense(classes)(tensor), name="resnet8")
 
 
-def ds_cnn(input_shape, classes, filters=64):
+def ds_cnn(input_shape: Sequence[int], classes: int, filters: int = 64) -> tf.keras.Model:
     """Float DS-CNN: the keyword spotting net of MLPerf Tiny (Zhang et al., arXiv 1711.07128) at 49x10x1."""
     inputs = tf.keras.Input(input_shape)
     tensor = _convolution(inputs, filters, kernel_size=(10, 4), strides=2)
@@ -71,7 +82,13 @@ def ds_cnn(input_shape, classes, filters=64):
     return tf.keras.Model(inputs, _keras.Dense(classes)(tensor), name="ds_cnn")
 
 
-def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
+def binary_cnn(
+    input_shape: Sequence[int],
+    classes: int,
+    blocks: Sequence[tuple[int, int | str]],
+    planes: int | None = None,
+    stem: tuple[Any, ...] | None = None,
+) -> tf.keras.Model:
     """Binary CNN of 3x3 convolutions with an int8 classifier on the average map.
 
     Arguments:
@@ -86,7 +103,7 @@ def binary_cnn(input_shape, classes, blocks, planes=None, stem=None):
     tensor, pooling = FakeQuant(*INPUT_RANGE, fixed=True)(inputs), None
     if stem is not None:
         tensor = batch_norm()(Int8Conv2D(*stem, padding="same", use_bias=False)(tensor))
-        tensor = CalibratedThermometer(planes)(FakeQuant()(_keras.ReLU()(tensor)))
+        tensor = CalibratedThermometer(4 if planes is None else planes)(FakeQuant()(_keras.ReLU()(tensor)))
     elif planes is None:
         (filters, strides), *blocks = blocks
         tensor = Int8Conv2D(filters, 3, _stride(strides), padding="same", use_bias=False)(tensor)
@@ -110,7 +127,7 @@ def _pooling(strides):
     return _keras.MaxPooling2D() if strides == POOL else None
 
 
-def parse_blocks(text):
+def parse_blocks(text: str) -> tuple[Blocks, int | None]:
     """(blocks, planes) of `binary_cnn` from text.
 
     "64/pool, 128/2, 128/1" is ((64, "pool"), (128, 2), (128, 1)), None; with "10 planes, " in front, the planes are 10.
@@ -125,7 +142,7 @@ def parse_blocks(text):
             f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as "
             f"'10 planes, 64/{POOL}, 128/2'; got {text!r}."
         )
-    blocks = tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts)
+    blocks = tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts if part)
     return blocks, planes and int(planes[1])
 
 
@@ -151,7 +168,7 @@ class Nets:
     strides: tuple = (1, 2, 2)
 
     @classmethod
-    def from_record(cls, record):
+    def from_record(cls, record: dict[str, Any]) -> Nets:
         """The `Nets` of what `record` gave, also after a way through JSON. Raises ValueError for anything else."""
         try:
             nets = cls(**{name: _tuples(value) for name, value in record.items()})
@@ -162,25 +179,25 @@ class Nets:
             raise ModelError(f"nets of another version: {record!r}.")
         return nets
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """The description as a dict that JSON can hold."""
         return dataclasses.asdict(self)
 
-    def build(self, input_shape, classes):
+    def build(self, input_shape: Sequence[int], classes: int) -> tuple[tf.keras.Model, tf.keras.Model]:
         """(float net, binary net): untrained Keras models of images [h, w, c]."""
         more = {"stem": self.stem, "strides": self.strides} if self.family == "resnet8" else {}
         float_net = _FAMILIES[self.family](input_shape, classes, self.filters, **more)
         stem = (self.filters, *self.stem) if self.shared_stem else None
         return float_net, binary_cnn(input_shape, classes, self.blocks, self.planes, stem)
 
-    def maps(self, input_shape):
+    def maps(self, input_shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Height and width of the last map of the float and of the binary net, before its mean: [(h, w), (h, w)]."""
         own = [self.stem[1], *(self.strides if self.family == "resnet8" else ())]
         binary = [self.stem[1]] if self.shared_stem else []
         binary += [strides for _, strides in self.blocks]
         return [tuple(_strided(side, each) for side in input_shape[:2]) for each in (own, binary)]
 
-    def texts(self):
+    def texts(self) -> tuple[str, str]:
         """(float net, binary net) in a few words each."""
         kernel, strides = self.stem
         kernel = "x".join(map(str, kernel if isinstance(kernel, tuple) else (kernel, kernel)))
@@ -204,13 +221,13 @@ def _strided(side, strides):
     return side
 
 
-def blocks_text(blocks, planes=None):
+def blocks_text(blocks: Blocks, planes: int | None = None) -> str:
     """The text of which `parse_blocks` makes these blocks and planes."""
     first = [] if planes is None else [f"{planes} planes"]
     return ", ".join(first + [f"{filters}/{strides}" for filters, strides in blocks])
 
 
-def widened(blocks, width):
+def widened(blocks: Sequence[tuple[int, int | str]], width: float) -> Blocks:
     """Blocks with `width` times as many filters, in whole words of 32."""
     return tuple((32 * max(1, round(filters * width / 32)), strides) for filters, strides in blocks)
 
@@ -229,7 +246,7 @@ class _Named:
         blocks, planes = (nets.blocks, nets.planes) if binary_blocks is None else parse_blocks(binary_blocks)
         return dataclasses.replace(nets, blocks=widened(blocks, binary_width), planes=planes)
 
-    def __call__(self, input_shape, classes, *arguments, **options):
+    def __call__(self, input_shape: Sequence[int], classes: int, *arguments, **options):
         """(float net, binary net) of `nets(*arguments, **options)`."""
         return self.nets(*arguments, **options).build(input_shape, classes)
 

@@ -11,11 +11,16 @@ training both nets to cooperate is BC-Net's (Mocerino and Calimera, IEEE TCAS-I 
 confidence rule are not public; those here are our own.
 """
 
+from __future__ import annotations
+
 import json
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant, leave_quantized_scope
@@ -26,6 +31,7 @@ from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
 from bcnet_keras.models.twins.graph import read
 from bcnet_keras.models.twins.int8 import Int8Twin
+from bcnet_keras.utils.types import Array, Range
 
 STAGES = ("binary", "int8", "boosted", "cooperative")
 log = logging.getLogger(__name__)
@@ -57,18 +63,18 @@ class BCNet(tf.keras.Model):
 
     def __init__(
         self,
-        binary,
-        int8,
-        measure="score_margin",
-        per_class=False,
-        combine="sum",
-        boost=0.3,
-        class_names=None,
-        raw_range=(0, 255),
-        input_range=INPUT_RANGE,
-        front_end=None,
-        **kwargs,
-    ):
+        binary: tf.keras.Model,
+        int8: tf.keras.Model,
+        measure: str = "score_margin",
+        per_class: bool = False,
+        combine: str = "sum",
+        boost: float = 0.3,
+        class_names: Sequence[str] | None = None,
+        raw_range: Range = (0, 255),
+        input_range: Range = INPUT_RANGE,
+        front_end: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.classes = _common_classes(binary, int8)
         if combine not in ("sum", "swap"):
@@ -82,8 +88,8 @@ class BCNet(tf.keras.Model):
                 raise ModelError(f"{name} must be (lowest, highest), got {(low, high)}.")
         self.binary, self.int8, self.combine = binary, int8, combine
         self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
-        self.raw_range = tuple(float(value) for value in raw_range)
-        self.input_range = tuple(float(value) for value in input_range)
+        self.raw_range = float(raw_range[0]), float(raw_range[1])
+        self.input_range = float(input_range[0]), float(input_range[1])
         self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
         self.gate = ConfidenceGate(measure, per_class, name="gate")
         self.gate.build((None, self.classes))
@@ -106,17 +112,17 @@ class BCNet(tf.keras.Model):
     @classmethod
     def from_keras(
         cls,
-        model,
-        width=None,
-        stem="thermometer",
-        planes=None,
-        input_range=None,
-        board=None,
-        core=None,
-        max_binary_cost=0.3,
-        verbose=1,
-        **kwargs,
-    ):
+        model: Any,
+        width: float | None = None,
+        stem: str = "thermometer",
+        planes: int | None = None,
+        input_range: Range | None = None,
+        board: str | None = None,
+        core: str | None = None,
+        max_binary_cost: float = 0.3,
+        verbose: int = 1,
+        **kwargs: Any,
+    ) -> BCNet:
         """Makes a pair of a float Keras CNN: its int8 twin (with its weights) and its binary twin (untrained).
 
         Arguments:
@@ -155,7 +161,7 @@ class BCNet(tf.keras.Model):
             log.warning(warning)
         return cls(binary, int8, input_range=twin.input_range, **kwargs)
 
-    def profile(self, core=None, board=None):
+    def profile(self, core: str | None = None, board: str | None = None) -> PairProfile:
         """Returns cost and memory of the pair and its nets, trained or not, as a `models.pair_profile.PairProfile`.
 
         `core` and `board` are names, as in `from_keras`.
@@ -163,12 +169,12 @@ class BCNet(tf.keras.Model):
         return PairProfile.of_nets(self.binary, self.int8, core, board)
 
     @property
-    def front_end(self):
+    def front_end(self) -> dict[str, Any] | None:
         """Dict that describes how a recorded signal becomes the data, or None."""
         return None if self._front_end is None else json.loads(self._front_end)
 
     @property
-    def threshold(self):
+    def threshold(self) -> Array:
         """The gate's threshold: float32 NumPy array, [] or [classes], NaN if not set.
 
         Assign a number in [0, 1], one per class, or an `OperatingPoint`.
@@ -176,21 +182,21 @@ class BCNet(tf.keras.Model):
         return self.gate.threshold
 
     @threshold.setter
-    def threshold(self, value):
+    def threshold(self, value: Any) -> None:
         self.gate.threshold = getattr(value, "threshold", value)
 
-    def preprocess(self, raw):
+    def preprocess(self, raw: ArrayLike | tf.Tensor) -> tf.Tensor:
         """Maps raw data (values in `raw_range`) to float32 in `input_range`; works on arrays and tensors."""
         return rescale(raw, self.raw_range, self.input_range)
 
-    def combined(self, binary_logits, int8_logits):
+    def combined(self, binary_logits: tf.Tensor, int8_logits: tf.Tensor) -> tf.Tensor:
         """Returns the logits of escalated samples; all [n, classes]."""
         return int8_logits if self.combine == "swap" else self.boost * binary_logits + int8_logits
 
     def _logits_of(self, images):
         return self.binary(images, training=False), self.int8(images, training=False)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         binary_logits = self.binary(inputs, training=training)
         int8_logits = self.int8(inputs, training=training)
         escalated = self.gate(binary_logits)
@@ -204,17 +210,17 @@ class BCNet(tf.keras.Model):
 
     def compile(
         self,
-        optimizer="adam",
-        stage="cooperative",
-        teacher=None,
-        distillation=0.5,
-        teacher_temperature=2.0,
-        independence=0.5,
-        focus=0.0,
-        cost_weight=0.1,
-        int8_share=1.0,
-        **kwargs,
-    ):
+        optimizer: str | tf.keras.optimizers.Optimizer = "adam",
+        stage: str = "cooperative",
+        teacher: Any = None,
+        distillation: float = 0.5,
+        teacher_temperature: float = 2.0,
+        independence: float = 0.5,
+        focus: float = 0.0,
+        cost_weight: float = 0.1,
+        int8_share: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         """Sets what `fit` trains.
 
         Arguments:
@@ -275,12 +281,12 @@ class BCNet(tf.keras.Model):
         self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", "accuracy", "escalation_rate")}
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
         means = getattr(self, "_means", {})
         return [mean for name, mean in means.items() if name != "escalation_rate" or self.stage == "cooperative"]
 
     @property
-    def stage_variables(self):
+    def stage_variables(self) -> list[tf.Variable]:
         """The variables that the compiled stage trains."""
         if self.stage == "binary":
             return self.binary.trainable_variables
@@ -361,7 +367,9 @@ class BCNet(tf.keras.Model):
         penalties = tf.add_n(self.losses) / replicas if self.losses else 0.0
         return tf.reduce_sum(losses) / number + penalties
 
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
+    ) -> tf.keras.callbacks.History:
         leave_quantized_scope()
         if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
             raise ModelError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
@@ -369,21 +377,21 @@ class BCNet(tf.keras.Model):
         with trainable_data(self.binary.input_shape, x if y is None else (x, y), validation_data):
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
-    def save(self, *args, **kwargs):
+    def save(self, *args: Any, **kwargs: Any) -> None:
         leave_quantized_scope()  # the latent weights are the pair's
         super().save(*args, **kwargs)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = self._forward(data, training=True)
         self.optimizer.minimize(loss, self.stage_variables, tape=tape)
         return {metric.name: metric.result() for metric in self.metrics}
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         self._forward(data, training=False)
         return {metric.name: metric.result() for metric in self.metrics}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         # As text, because SavedModel and `.keras` each rewrite nested configurations in their own way.
         return {
             "name": self.name,
@@ -399,7 +407,7 @@ class BCNet(tf.keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> BCNet:
         objects = dict(custom_objects or {})
         if '"QuantizeWrapper' in config["int8"]:  # made by tfmot, which registers nothing
             import tensorflow_model_optimization as tfmot
@@ -409,7 +417,7 @@ class BCNet(tf.keras.Model):
         nets = {part: tf.keras.models.model_from_json(config[part], objects) for part in ("binary", "int8")}
         return cls(**{**config, **nets})
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> None:
         # A stage belongs to a training run, not to the saved pair.
         return None
 
@@ -441,7 +449,7 @@ def _gives_probabilities(model):
     return one or isinstance(last, tf.keras.layers.Softmax) or activation in ("softmax", "sigmoid")
 
 
-def rescale(raw, raw_range, input_range=INPUT_RANGE):
+def rescale(raw: ArrayLike | tf.Tensor, raw_range: Range, input_range: Range = INPUT_RANGE) -> tf.Tensor:
     """Maps values linearly from `raw_range` to `input_range`, as float32."""
     low, high = raw_range
     to_low, to_high = input_range

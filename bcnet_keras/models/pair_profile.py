@@ -3,7 +3,11 @@
 print(PairProfile.of_nets(binary, int8, board_name="nucleo-f446re").text())
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+
+import tensorflow as tf
 
 from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.lce import lower_binary, lower_int8
@@ -34,7 +38,9 @@ class PairProfile:
     parameters: dict
 
     @classmethod
-    def of_nets(cls, binary, int8, core=None, board_name=None):
+    def of_nets(
+        cls, binary: tf.keras.Model, int8: tf.keras.Model, core: str | None = None, board_name: str | None = None
+    ) -> PairProfile:
         """The profiles of two Keras nets, trained or not.
 
         Arguments:
@@ -51,22 +57,22 @@ class PairProfile:
         return cls(**profiles, parameters={**parameters, "pair": sum(parameters.values())})
 
     @property
-    def cost(self):
+    def cost(self) -> tuple[float, float]:
         """(accepted, escalated): instructions of the pair's two paths over those of the int8 net alone."""
         whole = self.int8.expected
         return self.pair.accepted / whole, self.pair.escalated / whole
 
     @property
-    def is_light(self):
+    def is_light(self) -> bool:
         """Whether an accepted sample costs at most `LIGHT` of the int8 net."""
         return self.cost[0] <= LIGHT
 
-    def shortage(self):
+    def shortage(self) -> str | None:
         """Why the board cannot hold the pair, in one line; None where it can, or without a board."""
         reason = self.pair.shortage()
         return reason and reason.replace(self.pair.name, "the pair", 1)
 
-    def table(self):
+    def table(self) -> list[list[str]]:
         """Nets and pair as cells: a list of lists of str, headings first.
 
         Cycles and milliseconds are estimates, from low to high; "of int8" is a ratio of instructions.
@@ -92,12 +98,12 @@ class PairProfile:
             rows.append([title, *numbers, *memory, *fits])
         return rows
 
-    def text(self):
+    def text(self) -> str:
         """The table as plain text."""
         return text_table(self.table())
 
 
-def flatbuffer_of(name, net):
+def flatbuffer_of(name: str, net: tf.keras.Model) -> bytes:
     """The flatbuffer, bytes, of the net named "binary" or "int8", trained or not."""
     if name == "int8":
         return flatbuffer.write(lower(net, lambda net: lower_int8(net, INPUT_RANGE)))

@@ -24,7 +24,7 @@ from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import cost
 from bcnet_keras.device.profile import DEFAULT_CORE, Profile
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.models.networks import Nets, parse_blocks, widened
+from bcnet_keras.models.networks import Blocks, Nets, parse_blocks, widened
 from bcnet_keras.models.pair_profile import LIGHT, PairProfile
 from bcnet_keras.planning.sketch import sketch, sketch_binary, sketch_int8
 
@@ -245,7 +245,7 @@ def binary_nets(side: int, shared: bool, channels: int) -> list[tuple[tuple, int
     halvings = 0
     while math.ceil(side / 2**halvings) > _LAST_MAP:
         halvings += 1
-    first = ((32, 2),) * max(0, halvings - 3)  # of a large map that no other convolution has strided
+    first: Blocks = ((32, 2),) * max(0, halvings - 3)  # of a large map that no other convolution has strided
     strided = halvings - len(first)
     found = []
     for width, filters in ((1.5, _FIVE), (1.0, _FIVE), (0.75, _FIVE), (0.5, _FIVE), (0.5, _THREE)):

@@ -8,11 +8,15 @@ They compute what the operators of the same name compute in a flatbuffer. A C++ 
 Bitpacked arrays are uint32: the last dimension holds 32 channels a word, channel c in bit c % 32, a 1 bit for -1.
 """
 
+from __future__ import annotations
+
 import ctypes
+from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from bcnet_keras.device import plan_costs
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
@@ -74,7 +78,9 @@ def quantize(x: np.ndarray, zero_point: int = 0) -> np.ndarray:
     return output
 
 
-def dequantize(x: np.ndarray, channels: int, dtype=np.float32, scale: float = 1.0, zero_point: int = 0) -> np.ndarray:
+def dequantize(
+    x: np.ndarray, channels: int, dtype: DTypeLike = np.float32, scale: float = 1.0, zero_point: int = 0
+) -> np.ndarray:
     """LceDequantize: +1 and -1 as float32, their codes as int8, or True and False as bool.
 
     ``scale`` and ``zero_point`` are those of an int8 output.
@@ -110,7 +116,7 @@ def bconv2d(
     filters: np.ndarray,
     options: bytes,
     output_shape: tuple[int, int, int, int],
-    dtype,
+    dtype: DTypeLike,
     *,
     multiplier: np.ndarray | None = None,
     bias: np.ndarray | None = None,
@@ -174,7 +180,7 @@ def plan_bconv2d(
     input_shape: tuple[int, int, int, int],
     filter_shape: tuple[int, int, int, int],
     output_shape: tuple[int, int, int, int],
-    dtype,
+    dtype: DTypeLike,
     core: str,
     scratch_budget: int = 48 * 1024,
 ) -> Bconv2dPlan:
@@ -263,7 +269,9 @@ class Budget(ctypes.Structure):
 
     _fields_ = [("level", ctypes.c_int32), ("up", ctypes.c_int32), ("down", ctypes.c_int32)]
 
-    def __init__(self, accepted_cost: int, escalated_cost: int, budget: int, threshold: float, window: int = 1024):
+    def __init__(
+        self, accepted_cost: int, escalated_cost: int, budget: int, threshold: float, window: int = 1024
+    ) -> None:
         super().__init__()
         numbers = (accepted_cost, escalated_cost, budget, window)
         if not all(isinstance(number, (int, np.integer)) and abs(number) < 1 << 31 for number in numbers):
@@ -303,7 +311,7 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(native.build("kernels", SOURCES, ["-fno-exceptions", "-fno-rtti"])))
 
 
-def _call(name: str, *arguments) -> None:
+def _call(name: str, *arguments: Any) -> None:
     function = getattr(_library(), name)
     function.restype = ctypes.c_char_p
     if reason := function(*arguments):
@@ -314,19 +322,19 @@ def _data(array: np.ndarray) -> ctypes.c_void_p:
     return array.ctypes.data_as(ctypes.c_void_p)
 
 
-def _dims(shape) -> ctypes.Array:
+def _dims(shape: Sequence[int]) -> ctypes.Array:
     if len(shape) != 4:
         raise BcnetError(f"expected 4 dimensions, got shape {tuple(shape)}")
     return (ctypes.c_int32 * 4)(*shape)
 
 
-def _rows(shape) -> tuple[int, int]:
+def _rows(shape: Sequence[int]) -> tuple[int, int]:
     if not shape or 0 in shape:
         raise BcnetError(f"expected at least one dimension and no empty one, got shape {tuple(shape)}")
     return int(np.prod(shape[:-1])), shape[-1]
 
 
-def _type(dtype) -> int:
+def _type(dtype: DTypeLike) -> int:
     if (number := _TYPES.get(np.dtype(dtype))) is None:
         raise ArgumentTypeError(f"expected float32, int8 or bool, not {np.dtype(dtype)}")
     return number
@@ -338,7 +346,7 @@ def _bitpacked(name: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _vector(name: str, array: np.ndarray | None, dtype, size: int) -> np.ndarray:
+def _vector(name: str, array: np.ndarray | None, dtype: DTypeLike, size: int) -> np.ndarray:
     if array is None or np.shape(array) != (size,):
         raise BcnetError(f"{name} must hold {size} numbers, got {None if array is None else np.shape(array)}")
     return np.ascontiguousarray(array, dtype)

@@ -15,13 +15,15 @@ import ctypes
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime import plugin
 from bcnet_keras.runtime.base import BaseInterpreter
+from bcnet_keras.runtime.kernels import Budget
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro
 from bcnet_keras.utils.silence import quiet
@@ -68,7 +70,8 @@ class Model:
         with plugin.context(scratch_budget) if custom else contextlib.nullcontext() as self._context:
             self._interpreter = self._allocated(data, _roomy_arena(model, scratch_budget))
         self._gate = self._context.gate if self._context and "BcnetGate" in custom else None
-        self._own_thresholds = self._budget = None
+        self._own_thresholds: np.ndarray | None = None
+        self._budget: Budget | None = None
         with quiet() as said:
             self._interpreter.print_allocations()
             self.arena_bytes = int(re.findall(r"Arena allocation total (\d+) bytes", said())[0])
@@ -79,7 +82,7 @@ class Model:
             )
 
     @property
-    def thresholds(self) -> Any:
+    def thresholds(self) -> np.ndarray | None:
         """The thresholds of the gate that `run` applies: float32 [1] or [classes]; None for a model without gate.
 
         They can be set, which leaves the flatbuffer as it is; None brings back those of the model.
@@ -93,28 +96,28 @@ class Model:
         return np.array(source[:count], np.float32)
 
     @thresholds.setter
-    def thresholds(self, values: Any) -> Any:
+    def thresholds(self, values: ArrayLike | None) -> None:
         if self._gate is None:
             raise FlatbufferError("this flatbuffer has no gate whose thresholds could be set")
         if values is None:
             self._gate.thresholds, self._gate.threshold_count = None, 0
             return
-        values = np.ascontiguousarray(values, np.float32).reshape(-1)
-        if not len(values) or not ((values >= 0) & (values <= 1)).all():
+        numbers = np.ascontiguousarray(values, np.float32).reshape(-1)
+        if not len(numbers) or not ((numbers >= 0) & (numbers <= 1)).all():
             raise FlatbufferError(
-                f"thresholds must be one number or one per class, each in [0, 1], got {values.tolist()}"
+                f"thresholds must be one number or one per class, each in [0, 1], got {numbers.tolist()}"
             )
-        self._own_thresholds = values  # the gate reads this memory
-        self._gate.threshold_count = len(values)
-        self._gate.thresholds = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        self._own_thresholds = numbers  # the gate reads this memory
+        self._gate.threshold_count = len(numbers)
+        self._gate.thresholds = numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
 
     @property
-    def budget(self):
+    def budget(self) -> Budget | None:
         """The `bcnet_keras.runtime.kernels.Budget` that moves the threshold of the gate with every run, or None."""
         return self._budget
 
     @budget.setter
-    def budget(self, budget):
+    def budget(self, budget: Budget | None) -> None:
         if self._gate is None:
             raise FlatbufferError("this flatbuffer has no gate whose threshold a budget could move")
         self._budget = budget  # the gate reads and writes its memory
@@ -203,21 +206,21 @@ class Interpreter(BaseInterpreter):
         self.arena_bytes = self._model.arena_bytes
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> np.ndarray | None:
         """The thresholds of the gate, which can be set: see `Model.thresholds`."""
         return self._model.thresholds
 
     @thresholds.setter
-    def thresholds(self, values):
+    def thresholds(self, values: ArrayLike | None) -> None:
         self._model.thresholds = values
 
     @property
-    def budget(self):
+    def budget(self) -> Budget | None:
         """What moves the threshold with every image: see `Model.budget`."""
         return self._model.budget
 
     @budget.setter
-    def budget(self, budget):
+    def budget(self, budget: Budget | None) -> None:
         self._model.budget = budget
 
     def _run(self, codes):

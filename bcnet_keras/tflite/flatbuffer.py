@@ -11,16 +11,20 @@ from __future__ import annotations
 import copy
 import os
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, SupportsIndex
 
 import flatbuffers
 import numpy as np
 from flatbuffers import flexbuffers
 
 from bcnet_keras.errors import ArgumentTypeError, FlatbufferError
-from bcnet_keras.tflite.schema import schema
+from bcnet_keras.tflite.schema import schema as schema  # read from here too
+from bcnet_keras.utils.types import Array
 
+# Of an operator, in a rule for its kind: `schema.TensorT`s, and None for an input that it leaves out. A rule that needs
+# that input fails with an AttributeError, which is told as damage.
+Tensors = Sequence[Any]
 FILE_IDENTIFIER = b"TFL3"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
@@ -38,8 +42,12 @@ _DTYPES: dict[int, Any] = {
     schema.TensorType.UINT64: np.dtype(np.uint64),
     schema.TensorType.BOOL: np.dtype(np.bool_),
 }
-_TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-_OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_TYPE_NAMES: dict[int, str] = {
+    value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")
+}
+_OP_NAMES: dict[int, str] = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
 OFFLINE_PLAN = "OfflineMemoryAllocation"  # metadata: version, subgraph, number of tensors and their offsets, int32
 ONLINE = -1  # offset of a tensor that such a plan leaves to the interpreter
 _PLAN_ALIGNMENT = 16
@@ -51,7 +59,7 @@ _READ_ERRORS = (*_UNREADABLE, TypeError, ValueError)
 class _BoundedBytes(bytearray):
     """Bytes whose slices never run past the end: a string cut short must not be taken for a shorter string."""
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: SupportsIndex | slice) -> Any:
         if isinstance(key, slice) and key.stop is not None and key.stop > len(self):
             raise IndexError("slice past the end")
         return super().__getitem__(key)
@@ -60,7 +68,7 @@ class _BoundedBytes(bytearray):
 class _AlignedBuffer(schema.BufferT):
     """A buffer whose data start at a multiple of 16 bytes in the file."""
 
-    def Pack(self, builder):  # noqa: N802 (name given by the generated code)
+    def Pack(self, builder: Any) -> int:  # noqa: N802 (name given by the generated code)
         if self.data is not None and len(self.data):
             # Pads so that the vector's first byte, written len(data) bytes on, lands on a multiple of 16.
             builder.Prep(16, len(self.data))
@@ -69,7 +77,7 @@ class _AlignedBuffer(schema.BufferT):
             schema.BufferAddData(builder, data)
         else:
             schema.BufferStart(builder)
-        return schema.BufferEnd(builder)
+        return int(schema.BufferEnd(builder))
 
 
 def load(source: str | os.PathLike[str] | bytes) -> bytes:
@@ -141,10 +149,10 @@ def prune(model: schema.ModelT) -> schema.ModelT:
     for signature in model.signatureDefs:
         new = indices[signature.subgraphIndex]
         inputs, outputs = (
-            {entry.name: new[entry.tensorIndex] for entry in entries}
+            {text(entry.name): new[entry.tensorIndex] for entry in entries}
             for entries in (signature.inputs, signature.outputs)
         )
-        builder.signature(signature.subgraphIndex, inputs, outputs, signature.signatureKey)
+        builder.signature(signature.subgraphIndex, inputs, outputs, text(signature.signatureKey))
     for entry in model.metadata:
         if text(entry.name) != OFFLINE_PLAN:  # a plan is of the tensors that were there
             builder.metadata(entry.name, metadata(model, text(entry.name)) or b"")
@@ -156,6 +164,12 @@ def op_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     builtin = _builtin_code(code)
     return text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else _OP_NAMES[builtin]
+
+
+def operands(graph: schema.SubGraphT, operator: schema.OperatorT) -> tuple[Tensors, list[schema.TensorT]]:
+    """The inputs of an operator, None for one that it leaves out, and its outputs."""
+    inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
+    return inputs, [graph.tensors[index] for index in operator.outputs]
 
 
 def called_subgraphs(operator: schema.OperatorT) -> tuple[int, ...]:
@@ -238,7 +252,7 @@ def dtype(tensor: schema.TensorT) -> Any:
     return _DTYPES[tensor.type]
 
 
-def text(value: Any) -> str:
+def text(value: str | bytes | None) -> str:
     """A string of the flatbuffer as `str` (the object API gives bytes, or None when there is none)."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else (value or "")
 
@@ -254,7 +268,7 @@ def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:
     return data is not None and len(data) > 0
 
 
-def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
+def constant(model: schema.ModelT, tensor: schema.TensorT) -> Array | None:
     """The data of a constant tensor as an array of its type and shape; None for a tensor without data."""
     if not is_constant(model, tensor):
         return None
@@ -307,7 +321,7 @@ def metadata(model: schema.ModelT, name: str) -> bytes | None:
     return None
 
 
-def planned_offsets(model: schema.ModelT) -> np.ndarray | None:
+def planned_offsets(model: schema.ModelT) -> Array | None:
     """The offsets that a flatbuffer gives its tensors, int32 [tensors of all subgraphs]; None where it has no plan.
 
     `ONLINE` leaves a tensor to the interpreter's planner (micro_allocation_info.cc: GetOfflinePlannedOffsets).
@@ -336,7 +350,7 @@ def planned_offsets(model: schema.ModelT) -> np.ndarray | None:
 class Builder:
     """Builds a flatbuffer of several subgraphs, each buffer and operator code in it only once."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str | bytes | None) -> None:
         self.model = schema.ModelT()
         self.model.version = 3
         self.model.description = description
@@ -346,7 +360,7 @@ class Builder:
         self.model.metadata = []
         self.model.signatureDefs = []
         self._buffers = {b"": 0}
-        self._codes: dict[tuple, int] = {}
+        self._codes: dict[tuple[int, str | bytes | None, int], int] = {}
 
     @classmethod
     def extending(cls, model: schema.ModelT) -> Builder:
@@ -365,7 +379,7 @@ class Builder:
             self.model.buffers.append(buffer)
         return self._buffers[data]
 
-    def subgraph(self, name: str) -> schema.SubGraphT:
+    def subgraph(self, name: str | bytes | None) -> schema.SubGraphT:
         """Appends an empty subgraph and returns it."""
         subgraph = schema.SubGraphT()
         subgraph.name = name
@@ -394,7 +408,7 @@ class Builder:
         subgraph.tensors.append(tensor)
         return len(subgraph.tensors) - 1
 
-    def constant(self, subgraph: schema.SubGraphT, name: str, value: np.ndarray) -> int:
+    def constant(self, subgraph: schema.SubGraphT, name: str, value: Array) -> int:
         """Appends a constant int32 or float32 tensor that holds the array `value`; returns its index."""
         types = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
         return self.tensor(subgraph, name, types[value.dtype], value.shape, data=value)
@@ -434,7 +448,7 @@ class Builder:
         source: int = 0,
         prefix: str = "",
         leave_out: Callable[[str], bool] = lambda name: False,
-    ) -> np.ndarray:
+    ) -> Array:
         """Copies subgraph `source` of `model` into `subgraph`; the names of its tensors get `prefix`.
 
         Tensors whose name `leave_out` accepts are left out, and with them the operators that write them; so are tensors
@@ -443,15 +457,15 @@ class Builder:
         """
         graph = model.subgraphs[source]
         indices = np.full(len(graph.tensors), -1, np.int32)
-        used = {index for holder in (graph, *graph.operators) for index in (*holder.inputs, *holder.outputs)}
+        used = {index for holder in _holders(graph) for index in (*holder.inputs, *holder.outputs)}
         for index, tensor in enumerate(graph.tensors):
             if index not in used or leave_out(text(tensor.name)):
                 continue
-            copied = copy.deepcopy(tensor)
-            copied.name = prefix + text(tensor.name)
-            copied.buffer = self.buffer(model.buffers[tensor.buffer].data)
+            moved = copy.deepcopy(tensor)
+            moved.name = prefix + text(tensor.name)
+            moved.buffer = self.buffer(model.buffers[tensor.buffer].data)
             indices[index] = len(subgraph.tensors)
-            subgraph.tensors.append(copied)
+            subgraph.tensors.append(moved)
         for operator in graph.operators:
             if any(indices[output] < 0 for output in operator.outputs):
                 continue
@@ -474,7 +488,7 @@ class Builder:
         signature.outputs = [_tensor_map(*item) for item in outputs.items()]
         self.model.signatureDefs.append(signature)
 
-    def metadata(self, name: str, data: bytes) -> None:
+    def metadata(self, name: str | bytes | None, data: bytes) -> None:
         """Adds a metadata entry of bytes."""
         entry = schema.MetadataT()
         entry.name = name
@@ -495,7 +509,7 @@ class Builder:
         """Returns the bytes of the flatbuffer."""
         return write(self.model)
 
-    def _code(self, builtin: int, custom: bytes | None, version: int) -> int:
+    def _code(self, builtin: int, custom: str | bytes | None, version: int) -> int:
         key = (builtin, custom, version)
         if key not in self._codes:
             code = schema.OperatorCodeT()
@@ -514,6 +528,11 @@ def _tensor_map(name: str, index: int) -> schema.TensorMapT:
     return entry
 
 
+def _holders(graph: schema.SubGraphT) -> list[schema.SubGraphT | schema.OperatorT]:
+    """What has inputs and outputs: a subgraph and its operators."""
+    return [graph, *graph.operators]
+
+
 def _builtin_code(code: schema.OperatorCodeT) -> int:
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
@@ -524,7 +543,7 @@ def _fill_empty(model: schema.ModelT) -> None:
         setattr(model, name, getattr(model, name) or [])
     for graph in model.subgraphs:
         graph.tensors, graph.operators = graph.tensors or [], graph.operators or []
-        for holder in (graph, *graph.operators):
+        for holder in _holders(graph):
             holder.inputs = np.array([], np.int32) if holder.inputs is None else holder.inputs
             holder.outputs = np.array([], np.int32) if holder.outputs is None else holder.outputs
     for signature in model.signatureDefs:
@@ -601,5 +620,5 @@ def _tensor_problem(tensor: schema.TensorT, buffers: Sequence[schema.BufferT]) -
     return None
 
 
-def _within(indices: Sequence[int], count: int, lowest: int = 0) -> bool:
+def _within(indices: Iterable[int], count: int, lowest: int = 0) -> bool:
     return all(lowest <= index < count for index in indices)

@@ -29,7 +29,7 @@ def metadata(model: schema.ModelT) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        record = json.loads(data.rstrip(b"\0"))
+        record: dict[str, Any] = json.loads(data.rstrip(b"\0"))
         known = record["version"] == FORMAT_VERSION
     except (ValueError, KeyError, TypeError):
         raise FlatbufferError(f"the flatbuffer's {METADATA!r} metadata are damaged; convert the pair again") from None

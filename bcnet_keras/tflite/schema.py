@@ -7,6 +7,7 @@ than NumPy and FlatBuffers. That file is loaded by its path, since importing it 
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from bcnet_keras.errors import MissingPackageError
 
@@ -18,7 +19,7 @@ _PLACES = {
 }
 
 
-def _file():
+def _file() -> Path:
     for package, place in _PLACES.items():
         spec = importlib.util.find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
@@ -29,7 +30,7 @@ def _file():
     )
 
 
-def _load():
+def _load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("bcnet_keras.tflite._schema", _file())
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -17,7 +17,7 @@ from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
 from bcnet_keras.tflite.verify import verify
 
 if TYPE_CHECKING:
-    from bcnet_keras.tflite.flatbuffer import schema
+    from bcnet_keras.tflite.flatbuffer import Tensors, schema
 
 
 def check_micro(model: schema.ModelT) -> None:
@@ -76,9 +76,9 @@ def remarks(model: schema.ModelT) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _copies(name, given, made):
+def _copies(name: str, given: schema.TensorT, made: schema.TensorT) -> str | None:
     before, after = flatbuffer.quantization(given), flatbuffer.quantization(made)
-    if flatbuffer.type_name(given) not in ("int8", "int16") or None in (before, after):
+    if flatbuffer.type_name(given) not in ("int8", "int16") or before is None or after is None:
         return None
     if math.isclose(before[0], after[0], rel_tol=_SAME_SCALE) and before[1] == after[1]:
         return None
@@ -88,7 +88,7 @@ def _copies(name, given, made):
     )
 
 
-def _fixed_scale(name, given, made):
+def _fixed_scale(name: str, given: schema.TensorT, made: schema.TensorT) -> str | None:
     fixed = _FIXED_SCALES.get((name, flatbuffer.type_name(given)))
     found = flatbuffer.quantization(made)
     if (
@@ -103,7 +103,7 @@ def _fixed_scale(name, given, made):
     )
 
 
-def _check_dimensions(tensor):
+def _check_dimensions(tensor: schema.TensorT) -> None:
     signature = () if tensor.shapeSignature is None else tuple(int(size) for size in tensor.shapeSignature)
     unknown = [number for number, size in enumerate(signature) if size < 0 and number]
     if unknown:
@@ -114,11 +114,10 @@ def _check_dimensions(tensor):
         )
 
 
-def _types_problem(name, graph, operator):
+def _types_problem(name: str, graph: schema.SubGraphT, operator: schema.OperatorT) -> str | None:
     """What TensorFlow Lite Micro does not take of an operator's types; None where it takes them."""
     record = operators.operator(name)
-    inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
-    outputs = [graph.tensors[index] for index in operator.outputs]
+    inputs, outputs = flatbuffer.operands(graph, operator)
     place = record.data_input
     if len(inputs) <= place or inputs[place] is None:
         return None  # the operator is damaged, which its cost says
@@ -138,14 +137,14 @@ def _types_problem(name, graph, operator):
     return next((problem for problem in problems if problem), None)
 
 
-def _one_scale(name, given, inputs, outputs):
+def _one_scale(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
     scales = _scales(inputs[0])
     return (
         f"TensorFlow Lite Micro's {name} applies the first of {scales} scales to all channels" if scales > 1 else None
     )
 
 
-def _channel_scales_on_int8_only(name, given, inputs, outputs):
+def _channel_scales_on_int8_only(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
     if len(inputs) < 2 or inputs[1] is None:
         return None
     weights = flatbuffer.type_name(inputs[1])
@@ -154,16 +153,16 @@ def _channel_scales_on_int8_only(name, given, inputs, outputs):
     return f"TensorFlow Lite Micro has no {name} on {given} with weights of {weights} that have a scale for each output"
 
 
-def _scales(tensor):
+def _scales(tensor: schema.TensorT) -> int:
     quantization = tensor.quantization
     return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
-def _equal_scales(name, given, inputs, outputs):
+def _equal_scales(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
     if given == "float32" or not outputs:
         return None
     before, after = flatbuffer.quantization(inputs[0]), flatbuffer.quantization(outputs[0])
-    if None in (before, after) or (abs(before[0] - after[0]) <= _POOLED_SCALE and before[1] == after[1]):
+    if before is None or after is None or (abs(before[0] - after[0]) <= _POOLED_SCALE and before[1] == after[1]):
         return None
     return (
         f"TensorFlow Lite Micro's {name} takes equal scales and zero points alone, but they are {before[0]:.6g} and "
@@ -171,7 +170,7 @@ def _equal_scales(name, given, inputs, outputs):
     )
 
 
-def _wide_bias(name, given, inputs, outputs):
+def _wide_bias(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
     bias = inputs[2] if len(inputs) > 2 else None
     if given != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
         return None

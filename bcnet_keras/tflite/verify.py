@@ -9,7 +9,8 @@ the one before it makes them read elsewhere, and sizes computed from it are absu
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
 
 if TYPE_CHECKING:
-    from bcnet_keras.tflite.flatbuffer import schema
+    from bcnet_keras.tflite.flatbuffer import Tensors, schema
 
 MOST_BYTES = 1 << 30  # a Cortex-M's whole region for external RAM
 _MOST = 1 << 15  # of strides, dilations and window sizes
@@ -57,11 +58,11 @@ def verify(model: schema.ModelT) -> None:
                 raise FlatbufferError(f"the {where} has {problem}; write the file again")
 
 
-def _bytes(tensor):
+def _bytes(tensor: schema.TensorT) -> int:
     return math.prod(shape(tensor)) * _WIDTHS.get(type_name(tensor)[-2:], 1)
 
 
-def _problem(model, graph, operator, name):
+def _problem(model: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT, name: str) -> str | None:
     options = operator.builtinOptions
     for field in _SIZES:
         value = getattr(options, field, 1)
@@ -74,8 +75,7 @@ def _problem(model, graph, operator, name):
     rule = operators.operator(name).shapes
     if rule is None:
         return None
-    inputs = [graph.tensors[index] if index >= 0 else None for index in operator.inputs]
-    outputs = [graph.tensors[index] for index in operator.outputs]
+    inputs, outputs = flatbuffer.operands(graph, operator)
     if rule in _ON_MODEL:
         return _ON_MODEL[rule](model, operator, inputs, outputs)
     if _RULES[rule](operator, inputs, outputs):
@@ -84,53 +84,60 @@ def _problem(model, graph, operator, name):
     return f"shapes that do not fit: {', '.join(map(str, shapes))} to {list(shape(outputs[0]))}"
 
 
-def _size(tensor):
+def _size(tensor: schema.TensorT) -> int:
     return math.prod(shape(tensor))
 
 
-def _same(operator, inputs, outputs):
+def _same(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return shape(inputs[0]) == shape(outputs[0])
 
 
-def _broadcast(operator, inputs, outputs):
+def _broadcast(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     try:
         return np.broadcast_shapes(*map(shape, inputs)) == shape(outputs[0])
     except ValueError:
         return False
 
 
-def _same_size(operator, inputs, outputs):
+def _same_size(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return _size(inputs[0]) == _size(outputs[0])
 
 
-def _all_of_it(operator, inputs, outputs):
+def _all_of_it(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return sum(map(_size, inputs)) == sum(map(_size, outputs))
 
 
-def _split(operator, inputs, outputs):
+def _split(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     data = max(inputs, key=_size)
     return _size(data) == sum(map(_size, outputs))
 
 
-def _part(operator, inputs, outputs):
+def _part(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return _size(outputs[0]) <= _size(inputs[0])
 
 
-def _reduction(operator, inputs, outputs):
+def _reduction(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return _size(outputs[0]) > 0 and _size(inputs[0]) % _size(outputs[0]) == 0
 
 
-def _permutation(operator, inputs, outputs):
+def _permutation(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return sorted(shape(inputs[0])) == sorted(shape(outputs[0]))
 
 
-def _padding(operator, inputs, outputs):
+def _padding(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return len(shape(inputs[0])) == len(shape(outputs[0])) and all(
         before <= after for before, after in zip(shape(inputs[0]), shape(outputs[0]), strict=True)
     )
 
 
-def _fits(image, result, window, strides, dilations, padding):
+def _fits(
+    image: schema.TensorT,
+    result: schema.TensorT,
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    padding: int,
+) -> bool:
     """Whether height and width of `result` are what a window leaves of `image`: both are NHWC."""
     if len(shape(image)) != 4 or len(shape(result)) != 4 or shape(image)[0] != shape(result)[0]:
         return False
@@ -143,11 +150,11 @@ def _fits(image, result, window, strides, dilations, padding):
     return True
 
 
-def _bias_fits(inputs, channels):
+def _bias_fits(inputs: Tensors, channels: int) -> bool:
     return len(inputs) < 3 or inputs[2] is None or _size(inputs[2]) == channels
 
 
-def _convolution(operator, inputs, outputs):
+def _convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options, (filters, *window, depth) = operator.builtinOptions, shape(inputs[1])
     strides = options.strideH, options.strideW
     dilations = options.dilationHFactor, options.dilationWFactor
@@ -159,7 +166,7 @@ def _convolution(operator, inputs, outputs):
     )
 
 
-def _depthwise_convolution(operator, inputs, outputs):
+def _depthwise_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options, (one, *window, channels) = operator.builtinOptions, shape(inputs[1])
     strides = options.strideH, options.strideW
     dilations = options.dilationHFactor, options.dilationWFactor
@@ -172,7 +179,7 @@ def _depthwise_convolution(operator, inputs, outputs):
     )
 
 
-def _fully_connected(operator, inputs, outputs):
+def _fully_connected(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     units, size = shape(inputs[1])
     rows, left = divmod(_size(inputs[0]), size)
     return (
@@ -183,7 +190,7 @@ def _fully_connected(operator, inputs, outputs):
     )
 
 
-def _transposed_convolution(operator, inputs, outputs):
+def _transposed_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     """The output, larger, gives the input as a convolution would."""
     options, (filters, *window, depth) = operator.builtinOptions, shape(inputs[1])
     strides = options.strideH, options.strideW
@@ -195,7 +202,7 @@ def _transposed_convolution(operator, inputs, outputs):
     )
 
 
-def _matrices(operator, inputs, outputs):
+def _matrices(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options, (left, right, result) = operator.builtinOptions, map(shape, (*inputs[:2], outputs[0]))
     rows, depth = left[:-3:-1] if options.adjX else left[-2:]
     other, columns = right[:-3:-1] if options.adjY else right[-2:]
@@ -206,42 +213,42 @@ def _matrices(operator, inputs, outputs):
     )
 
 
-def _pooling(operator, inputs, outputs):
+def _pooling(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options = operator.builtinOptions
     window, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     fits = _fits(inputs[0], outputs[0], window, strides, (1, 1), options.padding)
     return fits and shape(inputs[0])[-1] == shape(outputs[0])[-1]
 
 
-def _packed(tensor, channels):
+def _packed(tensor: schema.TensorT, channels: int) -> bool:
     """Whether the last dimension of a tensor of words holds the bits of as many channels."""
     return shape(tensor)[-1] == -(-channels // 32)
 
 
-def _packing(operator, inputs, outputs):
+def _packing(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return shape(inputs[0])[:-1] == shape(outputs[0])[:-1] and _packed(outputs[0], shape(inputs[0])[-1])
 
 
-def _unpacking(operator, inputs, outputs):
+def _unpacking(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return shape(inputs[0])[:-1] == shape(outputs[0])[:-1] and _packed(inputs[0], shape(outputs[0])[-1])
 
 
-def _sizes(options, names):
+def _sizes(options: dict[str, Any], names: Sequence[str]) -> list[int]:
     values = [options[name] if "dilation" not in name else options.get(name, 1) for name in names]
     if not all(isinstance(value, int) and 1 <= value < _MOST for value in values):
         raise ValueError(f"options {values}")
     return values
 
 
-def _window_padding(options):
+def _window_padding(options: dict[str, Any]) -> int:
     """That of the builtin operators: 0 to keep the size, 1 for none; the custom ones count the other way round."""
-    padding = options.get("padding", 1)
+    padding: int = options.get("padding", 1)
     if padding not in (0, 1, 2):
         raise ValueError(f"padding {padding}")
     return padding
 
 
-def _binary_pooling(operator, inputs, outputs):
+def _binary_pooling(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options = custom_options(operator)
     window, strides = _sizes(options, _CUSTOM_SIZES[4:]), _sizes(options, _CUSTOM_SIZES[:2])
     same, valid = (_fits(inputs[0], outputs[0], window, strides, (1, 1), padding) for padding in (0, 1))
@@ -249,7 +256,7 @@ def _binary_pooling(operator, inputs, outputs):
     return (same or valid) and shape(inputs[0])[-1] == shape(outputs[0])[-1]
 
 
-def _binary_convolution(operator, inputs, outputs):
+def _binary_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options, (filters, *window, _) = custom_options(operator), shape(inputs[1])
     strides, dilations = _sizes(options, _CUSTOM_SIZES[:2]), _sizes(options, _CUSTOM_SIZES[2:4])
     same, valid = (_fits(inputs[0], outputs[0], window, strides, dilations, padding) for padding in (0, 1))
@@ -265,21 +272,21 @@ def _binary_convolution(operator, inputs, outputs):
     )
 
 
-def _thermometer(operator, inputs, outputs):
+def _thermometer(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     (bits,), channels = shape(inputs[1]), shape(inputs[0])[-1]
     return shape(inputs[0])[:-1] == shape(outputs[0])[:-1] and bits % channels == 0 and _packed(outputs[0], bits)
 
 
-def _gate(operator, inputs, outputs):
+def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options = custom_options(operator)
     return len(options["threshold"]) in (1, shape(inputs[0])[-1]) and _size(outputs[0]) == 1
 
 
-def _shapes(graph, indices):
+def _shapes(graph: schema.SubGraphT, indices: Iterable[int]) -> list[tuple[int, ...]]:
     return [shape(graph.tensors[index]) for index in indices]
 
 
-def _branches(model, operator, inputs, outputs):
+def _branches(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
     given, wanted = [shape(tensor) for tensor in inputs[1:]], [shape(tensor) for tensor in outputs]
     if _size(inputs[0]) != 1:
         return f"a condition of {_size(inputs[0])} elements"
@@ -290,7 +297,7 @@ def _branches(model, operator, inputs, outputs):
     return None
 
 
-def _loop(model, operator, inputs, outputs):
+def _loop(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
     given, result = [shape(tensor) for tensor in inputs], [shape(tensor) for tensor in outputs]
     condition, body = (model.subgraphs[number] for number in flatbuffer.called_subgraphs(operator))
     wanted = [(condition, condition.inputs, given), (body, body.inputs, given), (body, body.outputs, result)]

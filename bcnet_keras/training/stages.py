@@ -124,7 +124,7 @@ def train(
         if checkpoint.finished(pair):
             histories[stage], built_on = checkpoint.history, checkpoint.identity
             continue
-        settings = {"teacher": teacher, "focus": focus, "cost_weight": cost_weight}
+        settings: dict[str, Any] = {"teacher": teacher, "focus": focus, "cost_weight": cost_weight}
         steps = fit_arguments.get("validation_steps")  # of a data set that may have no end
         nets, labels = _TRAINED_NETS[stage](pair), _labels(validation_data, steps)
         stage_patience = patience if stage != "cooperative" and labels is not None else None

@@ -67,9 +67,10 @@ def test_binary_convolutions_match_the_bench(bench_records):
         if record["kernel"] in ("portable", "CMSIS-NN int8"):
             continue
         for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
-            ways = cost_bconv2d.ways(fit.shape_of(record), record["output"], budget)
-            ((row, counts),) = ((row, counts) for kernel, row, counts, _ in ways if kernel == record["kernel"])
-            instructions = sum(figures[record["core"]][row][what] * count for what, count in counts.items())
+            plans = cost_bconv2d.candidate_plans(fit.shape_of(record), record["output"], budget)
+            (plan,) = (plan for plan in plans if plan.kernel == record["kernel"])
+            row = figures[record["core"]][plan.row]
+            instructions = sum(row[what] * count for what, count in plan.counts.items())
             assert instructions == pytest.approx(record["instructions"], rel=0.06), record
 
 

@@ -41,10 +41,10 @@ def _cases(records):
     known = {}
     for record in records:
         for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
-            for kernel, row, counts, _ in cost_bconv2d.ways(shape_of(record), record["output"], budget):
-                if kernel == record["kernel"]:
-                    cases = known.setdefault(record["core"], {}).setdefault(row, [])
-                    cases.append((counts, record))
+            for plan in cost_bconv2d.candidate_plans(shape_of(record), record["output"], budget):
+                if plan.kernel == record["kernel"]:
+                    cases = known.setdefault(record["core"], {}).setdefault(plan.row, [])
+                    cases.append((plan.counts, record))
     return known
 
 

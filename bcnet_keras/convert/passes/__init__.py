@@ -5,10 +5,15 @@ A pass changes a `schema.ModelT` in place. It leaves tensors, buffers and operat
 the pair once. `run_passes` is the way in for the bytes of a flatbuffer that another converter wrote.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import schema
 
 
-def run_passes(data, *passes):
+def run_passes(data: bytes, *passes: Callable[[schema.ModelT], bool]) -> bytes:
     """Runs passes over the bytes of a flatbuffer.
 
         from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer

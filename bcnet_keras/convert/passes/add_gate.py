@@ -17,13 +17,17 @@ op, is a group of builtin operators that both TensorFlow Lite and TensorFlow Lit
 TOPK_V2: the second largest probability is the largest one with the first masked.)
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 from flatbuffers import flexbuffers
+from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import FlatbufferError
-from bcnet_keras.tflite.flatbuffer import constant, custom_options, schema, text
+from bcnet_keras.tflite.flatbuffer import Builder, constant, custom_options, schema, text
+from bcnet_keras.utils.types import Array
 
 CUSTOM_OP = b"BcnetGate"
 MEASURES = ("score_margin", "max_probability", "entropy", "learned")
@@ -48,26 +52,33 @@ class Gate:
     bias: float | None = None
 
     @classmethod
-    def create(cls, classes, measure, threshold, weights=None, bias=None):
+    def create(
+        cls,
+        classes: int,
+        measure: str,
+        threshold: ArrayLike | None,
+        weights: ArrayLike | None = None,
+        bias: float | None = None,
+    ) -> Gate:
         """Checks the parts of a gate over `classes` classes; raises ValueError that names the wrong one."""
         if measure not in MEASURES:
             raise FlatbufferError(f"unknown confidence measure {measure!r}: expected one of {', '.join(MEASURES)}")
         if classes < 2:
             raise FlatbufferError(f"a gate needs the logits of 2 classes or more, got {classes}")
-        threshold = check_threshold(threshold, classes)
+        checked = check_threshold(threshold, classes)
         if measure != "learned":
-            return cls(measure, threshold)
-        weights = None if weights is None else np.asarray(weights, np.float32)
-        if weights is None or weights.shape != (classes + 3,):
-            found = "none" if weights is None else f"shape {list(weights.shape)}"
+            return cls(measure, checked)
+        numbers = np.asarray([] if weights is None else weights, np.float32)
+        if numbers.shape != (classes + 3,):
+            found = "none" if weights is None else f"shape {list(numbers.shape)}"
             raise FlatbufferError(f"the learned measure needs {classes + 3} weights (classes + 3), got {found}")
-        bias = np.float32(0 if bias is None else bias)
-        if not np.all(np.isfinite(weights)) or not np.isfinite(bias):
+        constant = np.float32(0 if bias is None else bias)
+        if not np.all(np.isfinite(numbers)) or not np.isfinite(constant):
             raise FlatbufferError("the learned measure's weights and bias must be finite numbers; train the gate again")
-        return cls(measure, threshold, weights, float(bias))
+        return cls(measure, checked, numbers, float(constant))
 
 
-def check_threshold(threshold, classes):
+def check_threshold(threshold: ArrayLike | None, classes: int) -> Array:
     """Returns `threshold` as a float32 array of shape [] or [classes].
 
     Raises:
@@ -88,11 +99,11 @@ def check_threshold(threshold, classes):
     if np.any(np.isnan(array)):
         raise FlatbufferError("the threshold is not set (NaN): calibrate the pair, or give a number between 0 and 1")
     if not np.all((array >= 0) & (array <= 1)):
-        raise FlatbufferError(f"the threshold must lie between 0 and 1, got {threshold}")
+        raise FlatbufferError(f"the threshold must lie between 0 and 1, got {threshold!r}")
     return array
 
 
-def add_gate(builder, graph, gate, logits, kind="custom"):
+def add_gate(builder: Builder, graph: schema.SubGraphT, gate: Gate, logits: int, kind: str = "custom") -> int:
     """Appends a gate to a subgraph under construction.
 
     Arguments:
@@ -208,7 +219,7 @@ def _add_builtin(builder, graph, gate, logits):
     return apply("LESS", [confidence, threshold], escalated, schema.LessOptionsT())
 
 
-def read_gate(model, measure, classes):
+def read_gate(model: schema.ModelT, measure: str, classes: int) -> tuple[str, Gate]:
     """Returns (kind, `Gate`) of a merged flatbuffer.
 
     Arguments:

@@ -13,6 +13,8 @@ some 50:
 exactly 1, so that no runtime can round a difference to another sign.
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -27,7 +29,7 @@ THERMOMETER = "BcnetThermometer"
 _CODES = np.arange(-128, 128, dtype=np.int8)
 
 
-def fuse_thermometer(model):
+def fuse_thermometer(model: schema.ModelT) -> bool:
     """Fuses each thermometer encoding of a `schema.ModelT` into one `BcnetThermometer`, in place.
 
     LCE's interpreter runs the two operators on all 256 codes of each channel; the thresholds follow from its bits.
@@ -48,7 +50,7 @@ def fuse_thermometer(model):
     return bool(found)
 
 
-def expand_thermometer(model):
+def expand_thermometer(model: schema.ModelT) -> bool:
     """Writes each `BcnetThermometer` of a `schema.ModelT` as CONV_2D and `LceQuantize`, in place.
 
     `fuse_thermometer` restores the same file.

@@ -5,6 +5,8 @@ Converters turn Keras' `GlobalAveragePooling2D` into the operator MEAN. If outpu
 instructions per input; MEAN takes 138.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from bcnet_keras.convert.passes import run_passes
@@ -13,7 +15,7 @@ from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
 
 
-def mean_to_average_pool(model):
+def mean_to_average_pool(model: schema.ModelT) -> bool:
     """Replaces each int8 MEAN over height and width of a `schema.ModelT` by AVERAGE_POOL_2D, in place.
 
     A MEAN whose output has another scale or zero point than its input stays. Fully connected operators read the pooled

@@ -1,12 +1,15 @@
 """Merges the operators that two nets have in common from the image on, so that a file with both computes them once."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.flatbuffer import schema
 
 
-def merge_common_prefix(net, other):
+def merge_common_prefix(net: schema.ModelT, other: schema.ModelT) -> list[int]:
     """Removes from `other` the operators that `net` has too, in place; both are `schema.ModelT` of one net.
 
     Two operators are the same if kind, options, constants, types, shapes and quantisation agree, and if both read the

@@ -8,15 +8,22 @@ Both read the float model into a graph of few kinds of layers (`graph`), walk it
 `light_binary_twin` (`choice`) picks the binary twin by what it costs on a core.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.graph import SUPPORTED, read
 from bcnet_keras.models.twins.int8 import Int8Twin
 from bcnet_keras.models.twins.stem import share_stem
+from bcnet_keras.utils.types import Range
 
 __all__ = ["SUPPORTED", "binary_twin", "float_logits", "int8_twin", "share_stem"]
 
 
-def float_logits(model):
+def float_logits(model: Any) -> tf.keras.Model:
     """The float Keras model with the weights of `model` that gives logits [n, classes], for a teacher.
 
     A closing softmax or sigmoid is left out, one logit becomes two, and augmentation goes. Errors as for `int8_twin`.
@@ -24,7 +31,7 @@ def float_logits(model):
     return read(model).model
 
 
-def int8_twin(model, input_range=None):
+def int8_twin(model: Any, input_range: Range | None = None) -> tf.keras.Model:
     """The int8 net with the topology and the weights of `model`, ready for quantisation-aware training.
 
     Arguments:
@@ -41,7 +48,13 @@ def int8_twin(model, input_range=None):
     return Int8Twin(graph, input_range).build(f"{graph.name}_int8")
 
 
-def binary_twin(model, width=1.0, stem="thermometer", planes=None, input_range=None):
+def binary_twin(
+    model: Any,
+    width: float = 1.0,
+    stem: str = "thermometer",
+    planes: int | None = None,
+    input_range: Range | None = None,
+) -> tf.keras.Model:
     """The binary net with the topology of `model`; its weights start anew.
 
     Convolutions and hidden dense layers become binary, each with batch normalisation behind it. Where a depthwise

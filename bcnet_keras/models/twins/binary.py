@@ -1,6 +1,9 @@
 """The binary twin: the float model's topology on bits, made lighter where that is asked for."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +21,11 @@ from bcnet_keras.layers import (
     batch_norm,
     global_average,
 )
-from bcnet_keras.models.twins.graph import ACTIVATIONS, DROPOUT, WEIGHTED
+from bcnet_keras.models.twins.graph import ACTIVATIONS, DROPOUT, WEIGHTED, Graph, Node
 from bcnet_keras.models.twins.int8 import Int8Twin
 from bcnet_keras.models.twins.stem import stem_of
 from bcnet_keras.models.twins.walk import Signal, Twin
+from bcnet_keras.utils.types import Range
 
 _keras = tf.keras.layers
 STEMS = ("thermometer", "int8", "shared")
@@ -32,14 +36,21 @@ _UNCHANGED = (*ACTIVATIONS, _keras.Rescaling)
 class BinaryTwin(Twin):
     """See `bcnet_keras.binary_twin`."""
 
-    def __init__(self, graph, input_range, width, stem, planes, topology="whole"):
+    def __init__(
+        self,
+        graph: Graph,
+        input_range: Range | None,
+        width: float,
+        stem: str,
+        planes: int | None,
+        topology: str = "whole",
+    ) -> None:
         if not width > 0:
             raise ModelError(f"binary_twin: width must be above 0, got {width}.")
         if stem not in STEMS:
             raise ModelError(f"binary_twin: stem must be 'thermometer', 'int8' or 'shared', got {stem!r}.")
-        self.width, self.stem, self.planes, self.main_path = width, stem, planes, topology == "main path"
-        if planes is None:
-            self.planes = 4 if stem == "shared" else 8
+        self.width, self.stem, self.main_path = width, stem, topology == "main path"
+        self.planes = (4 if stem == "shared" else 8) if planes is None else planes
         weighted = [node for node in graph.nodes if node.is_a(*WEIGHTED)]
         self.first, self.last = weighted[0], weighted[-1]
         if stem == "shared" and (not self.first.is_a(_keras.Conv2D) or self.first is self.last):
@@ -48,19 +59,20 @@ class BinaryTwin(Twin):
                 f"be a Conv2D with others behind it; it is a {type(self.first.layer).__name__}."
             )
         self.graph = graph
-        self.readers = {id(node): [] for node in graph.nodes}  # in the float model
-        self.depth, self.instead = {}, {}
+        self.readers: dict[int, list[Node]] = {id(node): [] for node in graph.nodes}  # in the float model
+        self.depth: dict[int, int] = {}
+        self.instead: dict[int, int] = {}
         for node in graph.nodes:
             for source in node.inputs:
                 self.readers[id(source)].append(node)
             below = max((self.depth[id(source)] for source in node.inputs), default=0)
             self.depth[id(node)] = below + node.is_a(*WEIGHTED)
-        self.thermometers = {}
+        self.thermometers: dict[int, tf.Tensor] = {}
         super().__init__(graph, input_range)
 
     # What is read.
 
-    def sources(self, node):
+    def sources(self, node: Node) -> list[Node]:
         if node is self.first and self.stem == "shared":
             return [self.graph.nodes[0]]  # the stem has whatever goes before the convolution
         if node.is_a(_keras.Conv2D, _keras.DepthwiseConv2D):
@@ -76,7 +88,7 @@ class BinaryTwin(Twin):
             return [main]
         return list(node.inputs)
 
-    def main_input(self, node):
+    def main_input(self, node: Node) -> Node:
         """The input that tells most: the largest map, no mere gate, with most layers with weights behind it."""
 
         def worth(source):
@@ -86,13 +98,13 @@ class BinaryTwin(Twin):
 
         return max(node.inputs, key=worth)
 
-    def back(self, node, *kinds):
+    def back(self, node: Node, *kinds: type) -> Node:
         """The node in front of a chain of `kinds` that nobody else reads."""
         while node.is_a(*kinds) and len(self.readers[id(node)]) == 1:
             (node,) = node.inputs
         return node
 
-    def geometry(self, node):
+    def geometry(self, node: Node) -> tuple[dict[str, Any], Node]:
         """(kernel, strides, padding and dilation of the binary convolution for `node`, the node that it reads).
 
         A pointwise convolution takes the depthwise one before it in, and the expansion before that: a binary kernel
@@ -124,13 +136,13 @@ class BinaryTwin(Twin):
             settings["padding"] = "same"
         return settings | {"kernel_size": layer.kernel_size}, source
 
-    def alone(self, node):
+    def alone(self, node: Node) -> bool:
         return len(self.readers[id(node)]) == 1
 
-    def filters(self, node, number):
+    def filters(self, node: Node, number: int) -> int:
         return max(1, int(np.ceil(self.instead.get(id(node), number) * self.width / 32))) * 32
 
-    def layout(self):
+    def layout(self) -> tuple[tuple[str, int, bool], ...]:
         """What the twin computes, as a tuple: nets of the same one cost the same."""
         layers = []
         for node in self.nodes[1:]:
@@ -141,17 +153,17 @@ class BinaryTwin(Twin):
             layers.append((node.layer.name, filters, pooled))
         return tuple(layers)
 
-    def reads_a_sign(self, node):
+    def reads_a_sign(self, node: Node) -> bool:
         """Does `node` pass its input on to nothing but signs?"""
         if node.is_a(*WEIGHTED):
             return node is not self.last and not self.on_means(node)
-        passing = (*_UNCHANGED, *DROPOUT, _keras.BatchNormalization, _keras.MaxPooling2D, _keras.Flatten)
-        passing += (_keras.Multiply, _keras.Subtract, _keras.Maximum, _keras.Minimum)
+        passing = [*_UNCHANGED, *DROPOUT, _keras.BatchNormalization, _keras.MaxPooling2D, _keras.Flatten]
+        passing += [_keras.Multiply, _keras.Subtract, _keras.Maximum, _keras.Minimum]
         if self.main_path:
-            passing += (_keras.Add, _keras.Concatenate, _keras.AveragePooling2D)
+            passing += [_keras.Add, _keras.Concatenate, _keras.AveragePooling2D]
         return node.is_a(*passing) and self.read_as_bits(node)
 
-    def on_means(self, node):
+    def on_means(self, node: Node) -> bool:
         """Is `node` a dense layer on means of maps? It is small, and stays int8: of a mean the sign tells little."""
         if not node.is_a(_keras.Dense):
             return False
@@ -160,14 +172,14 @@ class BinaryTwin(Twin):
             source = source.inputs[0]
         return not source.is_a(_keras.Flatten, _keras.Dense) or self.on_means(source)
 
-    def read_as_bits(self, node):
+    def read_as_bits(self, node: Node) -> bool:
         """Do all layers that read `node`'s output take its sign (pooling in between allowed)?"""
         consumers = self.consumers[id(node)]
         return bool(consumers) and node is not self.graph.output and all(map(self.reads_a_sign, consumers))
 
     # Rules.
 
-    def normalised(self, node, tensor):
+    def normalised(self, node: Node, tensor: tf.Tensor) -> Signal:
         """Batch normalisation behind a binary layer; rounded too where somebody needs the number, not the sign."""
         signal = Signal(batch_norm()(tensor), normalised=True)
         reader = self.following(node)
@@ -176,7 +188,7 @@ class BinaryTwin(Twin):
         joined = reader is not None and reader.is_a(_keras.Concatenate) and not self.main_path
         return signal if joined or self.read_as_bits(node) else self.quantised(signal)
 
-    def convolution(self, node, signal):
+    def convolution(self, node: Node, signal: Signal) -> Signal:
         if node is self.last:
             return self.classifier_convolution(node, signal)
         if node is self.first and self.stem == "shared":
@@ -193,7 +205,7 @@ class BinaryTwin(Twin):
             return self.quantised(Signal(batch_norm()(tensor), normalised=True))
         return self.normalised(node, BinaryConv2D(filters, **settings)(self.bits(signal)))
 
-    def shared_stem(self, signal):
+    def shared_stem(self, signal: Signal) -> Signal:
         int8 = Int8Twin(self.graph, self.input_range).build("int8")
         stem = stem_of(int8)
         behind = next(number for number, layer in enumerate(stem) if layer.name == "image_quant") + 1
@@ -203,7 +215,7 @@ class BinaryTwin(Twin):
         # What the stem has of batch normalisation and ReLU goes as behind a binary layer.
         return Signal(CalibratedThermometer(self.planes)(tensor), normalised=True, from_stem=True)
 
-    def quantised(self, signal):
+    def quantised(self, signal: Signal) -> Signal:
         if signal.from_stem:
             raise ModelError(
                 f"cannot make a twin with a shared stem: what {self.first.layer.name} computes must go to convolutions "
@@ -211,7 +223,7 @@ class BinaryTwin(Twin):
             )
         return super().quantised(signal)
 
-    def bits(self, signal):
+    def bits(self, signal: Signal) -> tf.Tensor:
         """The tensor whose sign a binary layer reads."""
         if not signal.is_image:
             return signal.tensor
@@ -220,7 +232,7 @@ class BinaryTwin(Twin):
             self.thermometers[key] = ThermometerEncoding(self.planes, self.image_range)(signal.tensor)
         return self.thermometers[key]
 
-    def classifier_convolution(self, node, signal):
+    def classifier_convolution(self, node: Node, signal: Signal) -> Signal:
         layer, tensor = node.layer, self.quantised(signal).tensor
         if not node.is_a(_keras.Conv2D):
             raise ModelError(f"cannot make a twin: the last layer with weights, {layer.name}, must be Conv2D or Dense.")
@@ -228,7 +240,7 @@ class BinaryTwin(Twin):
         settings = {name: getattr(layer, name) for name in names}
         return self.quantised(Signal(Int8Conv2D(layer.filters, layer.kernel_size, **settings)(tensor)))
 
-    def dense(self, node, signal):
+    def dense(self, node: Node, signal: Signal) -> Signal:
         layer = node.layer
         if node is not self.last:
             if self.on_means(node):
@@ -246,7 +258,7 @@ class BinaryTwin(Twin):
         quantiser = FakeQuant()
         return Signal(global_average(twin(signal.tensor), quantiser), quantiser)
 
-    def normalisation(self, node, signal):
+    def normalisation(self, node: Node, signal: Signal) -> Signal:
         if signal.normalised or signal.is_image:  # the binary layer before has one already; a thermometer needs none
             return signal
         tensor = batch_norm(name=node.layer.name)(self.identity(self.quantised(signal).tensor))
@@ -254,17 +266,17 @@ class BinaryTwin(Twin):
             tensor = _keras.Flatten()(tensor)
         return self.quantised(Signal(tensor, normalised=True))
 
-    def add(self, node, *signals):
-        signals = [signal for signal in signals if not signal.from_stem] or signals
-        if len(signals) == 1:
-            return signals[0] if self.main_path else self.quantised(*signals)
-        first, second = (self.quantised(signal).tensor for signal in signals)
+    def add(self, node: Node, *signals: Signal) -> Signal:
+        added = [signal for signal in signals if not signal.from_stem] or signals
+        if len(added) == 1:
+            return added[0] if self.main_path else self.quantised(*added)
+        first, second = (self.quantised(signal).tensor for signal in added)
         if first.shape[-1] != second.shape[-1]:  # filters round up to whole words, an image has its own number
             largest = max(first, second, key=lambda tensor: tensor.shape[-1])
             return self.quantised(Signal(largest, normalised=True))
         return self.quantised(Signal(_keras.Add()([first, second])))
 
-    def concatenate(self, node, *signals):
+    def concatenate(self, node: Node, *signals: Signal) -> Signal:
         if self.main_path:
             return signals[0]
         for signal in signals:
@@ -272,37 +284,38 @@ class BinaryTwin(Twin):
                 self.quantised(signal)
         return super().concatenate(node, *signals)
 
-    def as_vector(self, signal):
+    def as_vector(self, signal: Signal) -> Signal:
         if signal.tensor.shape.rank == 2:
             return signal
         # A mean over one position: behind a binary convolution a reshape would not stay int8.
         return self.restated(signal, _keras.GlobalAveragePooling2D()(signal.tensor))
 
-    def unchanged(self, node, signal):
+    def unchanged(self, node: Node, signal: Signal) -> Signal:
         return signal
 
-    def max_pooling(self, node, signal):
+    def max_pooling(self, node: Node, signal: Signal) -> Signal:
         layer = node.layer
         pool = _keras.MaxPooling2D(layer.pool_size, layer.strides, layer.padding)
         return dataclasses.replace(signal, tensor=pool(signal.tensor))
 
-    def average_pooling(self, node, signal):
+    def average_pooling(self, node: Node, signal: Signal) -> Signal:
         if self.main_path and self.read_as_bits(node):
             return self.max_pooling(node, signal)
         return dataclasses.replace(self.same_range(node, signal), normalised=signal.normalised)
 
-    def zero_padding(self, node, signal):
+    def zero_padding(self, node: Node, signal: Signal) -> Signal:
         # Rounded again to the same levels, because Larq Compute Engine 0.16 takes zero padding before an int8
         # convolution for its padding "same", which is wrong for strides above 1.
         result = self.same_range(node, signal)
+        assert result.quantiser is not None  # `same_range` has rounded it
         result.tensor = result.quantiser(result.tensor)
         return result
 
-    def dropout(self, node, signal):
+    def dropout(self, node: Node, signal: Signal) -> Signal:
         # Between binary layers dropout would only flip signs to +1; it serves the last layer alone.
         return self.same_range(node, signal) if self.following(node) is self.last else signal
 
-    def flatten(self, node, signal):
+    def flatten(self, node: Node, signal: Signal) -> Signal:
         # Dense layers of the twin read the whole map, so that no reshape is needed.
         reader = self.following(node)
         while reader is not None and reader.is_a(*_UNCHANGED, *DROPOUT, _keras.BatchNormalization):
@@ -339,7 +352,7 @@ class BinaryTwin(Twin):
     }
 
 
-def compact_model(graph, filters, kernel_size=3):
+def compact_model(graph: Graph, filters: int, kernel_size: int = 3) -> tf.keras.Model:
     """A float model for `graph`'s images and classes that has a light binary twin whatever the graph looks like.
 
     Convolutions of stride 2, each of twice the filters of the one before, down to a map of three or four pixels, and
@@ -357,7 +370,7 @@ def compact_model(graph, filters, kernel_size=3):
     return tf.keras.Model(inputs, _keras.Dense(graph.output.shape[0])(tensor))
 
 
-def _pointwise(node):
+def _pointwise(node: Node):
     layer = node.layer
     return node.is_a(_keras.Conv2D) and (layer.kernel_size, layer.strides, layer.groups) == ((1, 1), (1, 1), 1)
 

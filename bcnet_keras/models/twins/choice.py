@@ -1,6 +1,10 @@
 """Chooses the binary twin by its cost relative to the int8 twin on a core, before either is trained."""
 
+from __future__ import annotations
+
 import logging
+
+import tensorflow as tf
 
 from bcnet_keras.device.boards import board
 from bcnet_keras.device.cost import cost
@@ -8,13 +12,23 @@ from bcnet_keras.device.profile import DEFAULT_CORE
 from bcnet_keras.models.pair_profile import PairProfile, flatbuffer_of
 from bcnet_keras.models.twins.binary import BinaryTwin, compact_model
 from bcnet_keras.models.twins.graph import Graph, read
+from bcnet_keras.utils.types import Range
 
 WIDTHS = (2.0, 1.5, 1.0, 0.75, 0.5)
 COMPACT_FILTERS = (128, 96, 64, 32)
 log = logging.getLogger(__name__)
 
 
-def light_binary_twin(graph, int8, max_cost, input_range, stem, planes, core=None, board_name=None):
+def light_binary_twin(
+    graph: Graph,
+    int8: tf.keras.Model,
+    max_cost: float,
+    input_range: Range | None,
+    stem: str,
+    planes: int | None,
+    core: str | None = None,
+    board_name: str | None = None,
+) -> tuple[tf.keras.Model, str]:
     """Returns the binary twin closest to the float model that costs at most `max_cost` of `int8` on a core.
 
     It tries three topologies in this order: the whole one; its main path, without shortcuts and branches beside the
@@ -81,7 +95,7 @@ def _compact(graph, filters):
     return Graph(compact.nodes, compact.output, *front)
 
 
-def advice(profile, width):
+def advice(profile: PairProfile, width: float | None) -> str | None:
     """Returns one line of advice if the binary net is not light or the pair does not fit the board; otherwise None."""
     sentences = []
     if not profile.is_light:

@@ -10,9 +10,13 @@ nested models as their layers, one logit z as the two logits [-z / 2, z / 2], wh
 converted nets leave it out, since it changes nothing but the meaning of the 8-bit codes.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +24,7 @@ import tensorflow as tf
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import HardSwish
 from bcnet_keras.models import keras3
+from bcnet_keras.utils.types import Range
 
 _keras = tf.keras.layers
 log = logging.getLogger(__name__)
@@ -61,11 +66,11 @@ class Node:
       shape: that output's, without the batch: (h, w, c) of a map, (c,) of a vector.
     """
 
-    def __init__(self, layer, inputs, tensor):
+    def __init__(self, layer: Any, inputs: Iterable[Node], tensor: tf.Tensor) -> None:
         self.layer, self.inputs, self.tensor = layer, tuple(inputs), tensor
         self.shape = tuple(tensor.shape[1:])
 
-    def is_a(self, *kinds):
+    def is_a(self, *kinds: type) -> bool:
         return isinstance(self.layer, kinds)
 
 
@@ -82,12 +87,21 @@ class Graph:
       name: of the user's model.
     """
 
-    def __init__(self, nodes, output, front, input_shape, name, affine=(1.0, 0.0), takes_raw=False):
+    def __init__(
+        self,
+        nodes: list[Node],
+        output: Node,
+        front: list[tf.keras.layers.Layer],
+        input_shape: tuple[int, ...],
+        name: str,
+        affine: Range = (1.0, 0.0),
+        takes_raw: bool = False,
+    ) -> None:
         self.nodes, self.output, self.front, self.input_shape, self.name = nodes, output, front, input_shape, name
         self.affine, self.takes_raw = affine, takes_raw
 
     @property
-    def model(self):
+    def model(self) -> tf.keras.Model:
         """The graph as a Keras model: what the user's model takes -> float logits [n, classes]."""
         inputs = tf.keras.Input(self.input_shape)
         tensor = inputs
@@ -97,7 +111,7 @@ class Graph:
         return tf.keras.Model(inputs, image(tensor), name="logits")
 
 
-def read(model):
+def read(model: Any) -> Graph:
     """The `Graph` of a functional or sequential Keras model with one input and one output of class scores.
 
     Arguments:
@@ -218,7 +232,7 @@ def _shapes(layer):
 class _Front:
     """The user's input behind Reshape and Rescaling, before the first other layer: no node yet."""
 
-    def __init__(self, shape, scale=1.0, offset=0.0, scaled=False):
+    def __init__(self, shape, scale=1.0, offset=0.0, scaled=False) -> None:
         self.shape, self.scale, self.offset, self.scaled = tuple(shape), scale, offset, scaled
         self.node = None
 
@@ -226,8 +240,10 @@ class _Front:
 class _Reader:
     """The walk over the user's model. Values are a `_Front` or a `Node`; a vector stands for a map of 1x1, too."""
 
-    def __init__(self):
-        self.nodes, self.names, self.dropped = [], set(), []
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.names: set[str] = set()
+        self.dropped: list[str] = []
         self.image = None  # its `_Front`
 
     def read(self, model):

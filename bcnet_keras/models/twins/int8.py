@@ -1,10 +1,12 @@
 """The int8 twin: the float model's layers with 8-bit rounding in place."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.layers import FakeQuant, HardSwish, Int8Conv2D, Int8Dense, Int8DepthwiseConv2D, batch_norm
-from bcnet_keras.models.twins.graph import WEIGHTED
+from bcnet_keras.models.twins.graph import WEIGHTED, Node
 from bcnet_keras.models.twins.walk import Signal, Twin
 
 _keras = tf.keras.layers
@@ -15,7 +17,7 @@ _FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 class Int8Twin(Twin):
     """See `bcnet_keras.int8_twin`."""
 
-    def build(self, name):
+    def build(self, name: str) -> tf.keras.Model:
         twin = super().build(name)
         for node in self.nodes[1:]:
             weights = node.layer.get_weights()
@@ -26,20 +28,20 @@ class Int8Twin(Twin):
                 target.set_weights(weights)
         return twin
 
-    def rounded(self, node, tensor):
+    def rounded(self, node: Node, tensor: tf.Tensor) -> Signal:
         """Rounds, but within convolution -> batch normalisation -> ReLU, which the device computes as one operation."""
         reader = self.following(node)
         if reader is not None:
-            fusing = (*WEIGHTED, _keras.BatchNormalization, _keras.Rescaling)
-            fusing += (_keras.Add, _keras.Subtract, _keras.Multiply)
-            fused = node.is_a(*fusing) and reader.is_a(_keras.ReLU)
+            merging = (_keras.Add, _keras.Subtract, _keras.Multiply)
+            fusing = node.is_a(*WEIGHTED, _keras.BatchNormalization, _keras.Rescaling, *merging)
+            fused = fusing and reader.is_a(_keras.ReLU)
             fused = fused or (node.is_a(*WEIGHTED) and reader.is_a(_keras.BatchNormalization))
             if fused or (reader.is_a(_keras.Concatenate) and reader.inputs.count(node) == 1):
                 return Signal(tensor)
         signal = self.quantised(Signal(tensor))
         return self.as_vector(signal) if len(node.shape) == 1 else signal
 
-    def convolution(self, node, signal):
+    def convolution(self, node: Node, signal: Signal) -> Signal:
         layer, config = node.layer, node.layer.get_config()
         names = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias")
         settings = {name: config[name] for name in names}
@@ -49,7 +51,7 @@ class Int8Twin(Twin):
             twin = Int8Conv2D(layer.filters, groups=layer.groups, **settings)
         return self.rounded(node, twin(self.quantised(signal).tensor))
 
-    def dense(self, node, signal):
+    def dense(self, node: Node, signal: Signal) -> Signal:
         tensor, settings = self.quantised(signal).tensor, dict(use_bias=node.layer.use_bias, name=node.layer.name)
         reader = self.following(node)
         if reader is not None and reader.is_a(_keras.BatchNormalization):
@@ -58,12 +60,12 @@ class Int8Twin(Twin):
             return self.rounded(node, Int8Conv2D(node.layer.units, 1, **settings)(tensor))
         return self.rounded(node, Int8Dense(node.layer.units, **settings)(tensor))
 
-    def normalisation(self, node, signal):
+    def normalisation(self, node: Node, signal: Signal) -> Signal:
         # Where no convolution stands before it, it folds into an identity.
         tensor = self.identity(signal.tensor) if signal.quantiser else signal.tensor
         return self.rounded(node, batch_norm(**{**node.layer.get_config(), "axis": -1})(tensor))
 
-    def rescaling(self, node, signal):
+    def rescaling(self, node: Node, signal: Signal) -> Signal:
         tensor = self.as_map(self.quantised(signal).tensor)
         scale, offset = (np.broadcast_to(each, node.shape[-1:]) for each in (node.layer.scale, node.layer.offset))
         layer = Int8DepthwiseConv2D(1, trainable=False)
@@ -76,7 +78,7 @@ class Int8Twin(Twin):
             return Signal(quantiser(tensor), quantiser, is_image=True)
         return self.rounded(node, tensor)
 
-    def relu(self, node, signal):
+    def relu(self, node: Node, signal: Signal) -> Signal:
         highest = node.layer.max_value
         if highest in (None, 6.0):
             return self.rounded(node, _keras.ReLU(highest)(signal.tensor))
@@ -84,15 +86,15 @@ class Int8Twin(Twin):
         result = Signal(quantiser(_keras.ReLU()(signal.tensor)), quantiser)
         return self.as_vector(result) if len(node.shape) == 1 else result
 
-    def activation(self, node, signal):
+    def activation(self, node: Node, signal: Signal) -> Signal:
         """Functions that are operators of their own, and read and write 8-bit codes."""
         return self.rounded(node, self.same_config(node, signal).tensor)
 
-    def prelu(self, node, signal):
+    def prelu(self, node: Node, signal: Signal) -> Signal:
         config = node.layer.get_config() | {"name": node.layer.name}
         return self.rounded(node, _keras.PReLU.from_config(config)(self.quantised(signal).tensor))
 
-    def named_activation(self, node, signal):
+    def named_activation(self, node: Node, signal: Signal) -> Signal:
         function, tensor = node.layer.activation.__name__, self.quantised(signal).tensor
         inner = "sigmoid" if function == "swish" else function
         quantiser = FakeQuant(*_FIXED[inner], fixed=True)
@@ -101,7 +103,7 @@ class Int8Twin(Twin):
             return self.rounded(node, _keras.Multiply()([tensor, result]))
         return Signal(result, quantiser)
 
-    def arithmetic(self, node, *signals):
+    def arithmetic(self, node: Node, *signals: Signal) -> Signal:
         tensors = [self.quantised(signal).tensor for signal in signals]
         return self.rounded(node, type(node.layer)()(tensors))
 

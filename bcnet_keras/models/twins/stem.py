@@ -1,12 +1,16 @@
 """A first block that both nets of a pair have in common."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import CalibratedThermometer, FakeQuant, Int8Conv2D
 
 
-def share_stem(binary, int8, images):
+def share_stem(binary: tf.keras.Model, int8: tf.keras.Model, images: Iterable[tf.Tensor]) -> None:
     """Gives `binary` the first block of `int8`, its weights and 8-bit range, and freezes it in both, in place.
 
     Converted, such a pair computes the block once, see `bcnet_keras.convert.pair`. Levels of a
@@ -42,7 +46,7 @@ def share_stem(binary, int8, images):
             layer.calibrate(real(next(iter(images))), (high - low) / 255)
 
 
-def stem_of(net):
+def stem_of(net: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """The layers of a net behind its input, up to the first `FakeQuant` behind a convolution; [] without one."""
     layers = [layer for layer in net.layers if not isinstance(layer, tf.keras.layers.InputLayer)]
     first = next((i for i, layer in enumerate(layers) if isinstance(layer, Int8Conv2D)), len(layers))

@@ -48,10 +48,10 @@ MANIFEST = """{
 """
 
 
-def adapted(path, text, source):
+def adapted(path: Path, text: str, source: Path) -> str:
     """The text of a file in `source`, which has no include folder but `source`, and no macros."""
 
-    def from_source(match):
+    def from_source(match: re.Match[str]) -> str:
         name = match[2]
         if (path.parent / name).is_file() or (source / name).is_file():
             return match[0]
@@ -64,7 +64,7 @@ def adapted(path, text, source):
     return text
 
 
-def write_library(tree, library):
+def write_library(tree: Path, library: Path) -> None:
     """Writes the library of a tree to a folder, which must not exist."""
     source = library / "src"
     for origin, target in FOLDERS.items():
@@ -91,9 +91,8 @@ def write_library(tree, library):
     (library / "library.json").write_text(MANIFEST)
 
 
-def main(tree, library):
-    """Checks the arguments, both paths, and makes the library; nothing is left where it fails."""
-    tree, library = Path(tree), Path(library)
+def main(tree: Path, library: Path) -> None:
+    """Checks the arguments and makes the library; nothing is left where it fails."""
     if (tree / "tensorflow/lite/micro/tools/make/Makefile").exists():
         sys.exit(f"{tree} is TensorFlow Lite Micro's repository; give the tree that its create_tflm_tree.py writes")
     if not (tree / "tensorflow/lite/micro/micro_common.h").is_file():
@@ -115,4 +114,4 @@ def main(tree, library):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python3 tflm_library.py TREE LIBRARY")
-    main(*sys.argv[1:])
+    main(*map(Path, sys.argv[1:]))
