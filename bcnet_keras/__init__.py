@@ -15,10 +15,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
 
 from bcnet_keras import moved
-from bcnet_keras.errors import named_packages
+from bcnet_keras.utils.lazy import PackageFunction, lazy
 
 __version__ = "0.1.0"
 
@@ -52,21 +51,8 @@ _PUBLIC = {
     "get_threshold": "convert",
     "set_threshold": "convert",
 }
-# Both subpackages and functions: the subpackage itself can be called.
-_CALLABLE_MODULES = ("convert", "export")
-
-__all__ = ["__version__", *_PUBLIC, *_CALLABLE_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        with named_packages():
-            value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-        globals()[name] = value
-        return value
-    if name in _CALLABLE_MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["__version__", *_PUBLIC, "convert", "export"]
+__getattr__ = lazy(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:
@@ -74,6 +60,8 @@ def __dir__() -> list[str]:
 
 
 moved.install()
+convert = PackageFunction("bcnet_keras.convert")
+export = PackageFunction("bcnet_keras.export")
 if "tensorflow" in sys.modules:
     importlib.import_module("bcnet_keras.legacy_keras")  # says at once where it is too late for that
 else:

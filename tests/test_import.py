@@ -108,15 +108,37 @@ def test_unknown_name_is_an_attribute_error():
     )
 
 
-def test_convert_is_a_function_and_a_subpackage_in_any_order_of_import():
-    code = "import bcnet_keras.convert.passes, bcnet_keras as bc; print(callable(bc.convert), bc.convert.passes)"
-    assert python(code).stdout.startswith("True <module 'bcnet_keras.convert.passes'")
-    assert python("import bcnet_keras as bc; print(callable(bc.convert))").stdout == "True\n"
-
-
-def test_export_is_a_function_and_a_subpackage():
-    code = "import bcnet_keras.export.facts, bcnet_keras as bc; print(callable(bc.export), bc.export.FORMATS[0])"
-    assert python(code).stdout == "True c\n"
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import bcnet_keras as bc",
+        "import bcnet_keras as bc; bc.convert; import bcnet_keras.convert.cooperative, bcnet_keras.export.facts",
+        "import bcnet_keras.convert.cooperative, bcnet_keras.export.facts, bcnet_keras as bc",
+        "from bcnet_keras.convert import Gate, merge; from bcnet_keras.export import FORMATS; import bcnet_keras as bc",
+        "import bcnet_keras as bc; import importlib; importlib.import_module('bcnet_keras.convert')",
+    ],
+)
+def test_convert_and_export_are_functions_and_packages_in_any_order_of_import(imports):
+    code = (
+        f"{imports}\n"
+        "import types, inspect, sys, bcnet_keras.convert, bcnet_keras.export\n"
+        "from bcnet_keras import convert, export\n"
+        "import bcnet_keras.convert.passes as passes, bcnet_keras.export.facts as facts\n"
+        "from bcnet_keras.convert import Gate\n"
+        "assert bc.convert is convert and bc.export is export\n"
+        "assert convert.passes is passes and convert.Gate is Gate and export.facts is facts\n"
+        "assert 'format' in inspect.signature(export).parameters\n"
+        "try: export('no.tflite', 'c', 'there/is/none')\n"
+        "except FileNotFoundError as error: print(error)\n"
+        "assert all(type(sys.modules[f'bcnet_keras.{name}']) is types.ModuleType for name in ('convert', 'export'))\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "import bcnet_keras.convert.emit\n"
+        "try: bc.convert('no pair')\n"
+        "except TypeError as error: print(error)\n"
+    )
+    told = "there is no file 'no.tflite'; give the path of a .tflite file\nexpected a bcnet_keras.BCNet, got str\n"
+    result = python(code)
+    assert result.stdout == told, result.stderr
 
 
 def test_heavy_parts_wait_until_they_are_used():

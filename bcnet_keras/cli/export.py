@@ -9,7 +9,7 @@ from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.export import FORMATS, export
+from bcnet_keras.export.formats import FORMATS, export
 from bcnet_keras.tflite.metadata import verdict_of
 
 

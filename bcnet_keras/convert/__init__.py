@@ -1,10 +1,10 @@
 """From a Keras pair to one flatbuffer: `bcnet_keras.convert(pair)`.
 
-The package can be called, and is then `convert`. `cooperative` says how the flatbuffer is laid out. What works on
-flatbuffers alone (`cooperative`, `passes`) needs no TensorFlow; names are loaded on first use.
+`cooperative` says how the flatbuffer is laid out. What works on flatbuffers alone (`cooperative`, `passes`) needs no
+TensorFlow; names are loaded on first use.
 """
 
-from bcnet_keras.utils.callable_package import make_callable
+from bcnet_keras.utils.lazy import lazy
 
 # Name -> module of this package that defines it.
 _PUBLIC = {
@@ -16,8 +16,5 @@ _PUBLIC = {
     "replace_gate": "cooperative",
     "set_threshold": "cooperative",
 }
-
 __all__ = list(_PUBLIC)
-
-
-make_callable(__name__)
+__getattr__ = lazy(__name__, _PUBLIC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
+from bcnet_keras.errors import ArgumentTypeError
 from bcnet_keras.layers import ConfidenceGate, FakeQuant, front_affine
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
@@ -29,6 +30,7 @@ from bcnet_keras.utils.types import Range
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Pair(Protocol):
     """What is read of a pair: `bcnet_keras.BCNet` has it, and comes later in the order of the folders."""
 
@@ -63,8 +65,11 @@ def convert(
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
 
     Raises:
+      TypeError: `pair` is no pair.
       ValueError: a net does not convert to integers only, the threshold is missing, or the two nets do not fit.
     """
+    if not isinstance(pair, Pair):
+        raise ArgumentTypeError(f"expected a bcnet_keras.BCNet, got {type(pair).__name__}")
     classes = int(pair.binary.output_shape[-1])
     weights = bias = None
     if pair.gate.measure == "learned":

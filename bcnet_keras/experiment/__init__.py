@@ -1,14 +1,8 @@
 """One training run, from the data to the report and the verdict: `run(Settings(dataset="digits"), "runs/digits")`."""
 
-from __future__ import annotations
+from bcnet_keras.utils.lazy import lazy
 
-import importlib
-from typing import Any
-
-_PUBLIC = ("Settings", "read_settings", "run")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.training_run"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Name -> module of this package that defines it.
+_PUBLIC = dict.fromkeys(("Settings", "read_settings", "run"), "training_run")
+__all__ = list(_PUBLIC)
+__getattr__ = lazy(__name__, _PUBLIC)

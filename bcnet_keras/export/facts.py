@@ -96,7 +96,7 @@ class Facts:
 def read_facts(
     source: StrPath, name: str | None, arena_size: int | None, scratch_budget: int, core: str | None = None
 ) -> Facts:
-    """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.export`."""
+    """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.formats.export`."""
     model = flatbuffer.read(flatbuffer.load(source))
     origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
     builtin, custom = _operators(model)

@@ -14,8 +14,8 @@ from bcnet_keras.tflite import operators
 from bcnet_keras.tflite.metadata import NO_VERDICT
 
 if TYPE_CHECKING:
-    from bcnet_keras.export import Layout
     from bcnet_keras.export.facts import Facts, TensorFacts
+    from bcnet_keras.export.formats import Layout
 
 _BYTES_A_LINE = 16
 _GATE_CONTEXT = "  if (made->SetMicroExternalContext(&context) != kTfLiteOk) return false;\n"
@@ -60,7 +60,7 @@ def substitutions(facts: Facts, layout: Layout) -> dict[str, str]:
 
     Arguments:
       facts: a `Facts`.
-      layout: a `Layout` of `bcnet_keras.export`.
+      layout: a `bcnet_keras.export.formats.Layout`.
     """
     guard = facts.name.upper()
     count = len(facts.builtin_ops) + len(facts.custom_ops)

@@ -21,9 +21,9 @@ from micro import include_flags, laid_out_tree
 from packaging import licenses
 from single_operators import net
 
-import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.device.arena import arena
+from bcnet_keras.export import formats as exports
 from bcnet_keras.runtime import native, plugin, tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.operators import MICRO_OPS, operator

@@ -14,8 +14,8 @@ from lce_graphs import model as graph_of
 from micro import laid_out_tree
 
 import bcnet_keras
-import bcnet_keras.export as exports
 from bcnet_keras.convert import Gate, merge
+from bcnet_keras.export import formats as exports
 from bcnet_keras.runtime import native, tflm
 from bcnet_keras.tflite import flatbuffer
 
