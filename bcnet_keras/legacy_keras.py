@@ -4,11 +4,9 @@ import importlib.util
 import os
 import sys
 
-import numpy as np
-
 from bcnet_keras.errors import MissingPackageError, named_packages
 
-_TENSORFLOW_VERSIONS = ((2, 17), (2, 20))  # from the first, below the second
+_TENSORFLOW_VERSIONS = ((2, 17), (2, 22))  # from the first, below the second
 
 
 def _check():
@@ -16,8 +14,6 @@ def _check():
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         with named_packages():
             raise ModuleNotFoundError(name="tensorflow")
-    if int(np.__version__.split(".")[0]) >= 2:
-        raise MissingPackageError(f'bcnet_keras needs NumPy 1, found {np.__version__}; run: pip install "numpy<2"')
     if importlib.util.find_spec("tf_keras") is None:
         raise MissingPackageError(
             "bcnet_keras needs the legacy Keras, which is not installed; run: pip install tf-keras"

@@ -7,7 +7,7 @@ Writes pair.tflite and pair.keras. The images are scikit-learn's 1,797 digits of
 
 import pathlib
 
-import bcnet_keras as bc  # before tf.keras is used: it chooses the Keras that Larq works with
+import bcnet_keras as bc  # before tf.keras is used: it chooses the Keras that this package works with
 import tensorflow as tf
 
 from bcnet_keras import datasets

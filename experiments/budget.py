@@ -28,7 +28,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the stream.")
 def main(_):
     from bcnet_keras import datasets
     from bcnet_keras.device.cost import cost
-    from bcnet_keras.experiment.training_run import PACKAGES, command_line, read_settings
+    from bcnet_keras.experiment.training_run import command_line, read_settings, versions
     from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
     folder = pathlib.Path(_RUN.value)
@@ -61,7 +61,7 @@ def main(_):
         "parts": {name: ", ".join(data.class_names[label] for label in labels) for name, labels in parts.items()},
         "images_in_each_part": _LENGTH.value,
         "policies": {name: summary(policy, parts, budget) for name, policy in policies.items()},
-        "versions": versions(PACKAGES),
+        "versions": versions(),
     }
     results = report.results_folder()
     write_atomic(results / f"budget_{settings.dataset}.json", json.dumps(record, indent=1) + "\n")
@@ -173,12 +173,6 @@ def figure(policies, parts, budget, dataset):
     lower.legend(fontsize=8)
     result.suptitle(f"A budget under a shift of the class mix: {dataset}, test images", fontsize=10)
     return result
-
-
-def versions(packages):
-    from importlib.metadata import version
-
-    return {name: version(name) for name in packages}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ folder's own test split, is held against the public test images.
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import pathlib
@@ -62,7 +61,7 @@ HAND_TUNED = {
 
 
 def main(_):
-    from bcnet_keras.experiment.training_run import PACKAGES, command_line, revision
+    from bcnet_keras.experiment.training_run import command_line, revision, versions
     from bcnet_keras.utils.atomic_files import write_atomic
 
     names = _RECIPES.value or ([DEFAULT] if _PAIRS.value else [DEFAULT, *HAND_TUNED])
@@ -89,7 +88,7 @@ def main(_):
             print(f"{name}, {recipe}: {cells[recipe]}", flush=True)
             record |= {
                 "seed": _SEED.value,
-                "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+                "versions": versions(),
                 "commands": sorted({*record["commands"], command_line("python -m experiments.own_data")}),
             }
             write_atomic(place, json.dumps(record, indent=1))

@@ -11,7 +11,6 @@ command started several times makes as many workers. The test split is never loo
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import pathlib
 
@@ -26,6 +25,7 @@ from bcnet_keras.experiment.training_run import (
     input_batches,
     revision,
     take_float_net,
+    versions,
 )
 from bcnet_keras.layers import fastest_precision
 from bcnet_keras.planning.search import objective, params_of, study, trial_record
@@ -98,7 +98,7 @@ def write(found, path):
         "study": found.study_name,
         "commands": found.user_attrs["commands"],
         "revision": revision(),
-        "versions": {name: importlib.metadata.version(name) for name in (*PACKAGES, "optuna")},
+        "versions": versions((*PACKAGES, "optuna")),
         "trials": [trial_record(trial) for trial in trials],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

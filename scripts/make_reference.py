@@ -42,7 +42,7 @@ def api():
         _NOTE,
         "# Python\n",
         "All names below are attributes of `bcnet_keras`, imported as `bc`. Import it before `tf.keras` is used: it "
-        "switches TensorFlow to the legacy Keras that Larq needs.\n",
+        "switches TensorFlow to the legacy Keras.\n",
     ]
     left = set(bc._PUBLIC)
     for area, modules in _AREAS.items():

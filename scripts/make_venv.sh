@@ -5,12 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 supported() {
-  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1
+  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1
 }
 
 python=${1:-}
 if [ -z "$python" ]; then
-  for candidate in python3 python3.11 python3.12 python3.10; do
+  for candidate in python3 python3.11 python3.12 python3.10 python3.13; do
     if supported "$candidate"; then
       python=$candidate
       break
@@ -18,7 +18,7 @@ if [ -z "$python" ]; then
   done
 fi
 if [ -z "$python" ] || ! supported "$python"; then
-  echo "error: ${python:-python3} is not Python 3.10, 3.11 or 3.12; name one that is, as in: make PYTHON=python3.11" >&2
+  echo "error: ${python:-python3} is not Python 3.10, 3.11, 3.12 or 3.13; name one that is, as in: make PYTHON=python3.11" >&2
   exit 1
 fi
 

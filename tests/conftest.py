@@ -8,7 +8,9 @@ from flatbuffers_of import make_int8_net
 
 import bcnet_keras  # noqa: F401 (first: it switches TensorFlow to the legacy Keras)
 from bcnet_keras import cli
+from bcnet_keras.errors import MissingPackageError
 from bcnet_keras.runtime import plugin
+from bcnet_keras.tflite import lce
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -21,6 +23,30 @@ def pytest_runtest_setup(item):
             plugin.tflm_tree()
         except FileNotFoundError as error:
             pytest.skip(str(error))
+
+
+def _skipped_without_lce(error):
+    """Skips a test that Larq Compute Engine alone can run, where this installation cannot have it."""
+    reason = lce.why_missing()
+    if reason is not None and reason in str(error):
+        pytest.skip(reason)
+    raise error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    try:
+        return (yield)
+    except MissingPackageError as error:
+        _skipped_without_lce(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    try:
+        return (yield)
+    except MissingPackageError as error:
+        _skipped_without_lce(error)
 
 
 @pytest.fixture(scope="session")

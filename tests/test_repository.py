@@ -1,5 +1,6 @@
 """The files around the package refer to things that exist."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -60,7 +61,7 @@ def test_links_and_named_files_exist(name):
     assert [path for path in named if not any((place / path).exists() for place in places)] == []
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
 def test_every_dependency_is_pinned_within_its_range(version):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {}
@@ -85,7 +86,7 @@ def test_unsuitable_interpreter_is_refused_in_one_line(tmp_path):
     interpreter.chmod(0o755)
     result = subprocess.run([ROOT / "scripts/make_venv.sh", interpreter], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.count("\n") == 1 and "is not Python 3.10, 3.11 or 3.12" in result.stderr
+    assert result.stderr.count("\n") == 1 and "is not Python 3.10, 3.11, 3.12 or 3.13" in result.stderr
 
 
 def test_missing_packages_are_named_where_they_cannot_be_installed(tmp_path):
@@ -100,3 +101,23 @@ def test_missing_packages_are_named_where_they_cannot_be_installed(tmp_path):
     )
     assert result.returncode == 0
     assert result.stderr == "Missing packages; please run: sudo apt-get install qemu-system-arm cmake\n"
+
+
+def test_wheels_are_asked_for_by_the_markers_of_the_machine_they_are_for(monkeypatch):
+    spec = importlib.util.spec_from_file_location("check_platforms", ROOT / "scripts/check_platforms.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    asked = []
+    monkeypatch.setattr(module, "versions", lambda name, tags, python: asked.append((name, tags, python)) or [])
+    for machine, python, larq, engine, micro in (
+        ("Linux, x86-64", "3.12", True, True, True),
+        ("Linux, x86-64", "3.13", False, False, True),
+        ("Linux, Arm 64", "3.11", True, False, False),
+        ("macOS, Arm 64", "3.11", True, True, False),
+        ("Windows, x86-64", "3.13", False, False, False),
+    ):
+        missing = module.lacking("train", machine, python)
+        found = ["larq" in missing, "larq-compute-engine" in missing, "tflite-micro" in missing]
+        assert found == [larq, engine, micro] and {"tensorflow", "numpy"} <= set(missing), machine
+        assert "tensorflow" not in module.lacking("", machine, python)
+    assert ("numpy", ("win_amd64",), "3.13") in asked

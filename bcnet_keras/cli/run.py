@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -30,8 +30,8 @@ def define(values: flags.FlagValues) -> None:
         "runtime",
         None,
         ["tflite", "tflm"],
-        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro. By default TensorFlow Lite where it is "
-        "installed.",
+        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro. By default TensorFlow Lite where Larq "
+        "Compute Engine is installed.",
         flag_values=values,
     )
     flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
@@ -49,15 +49,13 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"{values.labels}: labels must be whole numbers of shape {images.shape[:1]}, "
             f"got {labels.dtype} {labels.shape}."
         )
-    installed = importlib.util.find_spec("larq_compute_engine") is not None
-    if (values.runtime or ("tflite" if installed else "tflm")) == "tflm":
-        from bcnet_keras.runtime import tflm
+    if values.runtime is None:
+        from bcnet_keras.runtime import choice
 
-        interpreter: BaseInterpreter = tflm.Interpreter(source)
+        made_by = choice.interpreter_class()
     else:
-        from bcnet_keras.runtime import tflite
-
-        interpreter = tflite.Interpreter(source)
+        made_by = importlib.import_module(f"bcnet_keras.runtime.{values.runtime}").Interpreter
+    interpreter: BaseInterpreter = made_by(source)
     if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < interpreter.classes:
         raise BcnetError(
             f"{values.labels}: labels must go from 0 to {interpreter.classes - 1}, "

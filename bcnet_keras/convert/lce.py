@@ -23,6 +23,7 @@ from bcnet_keras.layers import FakeQuant, front_of, with_precision
 from bcnet_keras.layers.binary import binary_problem
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
+from bcnet_keras.tflite.lce import interpreter_class
 from bcnet_keras.utils.silence import quiet
 from bcnet_keras.utils.types import Range
 
@@ -68,6 +69,7 @@ def lower_binary(model: tf.keras.Model) -> schema.ModelT:
       ValueError: the net does not convert, or not to integers only, or answers otherwise than in Keras; the message
         names operator, layer and remedy.
     """
+    interpreter_class()  # or says why there is none
     import larq_compute_engine as lce
 
     def convert(batch_of_one):
@@ -82,9 +84,7 @@ def lower_binary(model: tf.keras.Model) -> schema.ModelT:
             return lce.convert_saved_model(folder, inference_input_type=tf.int8, inference_output_type=tf.int8)
 
     def run(data, codes):
-        from larq_compute_engine.tflite.python.interpreter import Interpreter
-
-        return Interpreter(data, use_reference_bconv=True).predict(codes)  # the others know no groups
+        return interpreter_class()(data, use_reference_bconv=True).predict(codes)  # the others know no groups
 
     found = [(layer, binary_problem(layer)) for layer in getattr(model, "submodules", ())]
     problems = [f"{layer.name} ({problem})" for layer, problem in found if problem is not None]

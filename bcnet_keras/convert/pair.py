@@ -20,7 +20,7 @@ from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
-from bcnet_keras.errors import ArgumentTypeError
+from bcnet_keras.errors import ArgumentTypeError, MissingPackageError
 from bcnet_keras.layers import ConfidenceGate, FakeQuant, front_affine
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
@@ -117,9 +117,13 @@ def lower(net: tf.keras.Model, by_converter: Callable[[tf.keras.Model], schema.M
     """Turns a Keras net into a `schema.ModelT`: written by `emit`, or by a converter where it has foreign layers."""
     try:
         return emit(net)
-    except NotEmitted as reason:
-        log.debug("left to the converters: %s", reason)
-    return by_converter(net)
+    except NotEmitted as error:
+        reason = error
+    log.debug("left to the converters: %s", reason)
+    try:
+        return by_converter(net)
+    except MissingPackageError as error:
+        raise MissingPackageError(f"{reason}. A converter may take it, but {error}") from None
 
 
 def _record(pair):

@@ -48,6 +48,8 @@ class BaseInterpreter(abc.ABC):
       class_names: list of str, or None when the file has none.
     """
 
+    NAME: str  # for people
+
     def __init__(self, model: schema.ModelT) -> None:
         """`model` is a `schema.ModelT`; raises ValueError when it is no classifier of images in int8."""
         graph = model.subgraphs[0]

@@ -11,6 +11,7 @@ from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.lce import interpreter_class
 from bcnet_keras.tflite.operators import LCE_OPS
 from bcnet_keras.tflite.verify import verify
 from bcnet_keras.utils.silence import quiet
@@ -36,8 +37,7 @@ class Interpreter(BaseInterpreter):
     NAME = "TensorFlow Lite in Larq Compute Engine, optimised kernels"
 
     def __init__(self, source: str | os.PathLike[str] | bytes, num_threads: int = 1) -> None:
-        from larq_compute_engine.tflite.python.interpreter import Interpreter as LceInterpreter
-
+        made_by_lce = interpreter_class()
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
             raise FlatbufferError(f"num_threads must be a whole number of 1 or more, got {num_threads!r}")
         model = flatbuffer.read(flatbuffer.load(source))
@@ -57,7 +57,7 @@ class Interpreter(BaseInterpreter):
         options = {"num_threads": num_threads, kernel: True}
         with quiet() as said:
             try:
-                self._interpreter = LceInterpreter(flatbuffer.write(model), **options)
+                self._interpreter = made_by_lce(flatbuffer.write(model), **options)
                 # What cannot run fails here, where its reason, which is printed, can be had.
                 self._interpreter.predict(np.zeros((1, *self.input_shape), np.int8))
             except RuntimeError as failure:

@@ -1,6 +1,5 @@
 """Keras nets and pairs to flatbuffers: what comes out computes what Keras computes, what cannot is refused by name."""
 
-import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,12 +13,12 @@ from bcnet_keras.convert.lce import convert_binary, convert_int8
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.cost import CORES, cost
-from bcnet_keras.layers import INPUT_RANGE, CalibratedThermometer, Int8Conv2D, Int8Dense
+from bcnet_keras.layers import INPUT_RANGE, CalibratedThermometer, Int8Conv2D, Int8Dense, QuantConv2D
 from bcnet_keras.models.networks import binary_cnn
 from bcnet_keras.models.pair_cost import pair_cost
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, lce
 from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.training.stages import train
 
@@ -215,10 +214,10 @@ def test_int8_part_is_the_same_in_tensorflow_lite_micro(parts):
 
 
 def test_binary_part_is_the_same_with_reference_kernels(parts):
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
     codes = (raw_images(100, 3)[0].astype(int) - 128).astype(np.int8)
-    expected = Interpreter(run_passes(parts[0], expand_thermometer), use_reference_bconv=True).predict(codes)
+    expected = lce.interpreter_class()(run_passes(parts[0], expand_thermometer), use_reference_bconv=True).predict(
+        codes
+    )
     np.testing.assert_array_equal(tflite.Interpreter(parts[0])._run(codes)[0], expected)
 
 
@@ -291,7 +290,7 @@ def relu_behind_normalised(inputs):
 
 
 def padded_with_zero(inputs):
-    convolution = lq.layers.QuantConv2D(
+    convolution = QuantConv2D(
         32, 3, padding="same", input_quantizer="ste_sign", kernel_quantizer="ste_sign", use_bias=False
     )
     x = layers.BatchNormalization(name="guilty")(convolution(image_stem(inputs)))

@@ -1,6 +1,5 @@
 """What the converters silently take for something else is refused by name, or the file gives the right answers."""
 
-import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +11,7 @@ from bcnet_keras.layers import INPUT_RANGE, FakeQuant, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite
 from bcnet_keras.tflite import flatbuffer
 
+lq = pytest.importorskip("larq", reason="Larq is not installed")
 layers = tf.keras.layers
 SHAPE = (8, 8, 32)
 CODES = np.random.default_rng(1).integers(-128, 128, (16, *SHAPE)).astype(np.int8)

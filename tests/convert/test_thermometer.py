@@ -15,7 +15,7 @@ from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
 from bcnet_keras.layers import INPUT_RANGE, Int8Conv2D, Int8Dense
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, lce
 
 layers, schema = tf.keras.layers, flatbuffer.schema
 CODES = np.arange(-128, 128)
@@ -69,9 +69,7 @@ def front(data, last):
 
 
 def in_lce(data, x):
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
-    return Interpreter(data).predict(x)
+    return lce.interpreter_class()(data).predict(x)
 
 
 def in_reference_kernels(data, x):

@@ -3,7 +3,6 @@
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
-import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +11,7 @@ import bcnet_keras as bc
 from bcnet_keras.layers import (
     INPUT_RANGE,
     MEASURES,
+    ApproxSign,
     Int8Conv2D,
     Int8Dense,
     Int8DepthwiseConv2D,
@@ -227,14 +227,14 @@ def test_saved_models_give_identical_outputs(tmp_path, place):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
 
-def test_signs_in_reduced_precision_have_larqs_values_and_gradients():
+def test_signs_in_reduced_precision_have_the_same_values_and_gradients():
     layer = bc.BinaryConv2D(2, 1, dtype="mixed_bfloat16")
     values = tf.constant([[-2.0, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0, 3.0]])
     for dtype in (tf.float32, tf.bfloat16):
         inputs = tf.cast(values, dtype)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([values, inputs])
-            expected, signs = lq.quantizers.approx_sign(values), layer.input_quantizer(inputs)
+            expected, signs = ApproxSign()(values), layer.input_quantizer(inputs)
         assert signs.dtype == dtype
         np.testing.assert_array_equal(tf.cast(signs, tf.float32), expected)
         np.testing.assert_array_equal(

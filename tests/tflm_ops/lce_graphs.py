@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import flatbuffers
 import numpy as np
-from larq_compute_engine.tflite.python.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from bcnet_keras.runtime import kernels
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, lce
 
 TENSOR_TYPES = {
     "float32": schema.TensorType.FLOAT32,
@@ -106,7 +105,7 @@ def model(nodes):
 
 def run_lce(nodes, reference=True):
     """The output of each node in LCE's interpreter, with its reference or its optimised binary convolution."""
-    interpreter = Interpreter(model(nodes), use_reference_bconv=reference).interpreter
+    interpreter = lce.interpreter_class()(model(nodes), use_reference_bconv=reference).interpreter
     inputs = [t.value for node in nodes for t in node.inputs if t is not None and not t.constant]
     outputs = interpreter.predict(inputs)
     return [o.view(np.uint32) if o.dtype == np.int32 else o for o in outputs]

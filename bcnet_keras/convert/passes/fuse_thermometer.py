@@ -24,6 +24,7 @@ from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
+from bcnet_keras.tflite.lce import interpreter_class
 
 THERMOMETER = "BcnetThermometer"
 _CODES = np.arange(-128, 128, dtype=np.int8)
@@ -152,8 +153,6 @@ def _reads_channels_in_order(name, kernel, channels):
 
 def _thresholds(model, convolution, quantize):
     """Returns the int32 thresholds by which the two operators make bits of their input; None if there are none."""
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
     graph, ends = model.subgraphs[0], (convolution.inputs[0], quantize.outputs[0])
     piece = copy.copy(model)
     piece.subgraphs = [copy.copy(graph)]
@@ -168,7 +167,7 @@ def _thresholds(model, convolution, quantize):
     alone.inputs, alone.outputs = (indices[[end]] for end in ends)
     channels, count = (shape(graph.tensors[index])[-1] for index in (ends[0], convolution.outputs[0]))
     codes = np.repeat(_CODES, channels).reshape(1, 1, -1, channels)
-    words = Interpreter(builder.finish()).predict(codes).astype("<i4").reshape(len(_CODES), -1)
+    words = interpreter_class()(builder.finish()).predict(codes).astype("<i4").reshape(len(_CODES), -1)
     bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :count]
     thresholds = bits.sum(axis=0, dtype=np.int32) - 128
     return thresholds if np.array_equal(bits, _CODES[:, np.newaxis] < thresholds) else None

@@ -16,7 +16,7 @@ from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.models.pair_profile import flatbuffer_of
 from bcnet_keras.models.twins.graph import read
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import flatbuffer, lce
 
 layers = tf.keras.layers
 
@@ -27,10 +27,8 @@ def reference_codes(data, codes):
     The optimised int8 kernels round a product otherwise now and then, by one code, which a deep net that has hardly
     been trained amplifies until the answers have little in common.
     """
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
     if flatbuffer.custom_ops(flatbuffer.read(data)):
-        return Interpreter(run_passes(data, expand_thermometer), use_reference_bconv=True).predict(codes)
+        return lce.interpreter_class()(run_passes(data, expand_thermometer), use_reference_bconv=True).predict(codes)
     kernels = tf.lite.experimental.OpResolverType.BUILTIN_REF
     runner = tf.lite.Interpreter(model_content=data, experimental_op_resolver_type=kernels).get_signature_runner()
     return np.concatenate([runner(image=image[None])["logits"] for image in codes])
