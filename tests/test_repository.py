@@ -4,11 +4,12 @@ import importlib.util
 import os
 import re
 import subprocess
-from importlib.metadata import requires
+from importlib.metadata import metadata, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,6 +79,11 @@ def test_every_dependency_is_pinned_within_its_range(version):
             continue
         name = requirement.name.lower().replace("_", "-")
         assert requirement.specifier.contains(pins[name], prereleases=True), requirement
+
+
+def test_pip_says_which_pythons_will_do():
+    allowed = SpecifierSet(metadata("bcnet-keras")["Requires-Python"])
+    assert [minor for minor in range(8, 16) if f"3.{minor}.1" in allowed] == [10, 11, 12, 13]
 
 
 def test_unsuitable_interpreter_is_refused_in_one_line(tmp_path):

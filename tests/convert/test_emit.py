@@ -1,5 +1,7 @@
 """Nets written without a converter, against Larq Compute Engine's and TensorFlow Lite's own conversions of them."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -179,3 +181,22 @@ def test_what_cannot_be_written_is_named(make, message):
 def test_the_file_is_the_same_whatever_the_processor_rounds():
     values = np.float32([1e-3, 0.25, 0.3, 2.0, 1e6])
     np.testing.assert_array_equal(module._inverse_root(values), np.float32(1 / np.sqrt(values.astype(np.float64))))
+
+
+def test_the_same_weights_give_the_same_file_with_every_python_and_package():
+    """The hash is that of Python 3.11, TensorFlow 2.17 and NumPy 1.26, and of Python 3.13, 2.21 and 2.5."""
+    random = np.random.default_rng(7)
+    tf.keras.backend.clear_session()  # for the same names
+    pair = bc.BCNet.from_keras(zoo.tutorial(), verbose=0)
+    for net in (pair.binary, pair.int8):
+        for layer in net.layers:
+            if isinstance(layer, FakeQuant) and not layer.fixed:
+                layer.range = float(random.integers(-8, 0)), float(random.integers(1, 8))
+            elif isinstance(layer, layers.BatchNormalization):
+                layer.set_weights([random.integers(1, 256, each.shape) / 64 for each in layer.get_weights()])
+            elif hasattr(layer, "kernel"):
+                layer.set_weights([random.integers(-64, 64, each.shape) / 128 for each in layer.get_weights()])
+    pair.threshold = 0.5
+    assert hashlib.sha256(bc.convert(pair)).hexdigest() == (
+        "a7edd5e9b6f5df055d44e7d16e6fffba9c1fb6a584e9b37a993a3d2ee2629d49"
+    )

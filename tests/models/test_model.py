@@ -184,11 +184,11 @@ def test_fit_takes_callbacks_and_steps(pair, tmp_path):
         steps_per_epoch=3,
         verbose=0,
         callbacks=[
-            tf.keras.callbacks.TensorBoard(tmp_path),
+            tf.keras.callbacks.CSVLogger(tmp_path / "epochs.csv"),
             tf.keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: seen.append(batch)),
         ],
     )
-    assert seen == [0, 1, 2, 0, 1, 2] and any(tmp_path.rglob("events*"))
+    assert seen == [0, 1, 2, 0, 1, 2] and len((tmp_path / "epochs.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("place", ["pair.keras", "saved_model"])
