@@ -29,7 +29,7 @@ SCRATCH_BUDGET = 48 * 1024  # bytes, that of the operator unless the application
 
 @dataclass(frozen=True)
 class _Tables:
-    """Bytes of a block of 32 x 32 weights, blocks that lie `together`, and bytes of the choices of an input word."""
+    """Bytes of a block of 32 x 32 weights, blocks that lie `together`, and bytes of an input word's table indices."""
 
     block: int
     together: int
@@ -41,7 +41,7 @@ _TABLES = {
     "sliced-3": _Tables(512, 1, plan_costs.INDEX_BYTES[3]),
 }
 _PAIR = 8  # bytes that a block leaves for a pixel
-# The same of the Helium kernel: bytes of a block, of the choices of input words of four pixels, and of a vector.
+# The same of the Helium kernel: bytes of a block, of the table indices of input words of four pixels, and of a vector.
 _HELIUM_TABLES = {"helium-5": 2112, "helium-3": 640}
 _HELIUM_INDEX = 64
 _VECTOR = 16
@@ -106,10 +106,10 @@ def candidate_plans(shape: Shape, output: str, budget: int = SCRATCH_BUDGET) -> 
     """Yields a `Candidate` for each plan that computes a layer within a scratch budget.
 
     `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, an output pixel;
-    line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose choices of
-    table entries are made; output word; part = output words that are put aside and taken up again; row = rows of
-    output, a pass over them (32 output channels and a part of the input channels); words = words of weights, an
-    output; tap = taps gathered, an output pixel; output.
+    line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose table
+    indices are made; output word; channel block = output words whose counters are put aside and taken up again; row =
+    rows of output, a pass over them (32 output channels and a block of the input channels); words = words of weights,
+    an output; tap = taps gathered, an output pixel; output.
     """
     rows, columns = shape.output
     words = shape.words // shape.groups
@@ -128,23 +128,24 @@ def candidate_plans(shape: Shape, output: str, budget: int = SCRATCH_BUDGET) -> 
     }
     window = blocks * 4
     yield Candidate("carry-save", "carry-save", counts | written, window if window <= budget else 0)
-    for kernel, parts, part, kept, columns_read, strips, used in _layouts(shape, words, passes, budget):
+    for kernel, channel_blocks, block_words, kept, columns_read, tiles, used in _layouts(shape, words, passes, budget):
         rows_read = _rows_read(rows, shape)
+        # Every pass makes the table indices of all channel blocks, or of all but the one that the last pass ended with.
+        indexed = passes * channel_blocks - (passes - shape.groups if kept else 0)
         counts = {
             "block": passes * pixels * blocks,
             "line": passes * pixels * shape.kernel[0] * words,
-            "build": passes * blocks * (strips if parts > 1 else 1),
-            # Every pass makes the choices of all parts, or all but the one that the pass before ended with.
-            "index": rows_read * columns_read * part * (passes * parts - (passes - shape.groups if kept else 0)),
-            "row": passes * parts * rows * strips,
+            "build": passes * blocks * (tiles if channel_blocks > 1 else 1),
+            "index": rows_read * columns_read * block_words * indexed,
+            "row": passes * channel_blocks * rows * tiles,
             "output word": passes * pixels,
-            "part": passes * pixels * (parts - 1),
+            "channel block": passes * pixels * (channel_blocks - 1),
             f"{output} pass": passes,
             "call": 1,
         }
         # There is code of its own for 3x3 and 1x1 with tables of 5 inputs.
         row = f"{kernel} {shape.kernel[0]}x{shape.kernel[1]}" if kernel == "sliced-5" else kernel
-        name = f"{kernel} in {parts} parts" if parts > 1 else kernel
+        name = f"{kernel} in {channel_blocks} channel blocks" if channel_blocks > 1 else kernel
         yield Candidate(name, row, counts if output == "bitpacked" else counts | written, used)
     yield from _helium_candidates(shape, output, words, passes, budget)
 
@@ -153,21 +154,21 @@ def _helium_candidates(shape: Shape, output: str, words: int, passes: int, budge
     """`candidate_plans` of the Helium kernel.
 
     A position is four pixels, one of each of the pieces that the output is cut into. Other counts than
-    those there: block, line, output word, part = as there, but a position; index = input words of four pixels;
+    those there: block, line, output word, channel block = as there, but a position; index = input words of four pixels;
     position = positions, an output word, whose outputs are not bits.
     """
     height, width = shape.kernel
     rows, columns = _pieces(shape)
     positions = passes * rows * columns
-    for kernel, parts, kept, columns_read, strips, used in _helium_layouts(shape, words, passes, budget):
+    for kernel, channel_blocks, kept, columns_read, tiles, used in _helium_layouts(shape, words, passes, budget):
         counts = {
             "block": positions * height * width * words,
             "line": positions * height * words,
-            "build": passes * height * width * words * (strips if parts > 1 else 1),
+            "build": passes * height * width * words * (tiles if channel_blocks > 1 else 1),
             "index": _rows_read(rows, shape) * columns_read * words * (shape.groups if kept else passes),
-            "row": passes * parts * rows * strips,
+            "row": passes * channel_blocks * rows * tiles,
             "output word": positions,
-            "part": positions * (parts - 1),
+            "channel block": positions * (channel_blocks - 1),
             f"{output} pass": passes,
             "call": 1,
         }
@@ -175,7 +176,9 @@ def _helium_candidates(shape: Shape, output: str, words: int, passes: int, budge
             outputs = math.prod(shape.output) * shape.filters
             counts |= {f"{output} position": positions, f"{output} output": outputs}
         row = f"{kernel} {height}x{width}" if shape.span in ((3, 3), (1, 1)) and shape.kernel == shape.span else kernel
-        yield Candidate(f"{kernel} in {parts} parts" if parts > 1 else kernel, row, counts, used)
+        yield Candidate(
+            f"{kernel} in {channel_blocks} channel blocks" if channel_blocks > 1 else kernel, row, counts, used
+        )
 
 
 def _rows(rows: int, shape: Shape) -> int:
@@ -212,38 +215,41 @@ def _helium_layouts(
         return
     row_span, column_span = shape.span
     for kernel, table in _HELIUM_TABLES.items():
-        for parts in range(1, words + 1):
-            part = math.ceil(words / parts)
-            if math.ceil(words / part) != parts:
+        for channel_blocks in range(1, words + 1):
+            block_words = math.ceil(words / channel_blocks)
+            if math.ceil(words / block_words) != channel_blocks:
                 continue
-            fixed = height * width * part * (table + 2 * _VECTOR)
+            fixed = height * width * block_words * (table + 2 * _VECTOR)
 
-            def size(rows_kept: int, strip: int, words_kept: int, fixed: int = fixed, parts: int = parts) -> int:
-                index = rows_kept * ((strip - 1) * step + column_span) * words_kept * _HELIUM_INDEX
-                aside = strip * rows * (digits + 1) * _VECTOR if parts > 1 else 0
+            def size(
+                rows_kept: int, tile: int, words_kept: int, fixed: int = fixed, channel_blocks: int = channel_blocks
+            ) -> int:
+                index = rows_kept * ((tile - 1) * step + column_span) * words_kept * _HELIUM_INDEX
+                aside = tile * rows * (digits + 1) * _VECTOR if channel_blocks > 1 else 0
                 return fixed + index + aside
 
             used = size(all_rows, columns, words)
-            kept, strip = passes > shape.groups and used <= budget, columns
-            for strips in range(1, columns + 1) if not kept else ():
-                strip = math.ceil(columns / strips)
-                # The rows of a whole row of outputs may be all: then room is made for the table indices of all parts.
-                kept = strips == 1 and row_span >= all_rows
-                used = size(min(row_span, all_rows), strip, words if kept else part)
+            kept, tile = passes > shape.groups and used <= budget, columns
+            for tiles in range(1, columns + 1) if not kept else ():
+                tile = math.ceil(columns / tiles)
+                # A row of outputs may meet all rows: then there is room for the indices of all channel blocks.
+                kept = tiles == 1 and row_span >= all_rows
+                used = size(min(row_span, all_rows), tile, words if kept else block_words)
                 if used <= budget:
                     break
             if used > budget:
                 continue
-            strips = math.ceil(columns / strip)
-            read = strips * ((strip - 1) * step + column_span)
-            yield kernel, parts, kept, read, strips, used
+            tiles = math.ceil(columns / tile)
+            read = tiles * ((tile - 1) * step + column_span)
+            yield kernel, channel_blocks, kept, read, tiles, used
 
 
 def _layouts(shape: Shape, words: int, passes: int, budget: int) -> Iterator[tuple[str, int, int, bool, int, int, int]]:
     """How a sliced kernel can use its scratch memory, as the backend's `plan.cc` finds them.
 
-    Yields (kernel, parts of the input channels, words of a part, whether the choices of all rows are kept from one pass
-    to the next, columns of choices that all strips take, strips that a row of output is cut into, bytes).
+    Yields (kernel, blocks of the input channels, words of such a block, whether the table indices of all rows are kept
+    from one pass to the next, columns of table indices that all tiles take, tiles that a row of output is cut into,
+    bytes).
     """
     (height, width), (rows, columns) = shape.kernel, shape.output
     step = 1 if width == 1 else shape.strides[1]
@@ -255,36 +261,36 @@ def _layouts(shape: Shape, words: int, passes: int, budget: int) -> Iterator[tup
     for kernel, tables in _TABLES.items():
         if kernel == "sliced-5" and not (shape.kernel == (1, 1) or shape.kernel == shape.span == (3, 3)):
             continue
-        for parts in range(1, words + 1):
-            part = math.ceil(words / parts)
-            if parts > 1 and math.ceil(words / part) != parts:
+        for channel_blocks in range(1, words + 1):
+            block_words = math.ceil(words / channel_blocks)
+            if channel_blocks > 1 and math.ceil(words / block_words) != channel_blocks:
                 continue
-            blocks = height * width * part
+            blocks = height * width * block_words
             fixed = math.ceil(blocks / tables.together) * tables.together * tables.block + blocks * _PAIR
 
             def size(
                 rows_kept: int,
-                strip: int,
+                tile: int,
                 fixed: int = fixed,
                 tables: _Tables = tables,
-                part: int = part,
-                parts: int = parts,
+                block_words: int = block_words,
+                channel_blocks: int = channel_blocks,
             ) -> int:
-                index = rows_kept * ((strip - 1) * step + column_span) * part * tables.index
-                aside = strip * rows * (digits + 1) * 4 if parts > 1 else 0
+                index = rows_kept * ((tile - 1) * step + column_span) * block_words * tables.index
+                aside = tile * rows * (digits + 1) * 4 if channel_blocks > 1 else 0
                 return fixed + index + aside
 
-            strip = columns
+            tile = columns
             kept = passes > shape.groups and size(all_rows, columns) <= budget
             rows_kept = all_rows if kept else min(row_span, all_rows)
             if not kept:
-                strip = next((s for s in range(columns, 0, -1) if size(rows_kept, s) <= budget), 0)
-                if not strip:
+                tile = next((s for s in range(columns, 0, -1) if size(rows_kept, s) <= budget), 0)
+                if not tile:
                     continue
-            strips = math.ceil(columns / strip)
-            strip = math.ceil(columns / strips)
-            read = strips * ((strip - 1) * step + column_span)
-            yield kernel, parts, part, kept, read, strips, size(rows_kept, strip)
+            tiles = math.ceil(columns / tile)
+            tile = math.ceil(columns / tiles)
+            read = tiles * ((tile - 1) * step + column_span)
+            yield kernel, channel_blocks, block_words, kept, read, tiles, size(rows_kept, tile)
 
 
 @functools.cache
@@ -355,7 +361,7 @@ def _estimate(plan: Candidate, shape: Shape, output: str, core: str) -> int:
         + index * table.index
         + counts["block"] * table.block
         + counts["output word"] * (table.pixel + each.outputs[output])
-        + counts["part"] * each.part
+        + counts["channel block"] * each.channel_block
         + counts["row"] * each.row
         + counts[f"{output} pass"] * each.each_pass
     )

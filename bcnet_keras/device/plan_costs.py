@@ -37,14 +37,14 @@ class SlicedCosts:
     Attributes:
       tables: by the inputs of a table, 3 (one full adder) or 5 (two).
       each_pass: 32 output channels.
-      part: a pixel, for each part of the input channels but the first.
+      channel_block: a pixel, for each block of the input channels but the first.
       row: a row of pixels, of a pass.
       outputs: a pixel, by the type of the output.
     """
 
     tables: dict[int, TableCosts]
     each_pass: int
-    part: int
+    channel_block: int
     row: int
     outputs: dict[str, int]
 
@@ -71,7 +71,7 @@ _THUMB1 = CoreCosts(
     SlicedCosts(
         {3: TableCosts(1790, 170, 227, 443), 5: TableCosts(2710, 86, 114, 134)},
         each_pass=1780,
-        part=220,
+        channel_block=220,
         row=0,
         outputs={"float32": 1200, "int8": 980, "bitpacked": 0},
     ),
@@ -81,7 +81,7 @@ _THUMB2 = CoreCosts(
     SlicedCosts(
         {3: TableCosts(930, 85, 131, 440), 5: TableCosts(1200, 50, 87, 90)},
         each_pass=1200,
-        part=110,
+        channel_block=110,
         row=0,
         outputs={"float32": 400, "int8": 180, "bitpacked": 0},
     ),
@@ -93,7 +93,7 @@ _HELIUM = CoreCosts(
     SlicedCosts(
         {3: TableCosts(300, 80, 132, 105), 5: TableCosts(660, 72, 120, 105)},
         each_pass=600,
-        part=200,
+        channel_block=200,
         row=150,
         outputs={"float32": 2600, "int8": 720, "bitpacked": 0},
     ),
@@ -142,7 +142,7 @@ def _core(costs: CoreCosts) -> str:
 def _sliced(costs: SlicedCosts) -> str:
     tables = ", ".join(_listed(vars(costs.tables[inputs]).values()) for inputs in (3, 5))
     outputs = _listed(costs.outputs[output] for output in OUTPUTS)
-    return f"{{{{{tables}}}, {costs.each_pass}, {costs.part}, {costs.row}, {outputs}}}"
+    return f"{{{{{tables}}}, {costs.each_pass}, {costs.channel_block}, {costs.row}, {outputs}}}"
 
 
 def _listed(numbers: Iterable[int]) -> str:

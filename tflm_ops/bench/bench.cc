@@ -73,7 +73,7 @@ class Line {
   size_t end_ = 0;
 };
 
-// A sliced kernel is named after the inputs of its tables, and after the number of parts of the
+// A sliced kernel is named after the inputs of its tables, and after the number of blocks of the
 // input channels where it has tables for some of them at a time.
 Line KernelName(const bcnet::Bconv2dParams& params, const bcnet::Bconv2dPlan& plan) {
   Line name;
@@ -89,8 +89,10 @@ Line KernelName(const bcnet::Bconv2dParams& params, const bcnet::Bconv2dPlan& pl
       name << (plan.table_inputs == 5 ? "helium-5" : "helium-3");
       break;
   }
-  const int32_t parts = (params.words_in_group + plan.part_words - 1) / plan.part_words;
-  if (parts > 1) name << " in " << static_cast<uint32_t>(parts) << " parts";
+  const int32_t channel_blocks =
+      (params.words_in_group + plan.channel_block_words - 1) / plan.channel_block_words;
+  if (channel_blocks > 1)
+    name << " in " << static_cast<uint32_t>(channel_blocks) << " channel blocks";
   return name;
 }
 

@@ -51,6 +51,9 @@ def _cases(records):
 def _solve(cases, value):
     names = sorted({what for counts, _ in cases for what in counts})
     matrix = np.array([[counts.get(what, 0) / value(record) for what in names] for counts, record in cases])
+    # What is always done as often as something else, as lines and blocks of 1x1 kernels are, costs nothing beside it.
+    same = np.all(matrix[:, :, np.newaxis] == matrix[:, np.newaxis, :], axis=0)
+    matrix[:, np.triu(same, 1).any(axis=0)] = 0
     solution, _ = nnls(matrix, np.ones(len(cases)))
     return {what: float(f"{value:.5g}") for what, value in zip(names, solution, strict=True)}
 

@@ -91,7 +91,7 @@ def _ratio(other, mine):
 
 
 def against_carry_save(records):
-    """(instructions over those of carry-save, record) of every choice where carry-save was measured too."""
+    """(instructions over those of carry-save, record) of every case where carry-save was measured too."""
     saved = {(r["core"], r["layer"], r["output"]): r for r in records if r["kernel"] == "carry-save"}
     for record in records:
         other = saved.get((record["core"], record["layer"], record["output"]))

@@ -24,52 +24,52 @@ float Transformed(const Bconv2dTransform& transform, int32_t channel, int32_t su
   return Rounded(x * transform.multiplier[channel]) + transform.bias[channel];
 }
 
-void WriteFloat(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+void WriteFloat(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                 const int32_t* sums) {
-  float* output = Bconv2dOutputs<float>(sink, pixel, word);
+  float* output = Bconv2dOutputs<float>(stage, pixel, word);
   for (int32_t i = 0; i < count; ++i)
-    output[i] = Transformed(*sink.transform, word * kWordBits + i, sums[i]);
+    output[i] = Transformed(*stage.transform, word * kWordBits + i, sums[i]);
 }
 
-void WriteInt8Linear(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+void WriteInt8Linear(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                      const int32_t* sums) {
-  const LinearChannel* channels = sink.linear_transform->channels + word * kWordBits;
-  int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
-  const int32_t offset = sink.linear_transform->offset;
+  const LinearChannel* channels = stage.linear_transform->channels + word * kWordBits;
+  int8_t* output = Bconv2dOutputs<int8_t>(stage, pixel, word);
+  const int32_t offset = stage.linear_transform->offset;
   for (int32_t i = 0; i < count; ++i) output[i] = Bconv2dInt8Output(channels[i], sums[i] - offset);
 }
 
-void WriteInt8(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+void WriteInt8(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                const int32_t* sums) {
-  int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
+  int8_t* output = Bconv2dOutputs<int8_t>(stage, pixel, word);
   for (int32_t i = 0; i < count; ++i)
-    output[i] = Bconv2dInt8Output(*sink.transform, word * kWordBits + i, sums[i]);
+    output[i] = Bconv2dInt8Output(*stage.transform, word * kWordBits + i, sums[i]);
 }
 
-void WriteBitpacked(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+void WriteBitpacked(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                     const int32_t* sums) {
   uint32_t bits = 0;
   for (int32_t i = 0; i < count; ++i)
-    bits |= static_cast<uint32_t>(sums[i] / 2 > sink.thresholds[word * kWordBits + i]) << i;
-  static_cast<uint32_t*>(sink.output)[pixel * sink.pixel_size + word] = bits;
+    bits |= static_cast<uint32_t>(sums[i] / 2 > stage.thresholds[word * kWordBits + i]) << i;
+  static_cast<uint32_t*>(stage.output)[pixel * stage.pixel_size + word] = bits;
 }
 
 }  // namespace
 
 void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+                const uint32_t* filter, const Bconv2dOutputStage& stage, void* scratch) {
   switch (plan.kernel) {
     case Bconv2dKernel::kHelium:
 #if BCNET_HELIUM
-      Bconv2dHelium(params, plan, input, filter, sink, scratch);
+      Bconv2dHelium(params, plan, input, filter, stage, scratch);
 #endif
       return;
     case Bconv2dKernel::kSliced:
-      return Bconv2dSliced(params, plan, input, filter, sink, scratch);
+      return Bconv2dSliced(params, plan, input, filter, stage, scratch);
     case Bconv2dKernel::kCarrySave:
-      return Bconv2dCarrySave(params, input, filter, sink, scratch);
+      return Bconv2dCarrySave(params, input, filter, stage, scratch);
     case Bconv2dKernel::kPortable:
-      return Bconv2dPortable(params, input, filter, sink);
+      return Bconv2dPortable(params, input, filter, stage);
   }
 }
 
@@ -80,36 +80,38 @@ int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int
 void Bconv2dFloat(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                   const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                   float* output) {
-  Bconv2dSink sink = {WriteFloat, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
-  Bconv2dRun(params, plan, input, filter, sink, scratch);
+  Bconv2dOutputStage stage = {
+      WriteFloat, {&transform}, Bconv2dOutputStage::kSums, params.channels_out, output};
+  Bconv2dRun(params, plan, input, filter, stage, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dTransform& transform, void* scratch,
                  int8_t* output) {
-  Bconv2dSink sink = {WriteInt8, {&transform}, Bconv2dSink::kSums, params.channels_out, output};
-  Bconv2dRun(params, plan, input, filter, sink, scratch);
+  Bconv2dOutputStage stage = {
+      WriteInt8, {&transform}, Bconv2dOutputStage::kSums, params.channels_out, output};
+  Bconv2dRun(params, plan, input, filter, stage, scratch);
 }
 
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dLinearTransform& transform, void* scratch,
                  int8_t* output) {
-  Bconv2dSink sink = {
-      WriteInt8Linear, {nullptr}, Bconv2dSink::kLinear, params.channels_out, output};
-  sink.linear_transform = &transform;
-  Bconv2dRun(params, plan, input, filter, sink, scratch);
+  Bconv2dOutputStage stage = {
+      WriteInt8Linear, {nullptr}, Bconv2dOutputStage::kLinear, params.channels_out, output};
+  stage.linear_transform = &transform;
+  Bconv2dRun(params, plan, input, filter, stage, scratch);
 }
 
 void Bconv2dBitpacked(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                       const uint32_t* filter, const int32_t* thresholds, void* scratch,
                       uint32_t* output) {
-  Bconv2dSink sink = {WriteBitpacked,
-                      {nullptr},
-                      Bconv2dSink::kBitpacked,
-                      BitpackedWords(params.channels_out),
-                      output};
-  sink.thresholds = thresholds;
-  Bconv2dRun(params, plan, input, filter, sink, scratch);
+  Bconv2dOutputStage stage = {WriteBitpacked,
+                              {nullptr},
+                              Bconv2dOutputStage::kBitpacked,
+                              BitpackedWords(params.channels_out),
+                              output};
+  stage.thresholds = thresholds;
+  Bconv2dRun(params, plan, input, filter, stage, scratch);
 }
 
 }  // namespace bcnet

@@ -37,19 +37,17 @@ const char* PrepareBconv2d(const Bconv2dOptions& options, const int32_t input_di
                            const int32_t filter_dims[4], const int32_t output_dims[4],
                            Bconv2dOutput output, Bconv2dParams* params);
 
-// The ways to compute a convolution; all give the same output.
+// The kernels that compute a convolution; all give the same output.
 enum class Bconv2dKernel : int8_t { kPortable, kCarrySave, kSliced, kHelium };
 
 // How a convolution is computed.
 struct Bconv2dPlan {
   Bconv2dKernel kernel;
-  // How kSliced and kHelium use their memory: inputs of a table (5: two full adders, 3: one),
-  // outputs of a row and rows of the input that are worked on at a time, words of input channels
-  // that have tables at a time.
-  int8_t table_inputs;
-  int16_t strip;
-  uint16_t index_rows;
-  int32_t part_words;
+  // How kSliced and kHelium use their memory.
+  int8_t table_inputs;          // 5: two full adders, 3: one
+  int16_t tile_width;           // outputs of a row that are worked on at a time
+  uint16_t index_rows;          // rows of the input whose table indices are kept at a time
+  int32_t channel_block_words;  // words of input channels that have tables at a time
   int32_t scratch_bytes;  // that the functions below need at `scratch`, aligned to 16; may be 0
 };
 

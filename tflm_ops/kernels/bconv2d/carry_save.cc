@@ -89,7 +89,8 @@ int32_t Bconv2dCarrySaveScratchSize(const Bconv2dParams& params) {
 }
 
 BCNET_SMALL void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input,
-                                  const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+                                  const uint32_t* filter, const Bconv2dOutputStage& stage,
+                                  void* scratch) {
   uint32_t* const window = static_cast<uint32_t*>(scratch);
   const int32_t words = params.words_in_group;
   const int32_t line = params.width.filter * words;
@@ -122,8 +123,8 @@ BCNET_SMALL void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* i
             sums[channel % kWordBits] = sum + 2 * Mismatches(window, weights, lines);
             ++channel;
             if (channel % kWordBits == 0 || channel == params.channels_out)
-              sink.write(sink, pixel, (channel - 1) / kWordBits, (channel - 1) % kWordBits + 1,
-                         sums);
+              stage.write(stage, pixel, (channel - 1) / kWordBits, (channel - 1) % kWordBits + 1,
+                          sums);
           }
         }
       }

@@ -8,11 +8,11 @@
 namespace bcnet {
 namespace {
 
-void WriteInt8Fixed(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+void WriteInt8Fixed(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                     const int32_t* sums) {
-  const Bconv2dFixedTransform& transform = *sink.fixed_transform;
+  const Bconv2dFixedTransform& transform = *stage.fixed_transform;
   const FixedPointChannel* channels = transform.channels + word * kWordBits;
-  int8_t* output = Bconv2dOutputs<int8_t>(sink, pixel, word);
+  int8_t* output = Bconv2dOutputs<int8_t>(stage, pixel, word);
   for (int32_t i = 0; i < count; ++i) {
     const FixedPointChannel& fixed = channels[i];
     const int64_t x = Bconv2dClamp(sums[i], transform.clamp_min, transform.clamp_max);
@@ -54,9 +54,10 @@ bool PrepareBconv2dFixedTransform(const Bconv2dParams& params, const Bconv2dTran
 void Bconv2dInt8(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
                  const uint32_t* filter, const Bconv2dFixedTransform& transform, void* scratch,
                  int8_t* output) {
-  Bconv2dSink sink = {WriteInt8Fixed, {nullptr}, Bconv2dSink::kSums, params.channels_out, output};
-  sink.fixed_transform = &transform;
-  Bconv2dRun(params, plan, input, filter, sink, scratch);
+  Bconv2dOutputStage stage = {
+      WriteInt8Fixed, {nullptr}, Bconv2dOutputStage::kSums, params.channels_out, output};
+  stage.fixed_transform = &transform;
+  Bconv2dRun(params, plan, input, filter, stage, scratch);
 }
 
 }  // namespace bcnet

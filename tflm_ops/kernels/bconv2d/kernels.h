@@ -1,4 +1,4 @@
-// What the kernels of the binary convolution share: how they hand sums over, and their names.
+// What the kernels of the binary convolution share: the output stage, and their names.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_KERNELS_H_
 #define TFLM_OPS_KERNELS_BCONV2D_KERNELS_H_
 
@@ -19,11 +19,11 @@
 
 namespace bcnet {
 
-// Turns sums into outputs. A sum is 2 * m: twice the mismatches, because a tap outside the input
-// that counts 0 is half a mismatch a channel.
-struct Bconv2dSink {
+// The output stage: turns sums into outputs. A sum is 2 * m: twice the mismatches, because a tap
+// outside the input that counts 0 is half a mismatch a channel.
+struct Bconv2dOutputStage {
   // Writes the outputs of `count` channels, at most 32, from channel 32 * `word` on.
-  void (*write)(const Bconv2dSink& sink, int32_t pixel, int32_t word, int32_t count,
+  void (*write)(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word, int32_t count,
                 const int32_t* sums);
   union {
     const Bconv2dTransform* transform;
@@ -39,8 +39,8 @@ struct Bconv2dSink {
 
 // The place of the first of the channels from 32 * `word` on in the output.
 template <typename T>
-T* Bconv2dOutputs(const Bconv2dSink& sink, int32_t pixel, int32_t word) {
-  return static_cast<T*>(sink.output) + pixel * sink.pixel_size + word * kWordBits;
+T* Bconv2dOutputs(const Bconv2dOutputStage& stage, int32_t pixel, int32_t word) {
+  return static_cast<T*>(stage.output) + pixel * stage.pixel_size + word * kWordBits;
 }
 
 inline int32_t Bconv2dClamp(int32_t x, int32_t low, int32_t high) {
@@ -49,7 +49,7 @@ inline int32_t Bconv2dClamp(int32_t x, int32_t low, int32_t high) {
 
 // Computes the outputs by the kernel of the plan.
 void Bconv2dRun(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+                const uint32_t* filter, const Bconv2dOutputStage& stage, void* scratch);
 
 // An output of the float transform, rounded and saturated.
 int8_t Bconv2dInt8Output(const Bconv2dTransform& transform, int32_t channel, int32_t sum);
@@ -88,18 +88,18 @@ inline int32_t ChannelsOfWord(const Bconv2dParams& params, int32_t word) {
 }
 
 void Bconv2dPortable(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                     const Bconv2dSink& sink);
+                     const Bconv2dOutputStage& stage);
 
 int32_t Bconv2dCarrySaveScratchSize(const Bconv2dParams& params);
 void Bconv2dCarrySave(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                      const Bconv2dSink& sink, void* scratch);
+                      const Bconv2dOutputStage& stage, void* scratch);
 
 void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+                   const uint32_t* filter, const Bconv2dOutputStage& stage, void* scratch);
 
 // There where BCNET_HELIUM is 1.
 void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch);
+                   const uint32_t* filter, const Bconv2dOutputStage& stage, void* scratch);
 
 }  // namespace bcnet
 

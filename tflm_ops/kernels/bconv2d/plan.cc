@@ -60,15 +60,18 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const Bconv2dTableCosts& costs = sliced.tables[plan.table_inputs == 5];
   const int32_t passes = Passes(params), blocks = Blocks(params);
-  const int32_t parts = CeilDiv(params.words_in_group, plan.part_words);
-  const int32_t strips = params.batches * CeilDiv(params.width.output, plan.strip);
-  // Every pass makes the choices of all parts, or all but the one that the pass before ended with.
-  int32_t indexed = passes * parts;
+  const int32_t channel_blocks = CeilDiv(params.words_in_group, plan.channel_block_words);
+  const int32_t tiles = params.batches * CeilDiv(params.width.output, plan.tile_width);
+  // Every pass makes the table indices of all channel blocks, or of all but the one that the pass
+  // before ended with.
+  int32_t indexed = passes * channel_blocks;
   if (Bconv2dSlicedKeepsIndex(params, plan)) indexed -= passes - params.groups;
-  const int64_t words = int64_t{g.rows} * Columns(g, plan.strip) * plan.part_words * strips;
-  const int32_t pixel = blocks * costs.block + costs.pixel + (parts - 1) * sliced.part +
+  const int64_t words =
+      int64_t{g.rows} * Columns(g, plan.tile_width) * plan.channel_block_words * tiles;
+  const int32_t pixel = blocks * costs.block + costs.pixel +
+                        (channel_blocks - 1) * sliced.channel_block +
                         sliced.outputs[static_cast<int>(output)];
-  const int64_t build = int64_t{blocks * costs.build} * (parts == 1 ? 1 : strips);
+  const int64_t build = int64_t{blocks * costs.build} * (channel_blocks == 1 ? 1 : tiles);
   return passes * (sliced.pass + build + Pixels(params) * pixel) + words * indexed * costs.index;
 }
 
@@ -83,9 +86,9 @@ bool FitSlices(const Bconv2dParams& params, int32_t budget, const Bconv2dCore& c
                Bconv2dPlan* plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const int32_t width = params.width.output;
-  const auto left = [&](int32_t rows, int32_t strip) {
+  const auto left = [&](int32_t rows, int32_t tile) {
     plan->index_rows = static_cast<uint16_t>(rows);
-    plan->strip = static_cast<int16_t>(strip);
+    plan->tile_width = static_cast<int16_t>(tile);
     return budget - Total(Bconv2dSlicedMemoryOf(params, *plan, core));
   };
   if (params.batches == 1 && Passes(params) > params.groups && g.rows <= UINT16_MAX &&
@@ -95,9 +98,9 @@ bool FitSlices(const Bconv2dParams& params, int32_t budget, const Bconv2dCore& c
   const int32_t rows = g.row_span < g.rows ? g.row_span : g.rows;
   const int64_t more = left(rows, 1), another = more - left(rows, 2);
   if (more < 0) return false;
-  const int64_t strip = 1 + more / another;
-  // Strips of equal widths.
-  left(rows, strip < width ? CeilDiv(width, CeilDiv(width, static_cast<int32_t>(strip))) : width);
+  const int64_t tile = 1 + more / another;
+  // Tiles of equal widths.
+  left(rows, tile < width ? CeilDiv(width, CeilDiv(width, static_cast<int32_t>(tile))) : width);
   return true;
 }
 
@@ -112,8 +115,9 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
   for (const int8_t inputs : kInputs) {
     if (inputs == 5 && !CanUsePairTables(params)) continue;
     const int32_t words = params.words_in_group;
-    for (int32_t parts = 1; parts <= words; ++parts) {
-      Bconv2dPlan candidate = {Bconv2dKernel::kSliced, inputs, 0, 0, CeilDiv(words, parts), 0};
+    for (int32_t channel_blocks = 1; channel_blocks <= words; ++channel_blocks) {
+      Bconv2dPlan candidate = {Bconv2dKernel::kSliced,         inputs, 0, 0,
+                               CeilDiv(words, channel_blocks), 0};
       if (!FitSlices(params, budget, core, &candidate)) continue;
       const int64_t cost = Instructions(params, output, core.sliced, candidate);
       if (found && cost >= *instructions) continue;
@@ -144,17 +148,18 @@ Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
 Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bconv2dPlan& plan,
                                           const Bconv2dCore& core) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const int32_t blocks = Blocks(params) / params.words_in_group * plan.part_words;
-  const int64_t indexes = int64_t{plan.index_rows} * Columns(g, plan.strip) * plan.part_words;
+  const int32_t blocks = Blocks(params) / params.words_in_group * plan.channel_block_words;
+  const int64_t indexes =
+      int64_t{plan.index_rows} * Columns(g, plan.tile_width) * plan.channel_block_words;
   const bool pairs = plan.table_inputs == 5;
   Bconv2dSlicedMemory memory;
   memory.tables = 4 * (pairs ? sliced::Tables<5>::Size(blocks) : sliced::Tables<3>::Size(blocks));
   memory.index = indexes * core.index_bytes[pairs];
   memory.pairs = blocks * static_cast<int32_t>(sizeof(sliced::Pair));
   memory.kept = 0;
-  if (plan.part_words < params.words_in_group) {
+  if (plan.channel_block_words < params.words_in_group) {
     memory.kept =
-        int64_t{plan.strip} * params.height.output * (Bconv2dSlicedDigits(params) + 1) * 4;
+        int64_t{plan.tile_width} * params.height.output * (Bconv2dSlicedDigits(params) + 1) * 4;
   }
   return memory;
 }
@@ -164,7 +169,7 @@ Bconv2dSlicedMemory Bconv2dSlicedMemoryOf(const Bconv2dParams& params, const Bco
 }
 
 bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan) {
-  return params.batches == 1 && plan.strip >= params.width.output &&
+  return params.batches == 1 && plan.tile_width >= params.width.output &&
          plan.index_rows >= Bconv2dSlicedGeometryOf(params).rows;
 }
 

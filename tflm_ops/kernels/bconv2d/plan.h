@@ -32,7 +32,7 @@ struct Bconv2dTableCosts {
 struct Bconv2dSlicedCosts {
   Bconv2dTableCosts tables[2];  // of one full adder, of two
   int32_t pass;                 // of 32 output channels
-  int32_t part;                 // of a pixel, for each part but the first
+  int32_t channel_block;        // of a pixel, for each channel block but the first
   int32_t row;                  // of pixels, of a pass
   int32_t outputs[3];           // of a pixel, by Bconv2dOutput
 };
@@ -68,7 +68,7 @@ Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params);
 // The digits of a sum: as many as there is code for, 0 when that is too few.
 int Bconv2dSlicedDigits(const Bconv2dParams& params);
 
-// Whether the choices of all input words of a part stay in memory from one pass to the next.
+// Whether the table indices of all input words of a channel block stay in memory between passes.
 bool Bconv2dSlicedKeepsIndex(const Bconv2dParams& params, const Bconv2dPlan& plan);
 
 // Bytes of the parts of the scratch memory, in their order.
@@ -99,9 +99,10 @@ Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params);
 
 // How it uses its scratch memory.
 struct Bconv2dHeliumLayout {
-  int32_t rows;  // input rows and columns of a piece that its outputs, or a strip of them, meet
+  int32_t rows;  // input rows and columns of a piece that its outputs, or a tile of them, meet
   int32_t columns;
-  bool keeps_index;  // the choices of the whole input are made once, for all passes and parts
+  bool keeps_index;  // the table indices of the whole input are made once, for all passes and
+                     // channel blocks
   int32_t index_words;
   // Bytes of the parts, in their order.
   int64_t tables;

@@ -6,7 +6,7 @@
 namespace bcnet {
 
 void Bconv2dPortable(const Bconv2dParams& params, const uint32_t* input, const uint32_t* filter,
-                     const Bconv2dSink& sink) {
+                     const Bconv2dOutputStage& stage) {
   const int32_t words = params.words_in_group;
   const int32_t channels_out_group = params.channels_out / params.groups;
   int32_t pixel = 0;
@@ -41,7 +41,7 @@ void Bconv2dPortable(const Bconv2dParams& params, const uint32_t* input, const u
           }
           sums[channel % kWordBits] = 2 * mismatches + outside * params.channels_in_group;
           if (channel % kWordBits == kWordBits - 1 || channel + 1 == params.channels_out)
-            sink.write(sink, pixel, channel / kWordBits, channel % kWordBits + 1, sums);
+            stage.write(stage, pixel, channel / kWordBits, channel % kWordBits + 1, sums);
         }
       }
     }

@@ -11,7 +11,7 @@
 // the Pair of carries). Let p[k] be the parity of a[0..k]. The sum that enters node j flips with
 // p[(kInputs - 1) * j], and input k with p[k - 1] ^ p[k], so that the node's entry is chosen by
 // kInputs neighbouring bits of the word p. The last node has the sum of the block before as its
-// last input; bit kInputs - 1 of its choice is that sum's own parity.
+// last input; bit kInputs - 1 of its index is that sum's own parity.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_ADDER_TABLES_H_
 #define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_ADDER_TABLES_H_
 
@@ -98,8 +98,8 @@ BCNET_INLINE void StoreFour(uint32_t x, uint32_t p, uint32_t d1, uint32_t d2, ui
       : "cc", "memory");
 }
 
-// Writes the table of a node of two full adders from the carries of the first, by bits 0 to 2 of a
-// choice, and of the second, by bits 2 to 4.
+// Writes the table of a node of two full adders from the carries of the first, by bits 0 to 2 of an
+// index, and of the second, by bits 2 to 4.
 BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
                                uint32_t* table) {
   const uint32_t d1 = second[0] ^ second[2], d2 = second[2] ^ second[4], d3 = second[4] ^ second[6];
@@ -117,20 +117,20 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
   }
 }
 #elif defined(__clang__) && defined(__thumb2__)
-// Stores an entry and its opposite: bits 0, 2 and 4 of a choice together turn all five inputs over,
+// Stores an entry and its opposite: bits 0, 2 and 4 of an index together turn all five inputs over,
 // and with them both carries. `middle` is entry kMiddle of `table`. Offsets are parts of
 // instructions: clang computes the address of an operand in memory by an instruction of its own.
 constexpr int kMiddle = 17;
-template <int kChoice>
+template <int kIndex>
 BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* middle) {
   constexpr int kBytes = Tables<5>::kEntryStep * static_cast<int>(sizeof(uint32_t));
-  constexpr int kPlace = kChoice < 3 ? kChoice : kChoice - kMiddle;
+  constexpr int kPlace = kIndex < 3 ? kIndex : kIndex - kMiddle;
   __asm__ volatile(
       "strd %2, %3, [%0, %5]\n"
       "strd %4, %3, [%1, %6]\n"
       :
-      : "r"(kChoice < 3 ? table : middle), "r"(middle), "r"(x), "r"(p), "r"(~x),
-        "n"(kPlace * kBytes), "n"(((kChoice ^ 21) - kMiddle) * kBytes)
+      : "r"(kIndex < 3 ? table : middle), "r"(middle), "r"(x), "r"(p), "r"(~x),
+        "n"(kPlace * kBytes), "n"(((kIndex ^ 21) - kMiddle) * kBytes)
       : "memory");
 }
 
@@ -161,17 +161,17 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
   uint32_t* middle = table + kMiddle * kStep;
   OptimizationBarrier(&middle);  // not to be computed anew for each
   // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
-  const auto entry = [&](int choice) {
-    return choice < 3 ? table + choice * kStep : middle + (choice - kMiddle) * kStep;
+  const auto entry = [&](int index) {
+    return index < 3 ? table + index * kStep : middle + (index - kMiddle) * kStep;
   };
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < 8; j += 2) {
-      const int choice = i | j << 2;
+      const int index = i | j << 2;
       const uint32_t p = first[i] ^ second[j];
-      Store(first[i], p, entry(choice));
-      Store(~first[i], p, entry(choice ^ 21));
+      Store(first[i], p, entry(index));
+      Store(~first[i], p, entry(index ^ 21));
     }
   }
 }
@@ -214,7 +214,7 @@ BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const Rows& rows, uint32_t s
 
 // What the word of parities chooses in a node: kInputs bits, in the last node one less.
 template <int kInputs>
-BCNET_INLINE uint32_t Choice(uint32_t parities, int node) {
+BCNET_INLINE uint32_t TableIndex(uint32_t parities, int node) {
   const int low = (kInputs - 1) * node;
 #if BCNET_THUMB1
   // Two shifts, which compilers take for a shift and a mask that need a move more.
@@ -245,7 +245,7 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
 #pragma GCC unroll 16
     for (int i = 0; i < kUnrolled; ++i) {
       *entry++ = reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
-                                                   Choice<kInputs>(p, i) * step);
+                                                   TableIndex<kInputs>(p, i) * step);
       table += T::kNodeStep;
 #if BCNET_THUMB1
       OptimizationBarrier(&table);  // to be kept from word to word

@@ -2,11 +2,11 @@
 // the carries of the full adders that add to them are looked up (adder_tables.h).
 //
 // One word of output channels is a pass: build the tables of its weights, then run over the output.
-// The choices of an input word are made once and serve all taps that meet it, and all passes when
-// those of the whole input are kept. Where the tables do not fit into the scratch memory, a part of
-// the input channels follows on the other, strip by strip of the output, and the counters of the
-// strip are kept between. For a bitpacked output the counters start at 2^kDigits less threshold and
-// 1, so that the digit of weight 2^kDigits is the output.
+// The table indices of an input word are made once. They serve all taps that meet the word, and all
+// passes where the indices of the whole input are kept. Where the tables do not fit into the
+// scratch memory, the output is cut into tiles. For each tile the input channels are added block by
+// block, and the tile's counters are kept in between. For a bitpacked output the counters start at
+// 2^kDigits less threshold and 1, so that the digit of weight 2^kDigits is the output.
 #include "tflm_ops/kernels/optimize_for_speed.h"
 
 #include "tflm_ops/kernels/bconv2d/bconv2d.h"
@@ -21,7 +21,7 @@ namespace bcnet {
 namespace sliced {
 namespace {
 
-// Columns of a strip, those of [begin, end) on the input; `step` words lie between two of them.
+// Columns of a tile, those of [begin, end) on the input; `step` words lie between two of them.
 struct Columns {
   int32_t count;
   int32_t begin;
@@ -29,8 +29,8 @@ struct Columns {
   int32_t step;
 };
 
-// Makes the choices of a row of the strip in the tables of one channel word. Positions outside the
-// input hold +1, which is 0.
+// Makes the table indices of a row of the tile for one channel word. Positions outside the input
+// hold +1, which is 0.
 template <int kInputs>
 BCNET_NOINLINE void MakeIndexes(const uint32_t* pixel, const Columns& columns,
                                 const uint32_t* table, void* indexes) {
@@ -48,7 +48,7 @@ BCNET_NOINLINE void MakeIndexes(const uint32_t* pixel, const Columns& columns,
   }
 }
 
-// The choices of a row of the input for a channel word.
+// The table indices of a row of the input for a channel word.
 BCNET_SMALL uint8_t* IndexesOf(const Job& job, int32_t row, int32_t word) {
   const int32_t slot = row % job.plan->index_rows * job.words + word;
   return static_cast<uint8_t*>(job.index) + slot * job.columns * job.index_bytes;
@@ -58,15 +58,15 @@ BCNET_SMALL uint8_t* IndexesOf(const Job& job, int32_t row, int32_t word) {
 BCNET_SMALL void SetPixel(const Job& job, int32_t pixel, int32_t half) {
   job.half = half;
   job.pixel = pixel;
-  job.outputs = Bconv2dOutputs<int8_t>(*job.sink, pixel, job.word);
+  job.outputs = Bconv2dOutputs<int8_t>(*job.stage, pixel, job.word);
 }
 
-// The outputs [begin, end) of a row of the strip, where all taps count and lie side by side: 3x3
-// and 1x1. `kept` are the counters of the strip's first output.
+// The outputs [begin, end) of a row of the tile, where all taps count and lie side by side: 3x3
+// and 1x1. `kept` are the counters of the tile's first output.
 template <int kSide>
 BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
   using T = Tables<5>;
-  const Bconv2dSink& sink = *job.sink;
+  const Bconv2dOutputStage& stage = *job.stage;
   const int32_t count = kSide * kSide * job.words;
   const int32_t columns = job.columns, x_step = job.geometry.x_step;
   const T::Index* rows[kSide];
@@ -74,10 +74,10 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, u
     const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
     rows[r] = static_cast<const T::Index*>(job.index) + slot * columns * job.words + begin * x_step;
   }
-  const int32_t output_step = sink.pixel_size;
+  const int32_t output_step = stage.pixel_size;
   uint32_t* output = nullptr;
-  if (job.is_last && sink.kind == Bconv2dSink::kBitpacked)
-    output = static_cast<uint32_t*>(sink.output) + job.pixel * output_step + job.word;
+  if (job.is_last && stage.kind == Bconv2dOutputStage::kBitpacked)
+    output = static_cast<uint32_t*>(stage.output) + job.pixel * output_step + job.word;
   kept += begin * job.kept_size;
   const uint32_t* start = job.is_first ? job.start : kept;
   const int32_t start_step = job.is_first ? 0 : job.kept_size;
@@ -122,7 +122,8 @@ struct AnyTaps {
   int32_t step;   // from one to the next on the input
 };
 
-// Adds taps side by side. `index` are the choices for the first, `offset` the place of its tables.
+// Adds taps side by side. `indexes` are the table indices for the first, `offset` the place of its
+// tables.
 template <int kInputs>
 BCNET_NOINLINE void AddTaps(AnyTaps* taps, const void* indexes, ptrdiff_t offset) {
   using T = Tables<kInputs>;
@@ -162,7 +163,7 @@ uint32_t* TablesOf(const Job& job, int32_t block) {
          block % steps.together * steps.tap_words;
 }
 
-// Builds the tables of a part.
+// Builds the tables of a channel block.
 BCNET_SMALL void Build(Job* job) {
   const int32_t words = job->params->words_in_group;
   const int32_t row_size = job->taps * words;
@@ -192,7 +193,7 @@ BCNET_SMALL void Build(Job* job) {
   job->left_over = sum;
 }
 
-// Makes the choices of a row of the strip, channel word by channel word.
+// Makes the table indices of a row of the tile, channel word by channel word.
 BCNET_SMALL void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
   const Bconv2dParams& params = *job.params;
   const int32_t y = row - params.height.pad;
@@ -214,11 +215,11 @@ BCNET_SMALL void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
   }
 }
 
-// The outputs [begin, end) of a row of the strip, where taps may lie outside the input and count 0.
+// The outputs [begin, end) of a row of the tile, where taps may lie outside the input and count 0.
 BCNET_SMALL void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t end, int32_t pixel,
                               uint32_t* kept) {
   const Bconv2dParams& params = *job.params;
-  const Bconv2dSink& sink = *job.sink;
+  const Bconv2dOutputStage& stage = *job.stage;
   const Steps& steps = StepsFor(job);
   TapRange rows = {0, params.height.filter}, columns = {0, params.width.filter};
   kept += begin * job.kept_size;
@@ -258,8 +259,8 @@ BCNET_SMALL void RowOfAnyTaps(const Job& job, int32_t y, int32_t begin, int32_t 
     result[3] = taps.low.eights;
     const uint32_t top = Finish(job, static_cast<int32_t>(taps.pair - job.pairs), start, result);
     if (!job.is_last) continue;
-    if (sink.kind == Bconv2dSink::kBitpacked) {
-      static_cast<uint32_t*>(sink.output)[(pixel + x) * sink.pixel_size + job.word] = top;
+    if (stage.kind == Bconv2dOutputStage::kBitpacked) {
+      static_cast<uint32_t*>(stage.output)[(pixel + x) * stage.pixel_size + job.word] = top;
     } else {
       SetPixel(job, pixel + x, outside & 1);
       (job.half == 0 ? job.end : WriteSums)(job, sums + 1);
@@ -277,8 +278,9 @@ BCNET_SMALL TapRange WholeWindows(const WindowAxis& axis) {
   return {begin < end ? begin : end, end};
 }
 
-// A part of a strip of an image; `pixel` is the place of the image's first output.
-BCNET_SMALL void RunPart(const Job& job, const uint32_t* image, int32_t pixel, bool indexed) {
+// A channel block of a tile of an image; `pixel` is the place of the image's first output.
+BCNET_SMALL void RunChannelBlock(const Job& job, const uint32_t* image, int32_t pixel,
+                                 bool indexed) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSlicedGeometry& geometry = job.geometry;
   const TapRange rows = WholeWindows(params.height), columns = WholeWindows(params.width);
@@ -310,10 +312,11 @@ BCNET_SMALL void Run(Job* job, const uint32_t* input) {
   const Bconv2dPlan& plan = *job->plan;
   const Bconv2dSlicedGeometry& geometry = job->geometry;
   const int32_t words = params.words_in_group;
-  const bool one_part = plan.part_words >= words;
+  const bool one_channel_block = plan.channel_block_words >= words;
   const bool keeps_index = Bconv2dSlicedKeepsIndex(params, plan);
-  const int32_t last_part = (words - 1) / plan.part_words * plan.part_words;
-  const uint32_t* indexed = nullptr;  // the first word of the part whose choices are there
+  const int32_t last_channel_block =
+      (words - 1) / plan.channel_block_words * plan.channel_block_words;
+  const uint32_t* indexed = nullptr;  // the first word of the block whose indices are made
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
     const int32_t group = job->word * kWordBits / (params.channels_out / params.groups);
     bool built = false;
@@ -321,21 +324,21 @@ BCNET_SMALL void Run(Job* job, const uint32_t* input) {
     PrepareStart(job);
     const uint32_t* image = input + group * words;
     for (int32_t batch = 0; batch < params.batches; ++batch) {
-      for (job->first_x = 0; job->first_x < params.width.output; job->first_x += plan.strip) {
-        job->width = Bconv2dClamp(params.width.output - job->first_x, 1, plan.strip);
+      for (job->first_x = 0; job->first_x < params.width.output; job->first_x += plan.tile_width) {
+        job->width = Bconv2dClamp(params.width.output - job->first_x, 1, plan.tile_width);
         job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
-        // Every other pass takes the parts backwards, so that the choices for the part that one
-        // ends with serve the next.
+        // Every other pass takes the channel blocks backwards, so that the table indices of the
+        // block that a pass ends with serve the next pass.
         const bool backwards = job->word % 2 != 0;
-        for (int32_t i = 0; i <= last_part; i += plan.part_words) {
-          job->first_word = backwards ? last_part - i : i;
-          job->words = Bconv2dClamp(words - job->first_word, 1, plan.part_words);
+        for (int32_t i = 0; i <= last_channel_block; i += plan.channel_block_words) {
+          job->first_word = backwards ? last_channel_block - i : i;
+          job->words = Bconv2dClamp(words - job->first_word, 1, plan.channel_block_words);
           job->is_first = i == 0;
-          job->is_last = i == last_part;
-          if (!built || !one_part) Build(job);
+          job->is_last = i == last_channel_block;
+          if (!built || !one_channel_block) Build(job);
           built = true;
-          RunPart(*job, image, batch * params.height.output * params.width.output,
-                  keeps_index && indexed == image + job->first_word);
+          RunChannelBlock(*job, image, batch * params.height.output * params.width.output,
+                          keeps_index && indexed == image + job->first_word);
           indexed = image + job->first_word;
         }
       }
@@ -349,12 +352,12 @@ BCNET_SMALL void Run(Job* job, const uint32_t* input) {
 
 BCNET_SMALL void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& plan,
                                const uint32_t* input, const uint32_t* filter,
-                               const Bconv2dSink& sink, void* scratch) {
+                               const Bconv2dOutputStage& stage, void* scratch) {
   sliced::Job job = {};
   job.params = &params;
   job.plan = &plan;
-  job.sink = &sink;
-  job.pixel_size = sink.pixel_size;
+  job.stage = &stage;
+  job.pixel_size = stage.pixel_size;
   job.filter = filter;
   job.geometry = Bconv2dSlicedGeometryOf(params);
   job.taps = params.height.filter * params.width.filter;

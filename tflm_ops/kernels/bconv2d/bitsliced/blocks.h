@@ -92,7 +92,8 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
 }
 
 // Adds the blocks of a window of kSide x kSide taps, channel word by channel word, and writes the
-// pairs that they leave to [pair, pairs_end). `rows` are the choices for the first tap of each row.
+// pairs that they leave to [pair, pairs_end). `rows` are the table indices for the
+// first tap of each row.
 template <int kSide>
 BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* const* rows,
                             int32_t columns, Pair* pair, const Pair* pairs_end) {

@@ -1,4 +1,4 @@
-// A binary convolution under way, and what the parts of the bitsliced kernel call of each other.
+// A binary convolution under way, and what the files of the bitsliced kernel call of each other.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_JOB_H_
 #define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_JOB_H_
 
@@ -33,7 +33,7 @@ struct Job {
   void (*end)(const Job&, uint32_t*);
   const Bconv2dParams* params;
   const Bconv2dPlan* plan;
-  const Bconv2dSink* sink;
+  const Bconv2dOutputStage* stage;
   const uint32_t* filter;
   Bconv2dSlicedGeometry geometry;
   int32_t taps;
@@ -44,9 +44,9 @@ struct Job {
   // Parts of the scratch memory.
   uint32_t* tables;
   Pair* pairs;        // that the blocks of a pixel leave
-  int32_t kept_size;  // words of a pixel's, 0 when there is one part
-  uint32_t* kept;     // counters of the strip's pixels: the first sum's parity or value, the digits
-  void* index;        // [row % index_rows][channel word of the part][column of the strip]
+  int32_t kept_size;  // words of a pixel's, 0 when there is one channel block
+  uint32_t* kept;     // counters of the tile's pixels: the first sum's parity or value, the digits
+  void* index;        // [row % index_rows][word of the channel block][column of the tile]
   // The pass.
   int32_t word;   // of the output channels
   int32_t count;  // channels in it
@@ -56,11 +56,11 @@ struct Job {
   uint32_t start[16];  // of the counters, as they are kept: the first sum's parity, the digits
   uint32_t first_sum;  // before the first block
   uint32_t left_over;  // the last block's sum, before the input's parity
-  // The strip.
+  // The tile.
   int32_t first_x;
   int32_t width;
   int32_t columns;
-  // The part: words of the input channels.
+  // The channel block: words of the input channels.
   int32_t first_word;
   int32_t words;
   bool is_first;

@@ -14,11 +14,11 @@ namespace bcnet {
 namespace sliced {
 
 BCNET_SMALL void WriteSums(const Job& job, uint32_t* digits) {
-  const Bconv2dSink& sink = *job.sink;
+  const Bconv2dOutputStage& stage = *job.stage;
   int32_t more = job.half;
   uint32_t sign = 0;
   if (job.linear != nullptr) {
-    more += sink.linear_transform->offset;
+    more += stage.linear_transform->offset;
     sign = digits[job.digits - 1];
   }
   uint32_t* bytes = digits - 1;
@@ -42,14 +42,14 @@ BCNET_SMALL void WriteSums(const Job& job, uint32_t* digits) {
     sum[2 * byte_step] = more + (static_cast<int32_t>(even) >> 16);
     sum[3 * byte_step] = more + (static_cast<int32_t>(odd) >> 16);
   }
-  sink.write(sink, job.pixel++, job.word, job.count, sums);
+  stage.write(stage, job.pixel++, job.word, job.count, sums);
 }
 
 namespace {
 
 // WriteLinear for sums that do not fit a byte.
 BCNET_SMALL void WriteLargeSums(const Job& job, uint32_t* digits) {
-  const int32_t place = static_cast<int32_t>(job.outputs - static_cast<int8_t*>(job.sink->output));
+  const int32_t place = static_cast<int32_t>(job.outputs - static_cast<int8_t*>(job.stage->output));
   job.outputs += job.pixel_size;
   job.pixel = place / job.pixel_size;
   WriteSums(job, digits);
@@ -137,29 +137,29 @@ BCNET_SMALL void WriteLinearLong(const Job& job, uint32_t* digits) {
 // The counters' start: for a bitpacked output as said above, for WriteLinear less half the offset,
 // otherwise 0.
 BCNET_SMALL void PrepareStart(Job* job) {
-  const Bconv2dSink& sink = *job->sink;
+  const Bconv2dOutputStage& stage = *job->stage;
   job->linear = nullptr;
   job->write_large_sums = WriteLargeSums;
   job->end = WriteSums;
   job->step = 1;
   job->byte_step = 8;
-  if (sink.kind != Bconv2dSink::kBitpacked) {
+  if (stage.kind != Bconv2dOutputStage::kBitpacked) {
     std::memset(job->start, 0, sizeof(job->start));
-    const auto place = reinterpret_cast<uintptr_t>(sink.output);
-    if (!kHasHelium && sink.kind == Bconv2dSink::kLinear && job->count == kWordBits &&
-        (place | static_cast<uintptr_t>(sink.pixel_size)) % 4 == 0) {
-      job->linear = sink.linear_transform->channels + job->word * kWordBits;
+    const auto place = reinterpret_cast<uintptr_t>(stage.output);
+    if (!kHasHelium && stage.kind == Bconv2dOutputStage::kLinear && job->count == kWordBits &&
+        (place | static_cast<uintptr_t>(stage.pixel_size)) % 4 == 0) {
+      job->linear = stage.linear_transform->channels + job->word * kWordBits;
       job->end = job->digits == 9 ? WriteLinear : WriteLinearLong;
       job->step = 4;
       job->byte_step = 1;
-      AddConstant(-(sink.linear_transform->offset >> 1), job->digits, job->start);
+      AddConstant(-(stage.linear_transform->offset >> 1), job->digits, job->start);
     }
     job->first_sum = job->start[0];
     job->start[0] = 0;
     return;
   }
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
-  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
+  const int32_t* thresholds = job->stage->thresholds + job->word * kWordBits;
   uint8_t* bytes = reinterpret_cast<uint8_t*>(job->start);
   const int32_t end = 1 << job->digits;
   for (int i = 0; i < kWordBits; ++i) {

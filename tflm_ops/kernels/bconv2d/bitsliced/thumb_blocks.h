@@ -22,7 +22,7 @@ struct ThumbBlocks {
   uint32_t twos;
   const Pair* pairs_end;
   ptrdiff_t step;  // bytes from the end of a row of taps to its start in the next channel word
-  const Tables<5>::Index* rows[3];  // choices for the first tap of each row
+  const Tables<5>::Index* rows[3];  // table indices for the first tap of each row
 };
 
 // FIRST and SECOND add the pairs (x, xp) and (y, yp) to the digit z; the carries come in x and y.

@@ -32,7 +32,7 @@ constexpr int kMaxDigits = 16;
 struct Job {
   const Bconv2dParams* params;
   const Bconv2dPlan* plan;
-  const Bconv2dSink* sink;
+  const Bconv2dOutputStage* stage;
   const uint32_t* filter;
   Bconv2dHeliumPieces pieces;
   Bconv2dHeliumLayout layout;
@@ -46,7 +46,7 @@ struct Job {
   Vector pixels;
   // Parts of the scratch memory.
   uint8_t* tables;
-  uint8_t* index;  // [row % index_rows][channel word][column of the strip]
+  uint8_t* index;  // [row % index_rows][channel word][column of the tile]
   Pair* pairs;
   int32_t kept_size;
   Vector* kept;
@@ -54,15 +54,15 @@ struct Job {
   int32_t word;
   int32_t count;
   Vector start[kMaxDigits + 1];
-  // The strip.
+  // The tile.
   int32_t first_x;
   int32_t width;
   int32_t columns;
-  // The part.
+  // The channel block.
   int32_t first_word;
   int32_t words;
-  int32_t index_words;  // channel words that there is room for in the index, those of the part or
-  int32_t index_word;   // all, and the place of the part's first
+  int32_t index_words;  // channel words that the index has room for: the block's, or all
+  int32_t index_word;   // the place of the block's first among them
   bool is_first;
   bool is_last;
 };
@@ -71,9 +71,9 @@ int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > 
 
 // The counters' start: for a bitpacked output 2^digits less threshold and 1, otherwise 0.
 BCNET_NOINLINE void PrepareStart(Job* job) {
-  if (job->sink->kind != Bconv2dSink::kBitpacked) return;  // Job began with zeros
+  if (job->stage->kind != Bconv2dOutputStage::kBitpacked) return;  // Job began with zeros
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
-  const int32_t* thresholds = job->sink->thresholds + job->word * kWordBits;
+  const int32_t* thresholds = job->stage->thresholds + job->word * kWordBits;
   const int32x4_t end = vdupq_n_s32((1 << job->digits) - 1);
   uint16_t values[kWordBits];
   for (int i = 0; i < kWordBits; i += kLanes) {
@@ -100,7 +100,7 @@ BCNET_NOINLINE void PrepareStart(Job* job) {
   }
 }
 
-// Builds the tables of a part.
+// Builds the tables of a channel block.
 template <int kInputs>
 BCNET_NOINLINE void Build(const Job& job) {
   const int32_t words = job.params->words_in_group;
@@ -114,7 +114,7 @@ BCNET_NOINLINE void Build(const Job& job) {
   }
 }
 
-// Makes the choices of a row of the strip, channel word by channel word. Positions outside the
+// Makes the table indices of a row of the tile, channel word by channel word. Positions outside the
 // input hold +1, which is 0, or count 0.
 template <int kInputs>
 BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
@@ -211,13 +211,14 @@ BCNET_INLINE void WriteLinear(const Vector sums[16], const LinearChannel* channe
 // Writes the outputs of lanes `is_there` from digits of their sums.
 BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
                               mve_pred16_t is_there) {
-  const Bconv2dSink& sink = *job.sink;
+  const Bconv2dOutputStage& stage = *job.stage;
   Unslice(digits);
-  if (sink.kind == Bconv2dSink::kLinear && job.count == kWordBits && sink.pixel_size % 4 == 0) {
+  if (stage.kind == Bconv2dOutputStage::kLinear && job.count == kWordBits &&
+      stage.pixel_size % 4 == 0) {
     const int32_t channel = job.word * kWordBits;
-    uint8_t* output = static_cast<uint8_t*>(sink.output) + pixel * sink.pixel_size + channel;
-    WriteLinear(digits, sink.linear_transform->channels + channel,
-                job.pixels * static_cast<uint32_t>(sink.pixel_size), is_there, output);
+    uint8_t* output = static_cast<uint8_t*>(stage.output) + pixel * stage.pixel_size + channel;
+    WriteLinear(digits, stage.linear_transform->channels + channel,
+                job.pixels * static_cast<uint32_t>(stage.pixel_size), is_there, output);
     return;
   }
   int32_t sums[kLanes][kWordBits];
@@ -232,7 +233,7 @@ BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
   for (int lane = 0; lane < kLanes; ++lane, is_there >>= 4) {
     if ((is_there & 1) == 0) continue;
     const int32_t place = pixel + static_cast<int32_t>(job.pixels[lane]);
-    sink.write(sink, place, job.word, job.count, sums[lane]);
+    stage.write(stage, place, job.word, job.count, sums[lane]);
   }
 }
 
@@ -257,7 +258,8 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vec
   WriteSums(job, digits, pixel, is_there);
 }
 
-// Adds the blocks of the part to a position's counters. Its taps lie side by side in `rows`.
+// Adds the blocks of the channel block to a position's counters. Its taps lie side by side in
+// `rows`.
 template <int kInputs, int kSide>
 BCNET_INLINE void AddTaps(const Job& job, Low* low, const uint8_t* const* rows) {
   const uint8_t* table = job.tables;
@@ -294,22 +296,22 @@ BCNET_INLINE void AddTapsAnywhere(const Job& job, Low* low, int32_t top, int32_t
   }
 }
 
-// A row of positions of the strip. `pixel` is the place of lane 0's first one, `kept` their
+// A row of positions of the tile. `pixel` is the place of lane 0's first one, `kept` their
 // counters. kSide is 3 or 1 for kernels of 3x3 or 1x1 taps side by side, and 0 for any.
 template <int kInputs, int kSide>
 BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) {
   const Bconv2dParams& params = *job.params;
-  const Bconv2dSink& sink = *job.sink;
+  const Bconv2dOutputStage& stage = *job.stage;
   const int32_t count = job.taps * job.words;
   const int32_t top = y * params.height.stride;
-  const bool to_bits = job.is_last && sink.kind == Bconv2dSink::kBitpacked;
+  const bool to_bits = job.is_last && stage.kind == Bconv2dOutputStage::kBitpacked;
   // A lane has outputs up to, and without, column `end` of its own.
   const Vector width =
       vqsubq_u32(vdupq_n_u32(static_cast<uint32_t>(params.width.output)), job.first_column);
   const Vector rows_left = vdupq_n_u32(static_cast<uint32_t>(params.height.output - y));
   const Vector end = vpselq_u32(width, vdupq_n_u32(0), vcmphiq_u32(rows_left, job.first_row));
-  const Vector places = job.pixels * static_cast<uint32_t>(sink.pixel_size);
-  uint32_t* output = static_cast<uint32_t*>(sink.output) + pixel * sink.pixel_size + job.word;
+  const Vector places = job.pixels * static_cast<uint32_t>(stage.pixel_size);
+  uint32_t* output = static_cast<uint32_t*>(stage.output) + pixel * stage.pixel_size + job.word;
   const uint8_t* rows[3];
   for (int r = 0; r < kSide; ++r) {
     const int32_t slot = (top + r) % job.plan->index_rows;
@@ -317,13 +319,13 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t pixel, Vector* kept) 
         job.index + (slot * job.index_words + job.index_word) * job.columns * helium::kIndexBytes;
   }
   Low room;
-  for (int32_t x = 0; x < job.width; ++x, ++pixel, output += sink.pixel_size) {
+  for (int32_t x = 0; x < job.width; ++x, ++pixel, output += stage.pixel_size) {
     Vector shifted[kMaxDigits + 1];
     Vector outside = vdupq_n_u32(0);
     const Vector* start = job.is_first ? job.start : kept;
     if (params.zero_padding) {
       outside = TapsOutside(job, y, job.first_x + x);
-      if (job.is_first && sink.kind == Bconv2dSink::kBitpacked) {
+      if (job.is_first && stage.kind == Bconv2dOutputStage::kBitpacked) {
         // Half of the channels of these taps count as mismatches.
         for (int i = 0; i <= job.digits; ++i) shifted[i] = start[i];
         AddNumbers(outside * static_cast<uint32_t>(params.channels_in_group / 2), job.digits + 1,
@@ -372,9 +374,9 @@ const Steps& StepsOf(const Bconv2dParams& params) {
              : kSteps<kInputs, 0>;
 }
 
-// A part of a strip of an image; `pixel` is the place of the image's first output.
-void RunPart(const Job& job, const Steps& steps, const uint32_t* image, int32_t pixel,
-             bool indexed) {
+// A channel block of a tile of an image; `pixel` is the place of the image's first output.
+void RunChannelBlock(const Job& job, const Steps& steps, const uint32_t* image, int32_t pixel,
+                     bool indexed) {
   const Bconv2dParams& params = *job.params;
   const Bconv2dSlicedGeometry& geometry = job.geometry;
   Vector* kept = job.kept;
@@ -394,7 +396,7 @@ void Run(Job* job, const Steps& steps, const uint32_t* input) {
   const Bconv2dPlan& plan = *job->plan;
   const Bconv2dSlicedGeometry& geometry = job->geometry;
   const int32_t words = params.words_in_group;
-  const bool one_part = plan.part_words >= words;
+  const bool one_channel_block = plan.channel_block_words >= words;
   const bool keeps_index = job->layout.keeps_index;
   int32_t indexed_group = -1;
   for (job->word = 0; job->word < BitpackedWords(params.channels_out); ++job->word) {
@@ -404,19 +406,20 @@ void Run(Job* job, const Steps& steps, const uint32_t* input) {
     PrepareStart(job);
     const uint32_t* image = input + group * words;
     for (int32_t batch = 0; batch < params.batches; ++batch) {
-      for (job->first_x = 0; job->first_x < job->pieces.width; job->first_x += plan.strip) {
-        job->width = Clip(job->pieces.width - job->first_x, 1, plan.strip);
+      for (job->first_x = 0; job->first_x < job->pieces.width; job->first_x += plan.tile_width) {
+        job->width = Clip(job->pieces.width - job->first_x, 1, plan.tile_width);
         job->columns = (job->width - 1) * geometry.x_step + geometry.column_span;
-        for (job->first_word = 0; job->first_word < words; job->first_word += plan.part_words) {
-          job->words = Clip(words - job->first_word, 1, plan.part_words);
+        for (job->first_word = 0; job->first_word < words;
+             job->first_word += plan.channel_block_words) {
+          job->words = Clip(words - job->first_word, 1, plan.channel_block_words);
           job->is_first = job->first_word == 0;
           job->is_last = job->first_word + job->words == words;
           job->index_words = keeps_index ? words : job->words;
           job->index_word = keeps_index ? job->first_word : 0;
-          if (!built || !one_part) steps.build(*job);
+          if (!built || !one_channel_block) steps.build(*job);
           built = true;
-          RunPart(*job, steps, image, batch * params.height.output * params.width.output,
-                  keeps_index && indexed_group == group);
+          RunChannelBlock(*job, steps, image, batch * params.height.output * params.width.output,
+                          keeps_index && indexed_group == group);
           indexed_group = group;
         }
       }
@@ -429,11 +432,11 @@ void Run(Job* job, const Steps& steps, const uint32_t* input) {
 }  // namespace helium
 
 void Bconv2dHelium(const Bconv2dParams& params, const Bconv2dPlan& plan, const uint32_t* input,
-                   const uint32_t* filter, const Bconv2dSink& sink, void* scratch) {
+                   const uint32_t* filter, const Bconv2dOutputStage& stage, void* scratch) {
   helium::Job job = {};
   job.params = &params;
   job.plan = &plan;
-  job.sink = &sink;
+  job.stage = &stage;
   job.filter = filter;
   job.pieces = Bconv2dHeliumPiecesOf(params);
   job.geometry = Bconv2dSlicedGeometryOf(params);

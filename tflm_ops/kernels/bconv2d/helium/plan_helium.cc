@@ -22,22 +22,23 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
   const Bconv2dTableCosts& costs = helium.tables[plan.table_inputs == 5];
   const int32_t words = params.words_in_group, blocks = Taps(params) * words;
   const int32_t passes = BitpackedWords(params.channels_out);
-  const int32_t parts = CeilDiv(words, plan.part_words);
-  const int64_t strips = int64_t{params.batches} * CeilDiv(pieces.width, plan.strip);
+  const int32_t channel_blocks = CeilDiv(words, plan.channel_block_words);
+  const int64_t tiles = int64_t{params.batches} * CeilDiv(pieces.width, plan.tile_width);
   const int64_t indexed =
-      strips * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
+      tiles * layout.rows * layout.columns * words * (layout.keeps_index ? params.groups : passes);
   const int64_t positions = int64_t{params.batches} * pieces.height * pieces.width;
-  const int32_t position = blocks * costs.block + costs.pixel + (parts - 1) * helium.part +
+  const int32_t position = blocks * costs.block + costs.pixel +
+                           (channel_blocks - 1) * helium.channel_block +
                            helium.outputs[static_cast<int>(output)];
-  return passes * (helium.pass + (parts == 1 ? 1 : strips) * blocks * costs.build +
-                   positions * position + strips * parts * pieces.height * helium.row) +
+  return passes * (helium.pass + (channel_blocks == 1 ? 1 : tiles) * blocks * costs.build +
+                   positions * position + tiles * channel_blocks * pieces.height * helium.row) +
          indexed * costs.index;
 }
 
 }  // namespace
 
 Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params) {
-  // Those with the fewest outputs; narrow ones before low ones, as rows of choices are kept.
+  // Those with the fewest outputs; narrow ones before low ones, as rows of table indices are kept.
   Bconv2dHeliumPieces best = {};
   for (int32_t across = helium::kLanes; across >= 1; across /= 2) {
     const Bconv2dHeliumPieces pieces = {across,
@@ -51,20 +52,20 @@ Bconv2dHeliumPieces Bconv2dHeliumPiecesOf(const Bconv2dParams& params) {
 Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
-  const int64_t blocks = int64_t{Taps(params)} * plan.part_words;
+  const int64_t blocks = int64_t{Taps(params)} * plan.channel_block_words;
   Bconv2dHeliumLayout layout;
   layout.rows = (pieces.height - 1) * params.height.stride + g.row_span;
-  layout.columns = (plan.strip - 1) * g.x_step + g.column_span;
+  layout.columns = (plan.tile_width - 1) * g.x_step + g.column_span;
   layout.keeps_index =
-      params.batches == 1 && plan.strip >= pieces.width && plan.index_rows >= layout.rows;
-  layout.index_words = layout.keeps_index ? params.words_in_group : plan.part_words;
+      params.batches == 1 && plan.tile_width >= pieces.width && plan.index_rows >= layout.rows;
+  layout.index_words = layout.keeps_index ? params.words_in_group : plan.channel_block_words;
   layout.tables = blocks * (plan.table_inputs == 5 ? helium::kPairTableBytes : helium::kTableBytes);
   layout.index =
       int64_t{plan.index_rows} * layout.columns * layout.index_words * helium::kIndexBytes;
   layout.pairs = blocks * helium::kPairBytes;
   layout.kept = 0;
-  if (plan.part_words < params.words_in_group) {
-    layout.kept = int64_t{plan.strip} * pieces.height * (Bconv2dSlicedDigits(params) + 1) *
+  if (plan.channel_block_words < params.words_in_group) {
+    layout.kept = int64_t{plan.tile_width} * pieces.height * (Bconv2dSlicedDigits(params) + 1) *
                   helium::kVectorBytes;
   }
   return layout;
@@ -93,20 +94,21 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
     *instructions = cost;
     return true;
   };
-  for (int32_t parts = 1; parts <= 2 * words; ++parts) {
-    // All numbers of parts with tables of two full adders, then with tables of one.
-    const bool pairs = parts <= words;
-    const int32_t part_words = CeilDiv(words, pairs ? parts : parts - words);
+  for (int32_t channel_blocks = 1; channel_blocks <= 2 * words; ++channel_blocks) {
+    // All numbers of channel blocks with tables of two full adders, then with tables of one.
+    const bool pairs = channel_blocks <= words;
+    const int32_t channel_block_words =
+        CeilDiv(words, pairs ? channel_blocks : channel_blocks - words);
     const int8_t inputs = pairs ? 5 : 3;
-    Bconv2dPlan candidate = {Bconv2dKernel::kHelium, inputs, 0, 0, part_words, 0};
+    Bconv2dPlan candidate = {Bconv2dKernel::kHelium, inputs, 0, 0, channel_block_words, 0};
     candidate.index_rows = static_cast<uint16_t>(span < all_rows ? span : all_rows);
-    // The widest strips that fit, of equal widths.
-    for (int32_t strips = 1; strips <= pieces.width; ++strips) {
-      candidate.strip = static_cast<int16_t>(CeilDiv(pieces.width, strips));
+    // The widest tiles that fit, of equal widths.
+    for (int32_t tiles = 1; tiles <= pieces.width; ++tiles) {
+      candidate.tile_width = static_cast<int16_t>(CeilDiv(pieces.width, tiles));
       if (consider(candidate)) break;
     }
-    // The choices of the whole input.
-    candidate.strip = static_cast<int16_t>(pieces.width);
+    // The table indices of the whole input.
+    candidate.tile_width = static_cast<int16_t>(pieces.width);
     candidate.index_rows = static_cast<uint16_t>(all_rows);
     if (all_rows <= UINT16_MAX) consider(candidate);
   }

@@ -1,4 +1,4 @@
-// The tables of the Helium kernel, and the choices of their entries.
+// The tables of the Helium kernel, and the indices of their entries.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_HELIUM_TABLES_H_
 #define TFLM_OPS_KERNELS_BCONV2D_HELIUM_TABLES_H_
 
@@ -22,8 +22,8 @@ namespace helium {
 // of node 15 row e has the carry for an even sum before, and row e + 5 the bits in which it depends
 // on the sum before; e = 4 has zeros.
 //
-// The choices of a position's input words are vectors, one per node: of offsets in halfwords, or in
-// bytes that count words.
+// The table indices of a position's input words are vectors, one per node: of offsets in halfwords,
+// or in bytes that count words.
 constexpr int kRow = 64;  // bytes
 constexpr int kHalfRow = kRow / 2;
 template <int kInputs>
@@ -51,8 +51,8 @@ struct Tables<3> {
   static constexpr int Slot(int node) { return node / 8 * 8 + node % 2 * 4 + node % 8 / 2; }
 };
 
-// Carries of a full adder, as sliced::Carries has them: those of choices 0, 4, 7 and 6; the others
-// are their complements.
+// Carries of a full adder, as sliced::Carries has them: those of entries 0, 4, 7 and 6; the
+// others are their complements.
 template <typename T>
 struct Carries {
   T of0, of4, of7, of6;
@@ -73,9 +73,9 @@ BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4])
   using T = Tables<kInputs>;
   if (kInputs == 3) {
     const auto write = [&](Vector a, Vector b, Vector c) {
-      const auto entries = [&](int choice, Vector carry) {
-        vst1q_u32(reinterpret_cast<uint32_t*>(table + choice * kRow), carry);
-        vst1q_u32(reinterpret_cast<uint32_t*>(table + (choice ^ 5) * kRow), ~carry);
+      const auto entries = [&](int index, Vector carry) {
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + index * kRow), carry);
+        vst1q_u32(reinterpret_cast<uint32_t*>(table + (index ^ 5) * kRow), ~carry);
       };
       const Vector d = a ^ b, e = b ^ c;
       entries(0, b ^ (d & e));
@@ -106,20 +106,20 @@ BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4])
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
-      const int choice = i | j << 3;
+      const int index = i | j << 3;
       const Vector p = x ^ second[j];
-      vst1q_u32(entry(choice), x);
-      vst1q_u32(entry(choice) + kHalfRow / 4, p);
-      vst1q_u32(entry(choice ^ 21), opposite);
-      vst1q_u32(entry(choice ^ 21) + kHalfRow / 4, p);
+      vst1q_u32(entry(index), x);
+      vst1q_u32(entry(index) + kHalfRow / 4, p);
+      vst1q_u32(entry(index ^ 21), opposite);
+      vst1q_u32(entry(index ^ 21) + kHalfRow / 4, p);
     }
   }
 }
 
-// All ones where the bit `bit` of `choice` is set. For an exclusive or: compilers make vectors of
+// All ones where the bit `bit` of `index` is set. For an exclusive or: compilers make vectors of
 // what selects by a pattern that they know, and GCC 12.2 gets those wrong for Helium.
-BCNET_INLINE uint32_t Flip(int choice, int bit) {
-  return 0u - (static_cast<uint32_t>(choice) >> bit & 1);
+BCNET_INLINE uint32_t Flip(int index, int bit) {
+  return 0u - (static_cast<uint32_t>(index) >> bit & 1);
 }
 
 // Writes the entries of the last node, which has one input less.
@@ -127,9 +127,9 @@ BCNET_INLINE void BuildLastNode(Tables<3>, uint8_t* table, uint32_t sum, const u
   using T = Tables<3>;
   sum ^= inputs[0] ^ inputs[1];
   uint32_t* entry = reinterpret_cast<uint32_t*>(table) + T::Slot(T::kNodes - 1);
-  for (int choice = 0; choice < T::kLastZero; ++choice, entry += kRow / 4) {
-    const uint32_t s = sum ^ Flip(choice, 0);
-    const uint32_t last = inputs[2] ^ Flip(choice ^ choice >> 1, 0);
+  for (int index = 0; index < T::kLastZero; ++index, entry += kRow / 4) {
+    const uint32_t s = sum ^ Flip(index, 0);
+    const uint32_t last = inputs[2] ^ Flip(index ^ index >> 1, 0);
     entry[0] = s & last;
     entry[T::kOpen / 4] = s ^ last;
   }
@@ -150,10 +150,10 @@ BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const u
     entry += T::kLastEntry / 4;
   };
 #pragma GCC unroll 16
-  for (int choice = 0; choice < T::kLastZero; ++choice) {
-    const uint32_t s = sum ^ Flip(choice, 2);
-    const uint32_t last = inputs[2] ^ Flip(choice ^ choice >> 1, 2);
-    const uint32_t x = firsts[choice & 7];
+  for (int index = 0; index < T::kLastZero; ++index) {
+    const uint32_t s = sum ^ Flip(index, 2);
+    const uint32_t last = inputs[2] ^ Flip(index ^ index >> 1, 2);
+    const uint32_t x = firsts[index & 7];
     write(x, x ^ (s & last), s ^ last);
   }
   write(0, 0, 0);
@@ -227,12 +227,12 @@ BCNET_INLINE void WriteIndex(Tables<3>, Vector p, uint8_t* index) {
   using T = Tables<3>;
   // Byte k of vector j is for node j + 4 * k.
   static_assert(kRow == 16 * 4, "the shifts below");
-  const Vector choices = vdupq_n_u32(0x70707070u);
+  const Vector index_bits = vdupq_n_u32(0x70707070u);
   const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j, index += kLanes) {
     constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
-    Vector entries = vaddq_n_u32(all[j] & choices, 0x01010101u * T::Slot(j) + kSteps);
+    Vector entries = vaddq_n_u32(all[j] & index_bits, 0x01010101u * T::Slot(j) + kSteps);
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
       vstrbq_u32(index + 4 * k * kLanes, entries);
@@ -245,14 +245,14 @@ BCNET_INLINE void WriteIndex(Tables<5>, Vector p, uint8_t* index) {
   using T = Tables<5>;
   static_assert(kRow == 1 << 6, "the shifts below");
   uint16_t* to = reinterpret_cast<uint16_t*>(index);
-  const Vector choices = vdupq_n_u32(31 * kRow);
-  vstrhq_u32(to, vshlq_n_u32(p, 6) & choices);
-  vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & choices, 4));
-  vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & choices, 8));
-  vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & choices, 12));
-  vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & choices, 16));
-  vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & choices, 20));
-  vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & choices, 24));
+  const Vector index_bits = vdupq_n_u32(31 * kRow);
+  vstrhq_u32(to, vshlq_n_u32(p, 6) & index_bits);
+  vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & index_bits, 4));
+  vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & index_bits, 8));
+  vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & index_bits, 12));
+  vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & index_bits, 16));
+  vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & index_bits, 20));
+  vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & index_bits, 24));
   vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
 }
 
