@@ -23,6 +23,7 @@ MOVED = {
     "convert.thermometer": "convert.passes.fuse_thermometer",
     "cost": "device.cost",
     "cost_bconv2d": "device.cost_bconv2d",
+    "export.facts": "export.description",
     "files": "utils.atomic_files",
     "model": "models.pair",
     "networks": "models.networks",

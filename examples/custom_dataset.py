@@ -71,5 +71,6 @@ pair.threshold = bc.calibrate(pair, val_ds).pick(max_cost=0.7)
 pathlib.Path("vibrations.tflite").write_bytes(bc.convert(pair))
 answer = bc.Interpreter("vibrations.tflite").predict(test.images)
 for label, name in enumerate(NAMES):
-    own = test.labels == label
-    print(f"{name}: {(answer.predicted[own] == label).mean():.2f} right, {answer.escalated[own].mean():.2f} escalated")
+    rows = test.labels == label
+    right, escalated = (answer.predicted[rows] == label).mean(), answer.escalated[rows].mean()
+    print(f"{name}: {right:.2f} right, {escalated:.2f} escalated")

@@ -140,10 +140,10 @@ def verdict_checked(data, name):
     results = run(Settings(dataset=f"folder:{images}", seed=_SEED.value), folder, verbose=0)
     answers = {net: Interpreter(folder / f"{net}.tflite").predict(data.test.images) for net in ("pair", "int8")}
     found = compare(answers["pair"].predicted, answers["int8"].predicted, data.test.labels)
-    own = results["verdict"]["figures"]["beside"]["int8"]
+    figures = results["verdict"]["figures"]["beside"]["int8"]
     return {
         "outcome": results["verdict"]["outcome"],
-        "own": {key: own[key] for key in ("samples", "difference", "low", "high")},
+        "own": {key: figures[key] for key in ("samples", "difference", "low", "high")},
         "second": {key: getattr(found, key) for key in ("samples", "difference", "low", "high")},
         "contradicted": contradicted(results["verdict"]["outcome"], found),
     }

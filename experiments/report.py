@@ -182,13 +182,13 @@ def against_coopnet(summary):
     cost = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
     bcnet = summary["curves"]["bcnet"]
     accuracy = rows["bcnet"]["accuracy"]["mean"]
-    there = _first_cost(coopnet, accuracy)
+    coopnet_cost = _first_cost(coopnet, accuracy)
     levels = (rows["int8"]["accuracy"]["mean"], max(coopnet["accuracy"]))
     both = [(_first_cost(bcnet, level), _first_cost(coopnet, level)) for level in levels]
     grid = np.linspace(max(coopnet["cost"][0], bcnet["cost"][0]), min(coopnet["cost"][-1], bcnet["cost"][-1]), 200)
     above = np.interp(grid, bcnet["cost"], bcnet["accuracy"]) - np.interp(grid, coopnet["cost"], coopnet["accuracy"])
     return {
-        "fewer": there and 1 - cost / there,
+        "fewer": coopnet_cost and 1 - cost / coopnet_cost,
         "curves": tuple(None if None in pair else 1 - pair[0] / pair[1] for pair in both),
         "more": accuracy - float(np.interp(cost, coopnet["cost"], coopnet["accuracy"])),
         "largest": (float(above.max()), float(grid[above.argmax()])),

@@ -47,8 +47,8 @@ def main(_):
         epochs = _EPOCHS.value and tuple(map(int, _EPOCHS.value))
         settings = dataclasses.replace(benchmark.SETTINGS, data_dir=_DATA_DIR.value, seed=seed, epochs=epochs)
         if variant:
-            own, settings = settings, benchmarks.varied(settings, variant)
-            take_float_net(folder.with_name(f"{_BENCHMARK.value}_{seed}"), folder, own)
+            unvaried, settings = settings, benchmarks.varied(settings, variant)
+            take_float_net(folder.with_name(f"{_BENCHMARK.value}_{seed}"), folder, unvaried)
         records.append(_finished(folder, settings, ablations) or run(settings, folder, verbose=2, ablations=ablations))
     write(records, name, benchmark.NOTE, report.results_folder())
     report.write_all()

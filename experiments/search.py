@@ -50,7 +50,7 @@ def main(_):
         settings = dataclasses.replace(settings, max_cost=_MAX_COST.value)
     folder = pathlib.Path(_RUNS_DIR.value) / f"search_{_BENCHMARK.value}"
     take_float_net(folder.with_name(f"{_BENCHMARK.value}_{settings.seed}"), folder, settings)
-    accuracy, own = benchmark_objective(settings, folder)
+    accuracy, known_trial = benchmark_objective(settings, folder)
     images = f"{_IMAGES.value} images, " if _IMAGES.value else ""
     found = study(
         folder / "study.log",
@@ -60,7 +60,7 @@ def main(_):
     )
     commands = [*found.user_attrs.get("commands", ()), command_line("python -m experiments.search")]
     found.set_user_attr("commands", commands)
-    found.enqueue_trial(own, skip_if_exists=True)
+    found.enqueue_trial(known_trial, skip_if_exists=True)
     found.optimize(accuracy, n_trials=_TRIALS.value, show_progress_bar=True)
     write(found, report.results_folder() / f"search_{_BENCHMARK.value}.json")
     report.write_all()

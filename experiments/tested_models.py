@@ -25,12 +25,12 @@ from absl import app
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.export.facts import read_facts
+from bcnet_keras.export.description import describe
 from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.atomic_files import write_atomic
 from bcnet_keras.utils.pages import text_table
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 LIST = pathlib.Path(__file__).with_suffix(".json")
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "tested_models.md"
@@ -54,9 +54,9 @@ def run_in_micro(data, connection):
     """Sends (bytes of activations and scratch memory, "ran" or the reason why not)."""
     try:
         model = tflm.Model(data)
-        with quiet() as said:
+        with captured_output() as captured:
             model._interpreter.print_allocations()
-            head = int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+            head = int(re.search(r"Arena allocation head (\d+) bytes", captured())[1])
         graph = flatbuffer.read(data).subgraphs[0]
         inputs = [
             np.ones(flatbuffer.shape(tensor), flatbuffer.dtype(tensor))
@@ -70,12 +70,12 @@ def run_in_micro(data, connection):
 
 def in_micro(data):
     """What `run_in_micro` sends from a process of its own."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=run_in_micro, args=(data, there), daemon=True)
+    receiver, sender = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=run_in_micro, args=(data, sender), daemon=True)
     process.start()
-    there.close()
+    sender.close()
     try:
-        result = here.recv() if here.poll(_SECONDS) else (None, f"did not end in {_SECONDS} s")
+        result = receiver.recv() if receiver.poll(_SECONDS) else (None, f"did not end in {_SECONDS} s")
     except EOFError:
         result = None, "the interpreter's process ended"
     process.kill()
@@ -89,19 +89,19 @@ def row(name, path, data):
     try:
         profile = Profile.of(data, "cortex-m4")
     except BcnetError as error:
-        _, said = in_micro(data)
-        return [*cells, f"refused: {error}", "", "", "refused", "refused" if said != "ran" else "RAN"]
+        _, outcome = in_micro(data)
+        return [*cells, f"refused: {error}", "", "", "refused", "refused" if outcome != "ran" else "RAN"]
     least = "at least " if profile.cost.incomplete else ""
     bytes_ = f"{'at least ' if profile.arena.incomplete else ''}{profile.arena.bytes:,}"
     planned = arena(data, REFERENCE).activation_bytes
-    found, said = in_micro(data)
+    found, outcome = in_micro(data)
     held = "not told" if found is None else f"{planned:,}, same" if found == planned else f"{planned:,} for {found:,}"
     try:
-        facts = read_facts(data, None, None, _SCRATCH_BUDGET)
-        exported = f"arena of {facts.arena_size:,}"
+        net = describe(data, None, None, _SCRATCH_BUDGET)
+        exported = f"arena of {net.arena_size:,}"
     except BcnetError as error:
         exported = str(error)
-    return [*cells, f"{least}{profile.expected:,}", bytes_, held, exported, said]
+    return [*cells, f"{least}{profile.expected:,}", bytes_, held, exported, outcome]
 
 
 def main(arguments):

@@ -74,8 +74,8 @@ def cli():
     for name, (_, _, usage) in COMMANDS.items():
         lines += [f"## bcnet {name}\n", f"{what[name][0].upper()}{what[name][1:]}.\n", f"```text\n{usage}\n```\n"]
         if name == "demo":  # the same but for what it trains on
-            own = {flag.name for flag in flags_of("train")} - {flag.name for flag in flags_of(name)}
-            without = ", ".join(f"`--{flag}`" for flag in sorted(own))
+            left_out = {flag.name for flag in flags_of("train")} - {flag.name for flag in flags_of(name)}
+            without = ", ".join(f"`--{flag}`" for flag in sorted(left_out))
             lines.append(f"Its flags are those of `bcnet train` below, without {without}.\n")
             continue
         cells = [["flag", "default", "meaning"]]

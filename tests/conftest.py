@@ -66,8 +66,8 @@ def bcnet(monkeypatch, capsys):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
 
     yield run
     for logger, (level, handlers) in zip(loggers, before, strict=True):

@@ -107,8 +107,8 @@ def test_unknown_name_is_an_attribute_error():
     "imports",
     [
         "import bcnet_keras as bc",
-        "import bcnet_keras as bc; bc.convert; import bcnet_keras.convert.cooperative, bcnet_keras.export.facts",
-        "import bcnet_keras.convert.cooperative, bcnet_keras.export.facts, bcnet_keras as bc",
+        "import bcnet_keras as bc; bc.convert; import bcnet_keras.convert.cooperative, bcnet_keras.export.description",
+        "import bcnet_keras.convert.cooperative, bcnet_keras.export.description, bcnet_keras as bc",
         "from bcnet_keras.convert import Gate, merge; from bcnet_keras.export import FORMATS; import bcnet_keras as bc",
         "import bcnet_keras as bc; import importlib; importlib.import_module('bcnet_keras.convert')",
     ],
@@ -118,10 +118,10 @@ def test_convert_and_export_are_functions_and_packages_in_any_order_of_import(im
         f"{imports}\n"
         "import types, inspect, sys, bcnet_keras.convert, bcnet_keras.export\n"
         "from bcnet_keras import convert, export\n"
-        "import bcnet_keras.convert.passes as passes, bcnet_keras.export.facts as facts\n"
+        "import bcnet_keras.convert.passes as passes, bcnet_keras.export.description as description\n"
         "from bcnet_keras.convert import Gate\n"
         "assert bc.convert is convert and bc.export is export\n"
-        "assert convert.passes is passes and convert.Gate is Gate and export.facts is facts\n"
+        "assert convert.passes is passes and convert.Gate is Gate and export.description is description\n"
         "assert 'format' in inspect.signature(export).parameters\n"
         "try: export('no.tflite', 'c', 'there/is/none')\n"
         "except FileNotFoundError as error: print(error)\n"
@@ -169,6 +169,10 @@ def test_old_module_names_are_aliases_that_say_where_the_module_went():
         "            if 'bcnet_keras' in str(each.message)] == [True], (old, [str(each.message) for each in seen])\n"
         "from bcnet_keras.networks import NETWORKS\n"
         "from bcnet_keras import networks\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always', DeprecationWarning)\n"
+        "    from bcnet_keras.export.description import describe, read_facts\n"
+        "assert read_facts is describe and 'is now describe' in str(seen[0].message)\n"
         "print(len(MOVED), networks.NETWORKS is NETWORKS)"
     )
     result = python(code)

@@ -52,8 +52,8 @@ def test_an_installed_package_exports_every_format(installed, make_part, tmp_pat
     environment = {**os.environ, "PYTHONPATH": str(installed), "TF_CPP_MIN_LOG_LEVEL": "3"}
     for format in FORMATS:
         arguments = ("export", "net.tflite", f"--format={format}", f"--output={format}")
-        said = run("-c", program, *arguments, cwd=tmp_path, env=environment)
-        assert str(installed) in said
+        output = run("-c", program, *arguments, cwd=tmp_path, env=environment)
+        assert str(installed) in output
         written = [path for path in (tmp_path / format).rglob("*") if path.is_file()]
         assert any(path.name == "net_net_model.h" for path in written)
         assert any(path.name.startswith("lce_bconv2d.c") for path in written)
@@ -120,11 +120,13 @@ print(sorted(name for name in ("tensorflow", "larq", "scipy", "matplotlib") if n
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    said = done.stdout.splitlines()
-    assert [f"{name} 0" in said for name in ("profile", "export", "run", "convert")] == [True] * 4, done.stderr[-3000:]
-    assert "demo 1" in said and said[-1] == "[]"
+    output = done.stdout.splitlines()
+    assert [f"{name} 0" in output for name in ("profile", "export", "run", "convert")] == [True] * 4, done.stderr[
+        -3000:
+    ]
+    assert "demo 1" in output and output[-1] == "[]"
     message = 'tensorflow, which this needs, is not installed: pip install "bcnet-keras[train]" brings what trains and'
-    assert said[-2].startswith(message) and f"bcnet demo: {message}" in done.stderr
+    assert output[-2].startswith(message) and f"bcnet demo: {message}" in done.stderr
     assert get_threshold((tmp_path / "pair.tflite").read_bytes()) == 0.25
     assert get_threshold((tmp_path / "other.tflite").read_bytes()) == 0.5
     expected = tflm.Interpreter(set_threshold(pair, 0.25)).predict(images)

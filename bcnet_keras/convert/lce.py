@@ -24,7 +24,7 @@ from bcnet_keras.layers.binary import binary_problem
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.lce import interpreter_class
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 from bcnet_keras.utils.types import Range
 
 _BEHIND_BINARY = {
@@ -160,7 +160,7 @@ def _lower(model, what, convert, run):
             f"got {[None, *shape]} -> {[None, *classes]}"
         )
     image = tf.keras.Input(batch_shape=(1, *shape), name="image")
-    with quiet() as captured:
+    with captured_output() as captured:
         try:
             # The converters name tensors after the models; fixed names give the same bytes every time.
             data = convert(tf.keras.Model(image, model(image), name="net"))
@@ -171,7 +171,7 @@ def _lower(model, what, convert, run):
     converted = flatbuffer.read(data)
     mean_to_average_pool(converted)
     _check_fully_quantized(converted, model, what)
-    with quiet():
+    with captured_output():
         _check_answers(converted.subgraphs[0], model, what, lambda codes: run(data, codes))
     return converted
 

@@ -28,8 +28,8 @@ def copies(data: Dataset) -> dict[str, Any]:
         hashes = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
         small = _small(images, data.raw_range)
         exact = near = 0
-        for index, own in enumerate(hashes):
-            if own in seen:
+        for index, image_hash in enumerate(hashes):
+            if image_hash in seen:
                 exact += 1
             elif small is not None:
                 near += any(_known(picture, pictures) for picture in (small[index], small[index, :, ::-1]))
@@ -63,8 +63,8 @@ def _hash(picture):
 def _known(picture, pictures):
     if picture.std() < _FLAT:
         return False
-    own = picture - picture.mean()
-    return any(np.abs(own - (other - other.mean())).mean() < _ALIKE for other in pictures.get(_hash(picture), ()))
+    centred = picture - picture.mean()
+    return any(np.abs(centred - (other - other.mean())).mean() < _ALIKE for other in pictures.get(_hash(picture), ()))
 
 
 def warning(data: Dataset) -> str | None:

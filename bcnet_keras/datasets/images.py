@@ -131,14 +131,20 @@ def fer2013(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
         if (directory / "train").is_dir() and (directory / "test").is_dir():
             names = _class_folders(directory / "train")
             parts = ["train", "test", *(["validation"] if (directory / "validation").is_dir() else [])]
-            own: list[Any] = []
+            splits: list[Any] = []
             files: dict[str, str] = {}
             for part in parts:
                 images, labels, found = _read_folders(directory / part, names)
-                own.append((images, labels))
+                splits.append((images, labels))
                 files |= {f"{part}/{path}": content for path, content in found.items()}
             dataset = _with_public_test(
-                "fer2013", own[0], own[1], names, seed, validation_fraction, own[2] if len(own) > 2 else None
+                "fer2013",
+                splits[0],
+                splits[1],
+                names,
+                seed,
+                validation_fraction,
+                splits[2] if len(splits) > 2 else None,
             )
             return replace(dataset, files=files)
     raise missing(
@@ -363,13 +369,13 @@ def _read_folders(path, class_names, resize=None, least=1):
     images, labels, files, sizes, colour = [], [], {}, {}, False
     problems, unread, nested = [], [], []
     for label, name in enumerate(class_names):
-        folder, own = path / name, 0
+        folder, count = path / name, 0
         for file in sorted(folder.iterdir()) if folder.is_dir() else []:
             if file.is_dir() and not file.name.startswith("."):
                 nested.append(f"{name}/{file.name}")
             if file.suffix.lower() not in _IMAGE_SUFFIXES or file.is_dir():
                 continue
-            own += 1
+            count += 1
             try:
                 image, size, in_colour = _read_image(file, resize)
             except DataError as error:
@@ -381,10 +387,10 @@ def _read_folders(path, class_names, resize=None, least=1):
             images.append(image)
             labels.append(label)
             files[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-        if own == 0:
+        if count == 0:
             problems.append(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
-        elif own < least:
-            problems.append(f"{folder} has {own} images; training, validation and test need one each")
+        elif count < least:
+            problems.append(f"{folder} has {count} images; training, validation and test need one each")
     if len(sizes) > 1 and resize is None:
         problems.append(f"images differ in size: {_some(list(sizes.values()))}; --resize=32x32 scales them to one")
     if problems or unread:

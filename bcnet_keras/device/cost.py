@@ -382,7 +382,7 @@ class _Op:
     def is_float(self) -> bool:
         return "float32" in self.types
 
-    def own(self, counts: Counts, variant: str = "") -> Parts:
+    def priced(self, counts: Counts, variant: str = "") -> Parts:
         """The figures of the record, and what they need of `counts`."""
         figures = self.record.figures[variant]
         return [(figures, {what: counts[what] for what in figures})]
@@ -403,7 +403,7 @@ def _counted(op: _Op) -> Parts:
     counts = {"input": op.read, "output": op.written, "call": 1}
     larger = op.inputs[0] if op.read > op.written else op.outputs[0]
     counts["pixel"] = max(op.read, op.written) // (shape(larger) or (1,))[-1]
-    return op.own(counts)
+    return op.priced(counts)
 
 
 def _copy(op: _Op) -> Parts:
@@ -416,7 +416,7 @@ def _assignment(op: _Op) -> Parts:
 
 def _moved(op: _Op) -> Parts:
     counts = {"output": sum(map(_size, op.outputs))}
-    return op.own(counts) if op.record.figures else [(_SHARED["moved"], counts)]
+    return op.priced(counts) if op.record.figures else [(_SHARED["moved"], counts)]
 
 
 def _branch(op: _Op) -> Parts:
@@ -470,12 +470,12 @@ def _convolution(op: _Op) -> Parts:
     options = op.operator.builtinOptions
     if (height, width) == (1, 1) and depth == shape(op.inputs[0])[-1]:
         if (options.strideH, options.strideW) == (1, 1):
-            return op.own(counts, "1x1")
+            return op.priced(counts, "1x1")
         rows, columns = math.prod(shape(op.outputs[0])[:2]), shape(op.outputs[0])[2]
         counts |= {"row": rows, "row output": rows * channels, "row weight": rows * channels * size, "call": 1}
         counts["four vectors"] = rows * math.ceil(columns / 4) * channels * math.ceil(size / 16)
-        return op.own(counts, "1x1 strided")
-    return op.own(counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels})
+        return op.priced(counts, "1x1 strided")
+    return op.priced(counts | {"position": pixels * height * width, "element": pixels * size, "pixel": pixels})
 
 
 def _depthwise_convolution(op: _Op) -> Parts:
@@ -483,12 +483,12 @@ def _depthwise_convolution(op: _Op) -> Parts:
     if op.is_float:
         return _float_macs(op, op.written * height * width)
     positions = op.pixels * height * width
-    return op.own({"mac": positions * channels, "position": positions}, "3x3" if (height, width) == (3, 3) else "")
+    return op.priced({"mac": positions * channels, "position": positions}, "3x3" if (height, width) == (3, 3) else "")
 
 
 def _transposed_convolution(op: _Op) -> Parts:
     macs = _size(op.inputs[2]) * math.prod(shape(op.inputs[1])[:3])
-    return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
+    return _float_macs(op, macs) if op.is_float else op.priced({"mac": macs, "output": op.written})
 
 
 def _matrices(op: _Op) -> Parts:
@@ -497,12 +497,12 @@ def _matrices(op: _Op) -> Parts:
     moved = [(_SHARED["moved"], {"output": turned})]
     if op.is_float:
         return _float_macs(op, op.written * depth) + moved
-    return op.own({"mac": op.written * depth, "output": op.written}) + moved
+    return op.priced({"mac": op.written * depth, "output": op.written}) + moved
 
 
 def _rank_decomposition(op: _Op) -> Parts:
     macs = _size(op.inputs[0]) * shape(op.inputs[1])[0] + shape(op.inputs[0])[0] * _size(op.inputs[2])
-    return _float_macs(op, macs) if op.is_float else op.own({"mac": macs, "output": op.written})
+    return _float_macs(op, macs) if op.is_float else op.priced({"mac": macs, "output": op.written})
 
 
 def _recurrent(op: _Op) -> Parts:
@@ -512,12 +512,12 @@ def _recurrent(op: _Op) -> Parts:
     if op.is_float:
         activations = [(_SHARED["exponential"], {"output": 5 * steps * units})]
         return _float_macs(op, counts["mac"]) + activations
-    return op.own(counts)
+    return op.priced(counts)
 
 
 def _sum_of_several(op: _Op) -> Parts:
     counts = {"input": sum(map(_size, op.inputs))}
-    return [(_SHARED["element-wise float"], {"output": counts["input"]})] if op.is_float else op.own(counts)
+    return [(_SHARED["element-wise float"], {"output": counts["input"]})] if op.is_float else op.priced(counts)
 
 
 def _binary_convolution(op: _Op) -> Parts | None:
@@ -531,7 +531,7 @@ def _fully_connected(op: _Op) -> Parts:
         return [(_SHARED["dense in float"], {"mac": op.written * size})]
     rows = op.written // units
     counts = {"mac": units * size, "vector": units * math.ceil(size / 16), "output": units, "call": 1}
-    return op.own({what: rows * count for what, count in counts.items()})
+    return op.priced({what: rows * count for what, count in counts.items()})
 
 
 def _pooling(op: _Op) -> Parts:
@@ -540,14 +540,14 @@ def _pooling(op: _Op) -> Parts:
     if op.is_float:
         return [(_SHARED["pooling in float"], {"window": op.written * positions, "output": op.written})]
     counts = {"window": op.written * positions, "output": op.written, "position": op.pixels * positions}
-    return op.own(counts)
+    return op.priced(counts)
 
 
 def _binary_pooling(op: _Op) -> Parts:
     options = custom_options(op.operator)
     window = options["filter_height"] * options["filter_width"]
     counts = {"window word": op.written * window, "output word": op.written}
-    return op.own(counts | {"pixel": op.pixels, "position": op.pixels * window, "call": 1})
+    return op.priced(counts | {"pixel": op.pixels, "position": op.pixels * window, "call": 1})
 
 
 def _thermometer(op: _Op) -> Parts:
@@ -559,7 +559,7 @@ def _thermometer(op: _Op) -> Parts:
         passes.append(min(planes - bit % planes, 32 - bit % 32, 16))
         bit += passes[-1]
     pairs = sum(math.ceil(count / 2) for count in passes)
-    return op.own({"pair": pixels * pairs, "pass": pixels * len(passes), "threshold": bits})
+    return op.priced({"pair": pixels * pairs, "pass": pixels * len(passes), "threshold": bits})
 
 
 _RULES: dict[str, Callable[[_Op], Parts | None]] = {

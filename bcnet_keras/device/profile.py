@@ -178,12 +178,12 @@ class Profile:
             return None
         name, found = self.board
         short = [
-            f"{what} by {_kib(needed - there)} ({_kib(needed)} of {_kib(there)})"
-            for what, needed, there in (
+            f"{what} by {_kib(needed - available)} ({_kib(needed)} of {_kib(available)})"
+            for what, needed, available in (
                 ("flash", self.flash_bytes, found.flash_bytes),
                 ("RAM", self.ram_bytes, found.ram_bytes),
             )
-            if needed > there
+            if needed > available
         ]
         return f"{self.name} does not fit {name}: it exceeds its {' and its '.join(short)}" if short else None
 
@@ -361,6 +361,6 @@ def _kib(size: int) -> str:
     return f"{size / 1024:.1f} KiB"
 
 
-def _left(needed: int, there: int) -> str:
-    difference = f"{_kib(there - needed)} left" if needed <= there else f"{_kib(needed - there)} too much"
-    return f"{_kib(there)} there, {difference}"
+def _left(needed: int, available: int) -> str:
+    difference = f"{_kib(available - needed)} left" if needed <= available else f"{_kib(needed - available)} too much"
+    return f"{_kib(available)} there, {difference}"

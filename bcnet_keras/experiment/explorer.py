@@ -70,9 +70,9 @@ def threshold_explorer(
         return round(x, 1), round(y, 1)
 
     places = [place(point.cost, point.accuracy) for point in shown]
-    own = shown.index(picked)
+    picked_index = shown.index(picked)
     data = {
-        "picked": own,
+        "picked": picked_index,
         "int8_cost": int8_cost,
         "points": [
             [_numbers(point.threshold), point.accuracy, point.escalation_rate, point.cost, *at]
@@ -83,7 +83,7 @@ def threshold_explorer(
         *(_tick(place(cost, low), f"{cost:g}", "x") for cost in np.arange(0, rightmost, 0.25)),
         *(_tick(place(0, value), f"{100 * value:.1f} %", "y") for value in np.linspace(low, high, 5)),
     ]
-    square, dot = place(1, int8_accuracy), places[own]
+    square, dot = place(1, int8_accuracy), places[picked_index]
     line = " ".join(f"{x},{y}" for x, y in places)
     what, threshold = html.escape(unit), ", ".join(f"{value:.6g}" for value in _numbers(picked.threshold))
     return f"""<h2 id="thresholds">Other thresholds</h2>
@@ -91,7 +91,7 @@ def threshold_explorer(
 images; one that is picked here has seen the test images. <code>bcnet calibrate</code> picks without them.
 The figures are those of the Keras nets, from which the file's own in the tables above may differ by a few images.</p>
 <p><label for="threshold-slider">Threshold, from "never asks the int8 net" to "always asks it"</label><br>
-<input id="threshold-slider" type="range" min="0" max="{len(shown) - 1}" value="{own}" hidden
+<input id="threshold-slider" type="range" min="0" max="{len(shown) - 1}" value="{picked_index}" hidden
  style="width: 100%; max-width: {_WIDTH}px"> <button id="threshold-reset" type="button">the pair's own</button></p>
 <noscript><p>The slider needs JavaScript. The figures below are those of the pair's own threshold.</p></noscript>
 <table aria-live="polite">

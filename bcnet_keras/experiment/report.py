@@ -264,8 +264,8 @@ def _by_class(answers, threshold, classes):
     predicted = np.where(escalated, answers.combined, answers.binary)
     cells = [["class", "test images", "escalated", "binary net", "pair"]]
     for label, name in enumerate(classes):
-        own = answers.labels == label
-        if own.any():
-            parts = (escalated[own], answers.binary[own] == label, predicted[own] == label)
-            cells.append([name, f"{own.sum():,}", *(f"{100 * part.mean():.1f} %" for part in parts)])
+        of_class = answers.labels == label
+        if of_class.any():
+            parts = (escalated[of_class], answers.binary[of_class] == label, predicted[of_class] == label)
+            cells.append([name, f"{of_class.sum():,}", *(f"{100 * part.mean():.1f} %" for part in parts)])
     return cells

@@ -232,9 +232,9 @@ def _run(settings: Settings, folder, verbose, ablations):
         return pair
 
     recorded = _recorded(recipe, augmentation, probed)
-    own = {name: value for name, value in recorded.items() if name not in ("epochs", "probe")}
+    kept_recipe = {name: value for name, value in recorded.items() if name not in ("epochs", "probe")}
     built_on = digest(
-        [data_hash, settings.seed, settings.nets.texts()[0], settings.deterministic, own, epochs["float"]]
+        [data_hash, settings.seed, settings.nets.texts()[0], settings.deterministic, kept_recipe, epochs["float"]]
     )
     kept = dict(checkpoint_dir=checkpoints, built_on=built_on)
     train_float(float_net, epochs=epochs["float"], weight_decay=recipe.weight_decay, **kept, **fit)
@@ -567,13 +567,13 @@ def _claimed(folder, settings: Settings, data):
         before, now = dataclasses.asdict(theirs), dataclasses.asdict(settings)
         differing = [name for name in before if before[name] != now[name]]
         told = {name: "" if name == "nets" else f" was {before[name]}, is {now[name]}" for name in differing}
-        refused = [name + said for name, said in told.items() if name not in _FREE]
+        refused = [name + change for name, change in told.items() if name not in _FREE]
         if refused:
             raise BcnetError(
                 f"{folder} holds a run with other settings ({'; '.join(refused)}); use another name or delete it."
             )
         if told:
-            log.info("%s: only thresholds follow from that", "; ".join(name + said for name, said in told.items()))
+            log.info("%s: only thresholds follow from that", "; ".join(name + change for name, change in told.items()))
     if settings.nets is None:
         settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
     _announce(settings, shape, classes)

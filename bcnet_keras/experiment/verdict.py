@@ -378,7 +378,7 @@ def _relation(pair, other, found, labels, margin):
 
 def _beside(relations, rows, found):
     parts = []
-    for relation, said in _RELATIONS.items():
+    for relation, phrase in _RELATIONS.items():
         names = [
             f"{_OTHERS[name]} ({100 * found[name].difference:+.2f} points, {100 * found[name].low:+.2f} to "
             f"{100 * found[name].high:+.2f}, at {rows['bcnet'].cost:.3f} against {rows[name].cost:.3f})"
@@ -386,7 +386,7 @@ def _beside(relations, rows, found):
             if relations[name] == relation
         ]
         if names:
-            parts.append(f"{said} {' and '.join(names)}")
+            parts.append(f"{phrase} {' and '.join(names)}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.export.facts import read_facts
+from bcnet_keras.export.description import describe
 from bcnet_keras.export.sources import substitutions
 from bcnet_keras.runtime.native import source_root
 from bcnet_keras.utils.atomic_files import replace_when_done
@@ -96,13 +96,13 @@ def export(
     output = Path(output)
     if output.exists() or output.is_symlink():
         raise FileExistsError(f"{output} exists; give another folder, or delete it")
-    facts = read_facts(source, name, arena_size, scratch_budget, core)
-    for sentence in facts.remarks:
+    net = describe(source, name, arena_size, scratch_budget, core)
+    for sentence in net.remarks:
         log.warning("%s", sentence)
     layout = _LAYOUTS[format]
-    values = substitutions(facts, layout)
+    values = substitutions(net, layout)
     with replace_when_done(output) as partial:
-        _fill(_TEMPLATES / "common", partial / layout.source.replace("NAME", facts.name), values, layout.suffix)
+        _fill(_TEMPLATES / "common", partial / layout.source.replace("NAME", net.name), values, layout.suffix)
         _fill(_TEMPLATES / "operators", partial / layout.operators, values)
         for part in layout.templates:
             _fill(_TEMPLATES / part, partial, values)

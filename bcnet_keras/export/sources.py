@@ -14,7 +14,7 @@ from bcnet_keras.tflite import operators
 from bcnet_keras.tflite.metadata import NO_VERDICT
 
 if TYPE_CHECKING:
-    from bcnet_keras.export.facts import Facts, TensorFacts
+    from bcnet_keras.export.description import NetDescription, TensorDescription
     from bcnet_keras.export.formats import Layout
 
 _BYTES_A_LINE = 16
@@ -55,71 +55,71 @@ bool Escalated() { return Output(1)->data.b[0]; }
 """
 
 
-def substitutions(facts: Facts, layout: Layout) -> dict[str, str]:
+def substitutions(net: NetDescription, layout: Layout) -> dict[str, str]:
     """Returns the values, all str, by the key that stands for them in a template: `@key@`.
 
     Arguments:
-      facts: a `Facts`.
+      net: a `NetDescription`.
       layout: a `bcnet_keras.export.formats.Layout`.
     """
-    guard = facts.name.upper()
-    count = len(facts.builtin_ops) + len(facts.custom_ops)
-    pair, gated = facts.thresholds is not None, "BcnetGate" in facts.custom_ops
+    guard = net.name.upper()
+    count = len(net.builtin_ops) + len(net.custom_ops)
+    pair, gated = net.thresholds is not None, "BcnetGate" in net.custom_ops
     return {
-        "name": facts.name,
+        "name": net.name,
         "NAME": guard,
-        "origin": facts.origin,
+        "origin": net.origin,
         "version": bcnet_keras.__version__,
         "ops_id": _operators_id(),
-        "model_size": str(len(facts.data)),
-        "model_kib": f"{len(facts.data) / 1024:.0f}",
-        "model_bytes": _bytes(facts.data),
-        "arena_size": str(facts.arena_size),
-        "arena_kib": f"{facts.arena_size / 1024:.0f}",
-        "scratch_budget": str(facts.scratch_budget),
+        "model_size": str(len(net.data)),
+        "model_kib": f"{len(net.data) / 1024:.0f}",
+        "model_bytes": _bytes(net.data),
+        "arena_size": str(net.arena_size),
+        "arena_kib": f"{net.arena_size / 1024:.0f}",
+        "scratch_budget": str(net.scratch_budget),
         "tensors": "\n".join(
             [
                 *(
                     _tensor(guard, what, index, tensor)
-                    for what, side in (("INPUT", facts.inputs), ("OUTPUT", facts.outputs))
+                    for what, side in (("INPUT", net.inputs), ("OUTPUT", net.outputs))
                     for index, tensor in enumerate(side)
                 ),
-                *_indices(guard, "INPUT", facts.inputs),
-                *_indices(guard, "OUTPUT", facts.outputs),
+                *_indices(guard, "INPUT", net.inputs),
+                *_indices(guard, "OUTPUT", net.outputs),
             ]
         ),
-        "thresholds": _thresholds(guard, facts.thresholds),
-        "raw": _raw(guard, facts),
-        "labels_declared": _labels(facts, declared=True),
-        "labels_defined": _labels(facts, declared=False),
+        "thresholds": _thresholds(guard, net.thresholds),
+        "raw": _raw(guard, net),
+        "labels_declared": _labels(net, declared=True),
+        "labels_defined": _labels(net, declared=False),
         "operators": str(count),
-        "operator_list": ", ".join((*facts.builtin_ops, *facts.custom_ops)),
-        "add_operators": _add_operators(facts),
-        "ops_header": '#include "bcnet_ops.h"\n' if facts.custom_ops else "",
-        "ops_check": _operators_check(facts) if facts.custom_ops else "",
+        "operator_list": ", ".join((*net.builtin_ops, *net.custom_ops)),
+        "add_operators": _add_operators(net),
+        "ops_header": '#include "bcnet_ops.h"\n' if net.custom_ops else "",
+        "ops_check": _operators_check(net) if net.custom_ops else "",
         "gate_declared": _GATE_DECLARED if gated else "",
         "gate_defined": _GATE_DEFINED if gated else "",
         "context_defined": _CONTEXT_DEFINED if gated else "",
         "gate_context": _GATE_CONTEXT if gated else "",
-        "variables_header": '#include "tensorflow/lite/micro/micro_resource_variable.h"\n' if facts.variables else "",
-        "interpreter_made": (_INTERPRETER_WITH_VARIABLES if facts.variables else _INTERPRETER).format(
-            name=facts.name, variables=facts.variables
+        "variables_header": '#include "tensorflow/lite/micro/micro_resource_variable.h"\n' if net.variables else "",
+        "interpreter_made": (_INTERPRETER_WITH_VARIABLES if net.variables else _INTERPRETER).format(
+            name=net.name, variables=net.variables
         ),
         "escalated_declared": _ESCALATED_DECLARED if pair else "",
         "escalated_defined": _ESCALATED_DEFINED if pair else "",
-        "print_from": f'{facts.name}::Escalated() ? "both nets" : "the binary net"' if pair else '"the net"',
+        "print_from": f'{net.name}::Escalated() ? "both nets" : "the binary net"' if pair else '"the net"',
         "what": "A cooperating pair of nets: a binary one answers, and where it is not sure an int8 one too."
         if pair
         else "A quantised net.",
-        "sentence": _sentence(facts),
-        "summary": _summary(facts),
-        "interface": _interface(facts, layout),
+        "sentence": _sentence(net),
+        "summary": _summary(net),
+        "interface": _interface(net, layout),
         "tflm_tree": _tflm_tree(indent=" " * 3 if "library" in layout.templates else ""),
         "another": _ANOTHER,
         "speed": _SPEED,
         "operator_sources": _operator_sources(),
-        "json_name": json.dumps(facts.name),
-        "json_sentence": json.dumps(_sentence(facts)),
+        "json_name": json.dumps(net.name),
+        "json_sentence": json.dumps(_sentence(net)),
     }
 
 
@@ -128,7 +128,7 @@ def _bytes(data: bytes) -> str:
     return "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in line) for line in lines)
 
 
-def _tensor(guard: str, what: str, index: int, tensor: TensorFacts) -> str:
+def _tensor(guard: str, what: str, index: int, tensor: TensorDescription) -> str:
     prefix = f"{guard}_{what}{index or ''}"
     name = tensor.name.replace("*/", "* /")  # as it stands in a comment
     lines = [f"/* {what.capitalize()} {index}, {name}: {tensor.type} {list(tensor.shape)}. */"]
@@ -142,7 +142,7 @@ def _tensor(guard: str, what: str, index: int, tensor: TensorFacts) -> str:
     return "\n".join(lines)
 
 
-def _indices(guard: str, what: str, side: Sequence[TensorFacts]) -> list[str]:
+def _indices(guard: str, what: str, side: Sequence[TensorDescription]) -> list[str]:
     """Constants that give the number of an input or output by its name in the signature, where names differ."""
     names = [re.sub(r"[^A-Z0-9]+", "_", tensor.name.upper()).strip("_") for tensor in side]
     return [
@@ -167,12 +167,12 @@ def _thresholds(guard: str, thresholds: Sequence[float] | None) -> str:
     )
 
 
-def _raw(guard: str, facts: Facts) -> str:
+def _raw(guard: str, net: NetDescription) -> str:
     """The line from the data set's values to the codes of the input."""
-    quantization = facts.inputs[0].quantization
-    if not facts.raw_range or not facts.input_range or facts.inputs[0].type != "int8" or not quantization:
+    quantization = net.inputs[0].quantization
+    if not net.raw_range or not net.input_range or net.inputs[0].type != "int8" or not quantization:
         return ""
-    (raw_low, raw_high), (low, high), (scale, zero_point) = facts.raw_range, facts.input_range, quantization
+    (raw_low, raw_high), (low, high), (scale, zero_point) = net.raw_range, net.input_range, quantization
     slope = (high - low) / (raw_high - raw_low) / scale
     offset = low / scale + zero_point - slope * raw_low
     return (
@@ -182,13 +182,13 @@ def _raw(guard: str, facts: Facts) -> str:
     )
 
 
-def _labels(facts: Facts, declared: bool) -> str:
-    if facts.labels is None:
+def _labels(net: NetDescription, declared: bool) -> str:
+    if net.labels is None:
         return ""
-    array = f"const char* const {facts.name}_labels[{len(facts.labels)}]"
+    array = f"const char* const {net.name}_labels[{len(net.labels)}]"
     if declared:
         return f"\n/* Names of the classes. */\nextern {array};\n"
-    listed = "".join(f"    {_string(label)},\n" for label in facts.labels)
+    listed = "".join(f"    {_string(label)},\n" for label in net.labels)
     return f"\n{array} = {{\n{listed}}};\n"
 
 
@@ -197,12 +197,12 @@ def _string(text: str) -> str:
     return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode()) + '"'
 
 
-def _add_operators(facts: Facts) -> str:
-    methods = (operators.operator(name).resolver_method for name in facts.builtin_ops)
+def _add_operators(net: NetDescription) -> str:
+    methods = (operators.operator(name).resolver_method for name in net.builtin_ops)
     lines = [f"  if (resolver.{method}() != kTfLiteOk) return kTfLiteError;" for method in methods]
-    if facts.custom_ops:
-        listed = " | ".join(f"bcnet::k{name}" for name in facts.custom_ops)
-        budget = f", {facts.name.upper()}_SCRATCH_BUDGET" if "LceBconv2d" in facts.custom_ops else ""
+    if net.custom_ops:
+        listed = " | ".join(f"bcnet::k{name}" for name in net.custom_ops)
+        budget = f", {net.name.upper()}_SCRATCH_BUDGET" if "LceBconv2d" in net.custom_ops else ""
         return "\n".join([*lines, f"  return bcnet::RegisterBcnetOps<{listed}{budget}>(resolver);"])
     return "\n".join([*lines, "  return kTfLiteOk;"])
 
@@ -220,35 +220,35 @@ def _operators_id() -> str:
     return f"0x{digest.hexdigest()[:8]}"
 
 
-def _operators_check(facts: Facts) -> str:
+def _operators_check(net: NetDescription) -> str:
     return f"""
 #if BCNET_OPS_ID != {_operators_id()}
-#error "{facts.name} needs the bcnet_ops of bcnet-keras {bcnet_keras.__version__} that it was exported with: export \
+#error "{net.name} needs the bcnet_ops of bcnet-keras {bcnet_keras.__version__} that it was exported with: export \
 all nets of a firmware with one version, and keep the bcnet_ops of one of them"
 #endif
 """
 
 
-def _sentence(facts: Facts) -> str:
-    return f"{facts.origin} with the operators of binary nets, for TensorFlow Lite Micro."
+def _sentence(net: NetDescription) -> str:
+    return f"{net.origin} with the operators of binary nets, for TensorFlow Lite Micro."
 
 
-def _summary(facts: Facts) -> str:
-    lines = [f"| model | {len(facts.data):,} bytes of flash |", f"| arena | {facts.arena_size:,} bytes of RAM |"]
-    for what, side in (("input", facts.inputs), ("output", facts.outputs)):
+def _summary(net: NetDescription) -> str:
+    lines = [f"| model | {len(net.data):,} bytes of flash |", f"| arena | {net.arena_size:,} bytes of RAM |"]
+    for what, side in (("input", net.inputs), ("output", net.outputs)):
         for tensor in side:
             quantised = "" if not tensor.quantization else ", scale {:.6g}, zero point {}".format(*tensor.quantization)
             lines.append(f"| {what} | {tensor.type} {list(tensor.shape)}{quantised} |")
-    if facts.labels:
-        lines.append(f"| classes | {_cell(', '.join(facts.labels))} |")
-    if facts.thresholds:
-        lines.append(f"| threshold | {', '.join(f'{value:.6g}' for value in facts.thresholds)} |")
-    lines.append(f"| operators | {', '.join((*facts.builtin_ops, *facts.custom_ops))} |")
-    if facts.variables:
-        lines.append(f"| resource variables | {facts.variables}, which an interpreter of your own has to be given |")
-    lines += [f"| remark | {sentence} |" for sentence in facts.remarks]
-    if facts.thresholds:
-        lines.append(f"| verdict | {_cell(facts.verdict or NO_VERDICT)} |")
+    if net.labels:
+        lines.append(f"| classes | {_cell(', '.join(net.labels))} |")
+    if net.thresholds:
+        lines.append(f"| threshold | {', '.join(f'{value:.6g}' for value in net.thresholds)} |")
+    lines.append(f"| operators | {', '.join((*net.builtin_ops, *net.custom_ops))} |")
+    if net.variables:
+        lines.append(f"| resource variables | {net.variables}, which an interpreter of your own has to be given |")
+    lines += [f"| remark | {sentence} |" for sentence in net.remarks]
+    if net.thresholds:
+        lines.append(f"| verdict | {_cell(net.verdict or NO_VERDICT)} |")
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
@@ -257,9 +257,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _interface(facts: Facts, layout: Layout) -> str:
-    name, source = facts.name, layout.source.replace("NAME", facts.name)
-    escalated = "" if facts.thresholds is None else ", `Escalated()`"
+def _interface(net: NetDescription, layout: Layout) -> str:
+    name, source = net.name, layout.source.replace("NAME", net.name)
+    escalated = "" if net.thresholds is None else ", `Escalated()`"
     functions = f"`Begin()`, `Input()`, `Run()`, `Output()`, `BestClass()`{escalated}"
     return (
         f"- `{source}/{name}.h`: {functions}: the net in an interpreter with an arena of its own\n"

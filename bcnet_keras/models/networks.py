@@ -192,10 +192,10 @@ class Nets:
 
     def maps(self, input_shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Height and width of the last map of the float and of the binary net, before its mean: [(h, w), (h, w)]."""
-        own = [self.stem[1], *(self.strides if self.family == "resnet8" else ())]
+        float_strides = [self.stem[1], *(self.strides if self.family == "resnet8" else ())]
         binary = [self.stem[1]] if self.shared_stem else []
         binary += [strides for _, strides in self.blocks]
-        return [tuple(_strided(side, each) for side in input_shape[:2]) for each in (own, binary)]
+        return [tuple(_strided(side, each) for side in input_shape[:2]) for each in (float_strides, binary)]
 
     def texts(self) -> tuple[str, str]:
         """(float net, binary net) in a few words each."""

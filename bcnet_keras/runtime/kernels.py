@@ -228,7 +228,7 @@ def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.
     if logits.dtype not in (np.float32, np.int8):
         raise ArgumentTypeError(f"logits must be float32 or int8, not {logits.dtype}")
     predicted, confidence, escalate = ctypes.c_int32(), ctypes.c_float(), ctypes.c_int32()
-    own = None if thresholds is None else np.ascontiguousarray(thresholds, np.float32).reshape(-1)
+    numbers = None if thresholds is None else np.ascontiguousarray(thresholds, np.float32).reshape(-1)
     _call(
         "bcnet_gate",
         options,
@@ -237,8 +237,8 @@ def gate(logits: np.ndarray, options: bytes, scale: float = 1.0, thresholds: np.
         len(logits),
         ctypes.c_float(scale),
         _data(logits),
-        None if own is None else _data(own),
-        ctypes.c_size_t(0 if own is None else len(own)),
+        None if numbers is None else _data(numbers),
+        ctypes.c_size_t(0 if numbers is None else len(numbers)),
         ctypes.byref(predicted),
         ctypes.byref(confidence),
         ctypes.byref(escalate),

@@ -71,8 +71,10 @@ def build(
     root = source_root()
     command = ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", f"-I{root}", *flags]
     digest = hashlib.sha256("\0".join([version, *command, *sources]).encode())
-    own = sorted(path for folder in ("kernels", "micro", "host") for path in (root / "tflm_ops" / folder).rglob("*.h"))
-    for path in [*own, *(root / source for source in sources), *headers]:
+    operator_headers = sorted(
+        path for folder in ("kernels", "micro", "host") for path in (root / "tflm_ops" / folder).rglob("*.h")
+    )
+    for path in [*operator_headers, *(root / source for source in sources), *headers]:
         digest.update(path.read_bytes())
     library = cache_folder() / "lib" / f"{name}-{digest.hexdigest()[:20]}.so"
     if library.exists():

@@ -20,7 +20,7 @@ import numpy as np
 from bcnet_keras.errors import ToolError
 from bcnet_keras.runtime import kernels, native
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 REGISTERER = "RegisterBcnetOps"  # what the wheel looks up
 
@@ -145,7 +145,7 @@ def _self_test(tree):
     expected = np.where(x < 0, -1, 1).max(axis=(1, 2)) @ weights.T
     logits = np.array([[0, 1, 9]], np.float32)
     codes, thresholds = random.integers(-128, 128, (1, 2, 2, 1)).astype(np.int8), np.arange(-128, 129, 8, np.int32)
-    with quiet() as said:
+    with captured_output() as captured:
         try:
             interpreter = runtime.Interpreter.from_bytes(
                 _self_test_model(weights, thresholds), custom_op_registerers=[REGISTERER], arena_size=1 << 15
@@ -159,7 +159,7 @@ def _self_test(tree):
             right &= (planes.view(np.uint32) == kernels.pack_signs(codes.astype(int) - thresholds)).all()
             problem = "" if right else "wrong results"
         except RuntimeError as error:
-            problem = " ".join(said().split()) or str(error)
+            problem = " ".join(captured().split()) or str(error)
     if problem:
         raise ToolError(
             f"the operators built with the headers in {tree} do not work in the installed tflite-micro ({problem}); "

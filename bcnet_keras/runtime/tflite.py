@@ -14,7 +14,7 @@ from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.lce import interpreter_class
 from bcnet_keras.tflite.operators import LCE_OPS
 from bcnet_keras.tflite.verify import verify
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 if TYPE_CHECKING:
     import os
@@ -55,13 +55,13 @@ class Interpreter(BaseInterpreter):
         # binary convolution gives the same bits as the reference, many times as fast on x86.
         kernel = "use_reference_bconv" if _needs_reference(model) else "use_indirect_bgemm"
         options = {"num_threads": num_threads, kernel: True}
-        with quiet() as said:
+        with captured_output() as captured:
             try:
                 self._interpreter = made_by_lce(flatbuffer.write(model), **options)
                 # What cannot run fails here, where its reason, which is printed, can be had.
                 self._interpreter.predict(np.zeros((1, *self.input_shape), np.int8))
             except RuntimeError as failure:
-                reason = " ".join(said().split()) or " ".join(str(failure).split())
+                reason = " ".join(captured().split()) or " ".join(str(failure).split())
                 raise FlatbufferError(f"TensorFlow Lite cannot run the flatbuffer: {reason}") from None
 
     def _run(self, codes):

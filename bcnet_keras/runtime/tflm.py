@@ -26,7 +26,7 @@ from bcnet_keras.runtime.base import BaseInterpreter
 from bcnet_keras.runtime.kernels import Budget
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 if TYPE_CHECKING:
     import os
@@ -72,9 +72,9 @@ class Model:
         self._gate = self._context.gate if self._context and "BcnetGate" in custom else None
         self._own_thresholds: np.ndarray | None = None
         self._budget: Budget | None = None
-        with quiet() as said:
+        with captured_output() as captured:
             self._interpreter.print_allocations()
-            self.arena_bytes = int(re.findall(r"Arena allocation total (\d+) bytes", said())[0])
+            self.arena_bytes = int(re.findall(r"Arena allocation total (\d+) bytes", captured())[0])
         if arena_size is not None and arena_size < self.arena_bytes:
             raise FlatbufferError(
                 f"an arena of {arena_size} bytes is too small for this flatbuffer, which uses {self.arena_bytes}; give "
@@ -155,7 +155,7 @@ class Model:
 
     def _reason(self, inputs, error):
         """Why the inputs cannot be run: what the interpreter prints where it fails once more."""
-        with quiet() as printed:
+        with captured_output() as printed:
             try:
                 self._invoke(inputs)
             except RuntimeError:
@@ -166,13 +166,13 @@ class Model:
         """The interpreter of TensorFlow Lite Micro."""
         from tflite_micro import runtime
 
-        with quiet() as said:
+        with captured_output() as captured:
             try:
                 return runtime.Interpreter.from_bytes(
                     data, custom_op_registerers=self._registerers, arena_size=arena_size
                 )
             except RuntimeError as error:
-                reason = " ".join(said().split()) or str(error)
+                reason = " ".join(captured().split()) or str(error)
         raise FlatbufferError(f"TensorFlow Lite Micro cannot run the flatbuffer: {reason}")
 
 

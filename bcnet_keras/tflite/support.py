@@ -76,9 +76,9 @@ def remarks(model: schema.ModelT) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _copies(name: str, given: schema.TensorT, made: schema.TensorT) -> str | None:
-    before, after = flatbuffer.quantization(given), flatbuffer.quantization(made)
-    if flatbuffer.type_name(given) not in ("int8", "int16") or before is None or after is None:
+def _copies(name: str, source: schema.TensorT, made: schema.TensorT) -> str | None:
+    before, after = flatbuffer.quantization(source), flatbuffer.quantization(made)
+    if flatbuffer.type_name(source) not in ("int8", "int16") or before is None or after is None:
         return None
     if math.isclose(before[0], after[0], rel_tol=_SAME_SCALE) and before[1] == after[1]:
         return None
@@ -88,8 +88,8 @@ def _copies(name: str, given: schema.TensorT, made: schema.TensorT) -> str | Non
     )
 
 
-def _fixed_scale(name: str, given: schema.TensorT, made: schema.TensorT) -> str | None:
-    fixed = _FIXED_SCALES.get((name, flatbuffer.type_name(given)))
+def _fixed_scale(name: str, source: schema.TensorT, made: schema.TensorT) -> str | None:
+    fixed = _FIXED_SCALES.get((name, flatbuffer.type_name(source)))
     found = flatbuffer.quantization(made)
     if (
         fixed is None
@@ -121,36 +121,37 @@ def _types_problem(name: str, graph: schema.SubGraphT, operator: schema.Operator
     place = record.data_input
     if len(inputs) <= place or inputs[place] is None:
         return None  # the operator is damaged, which its cost says
-    given = flatbuffer.type_name(inputs[place])
-    where = f"TensorFlow Lite Micro has no {name} on {given}"
-    if given == "float16":
+    data_type = flatbuffer.type_name(inputs[place])
+    where = f"TensorFlow Lite Micro has no {name} on {data_type}"
+    if data_type == "float16":
         return f"{where}; convert the model again without weights of float16"
     if record.weights is not None and len(inputs) > 1 and inputs[1] is not None:
         weights = flatbuffer.type_name(inputs[1])
-        if weights not in record.weights.get(given, ()):
+        if weights not in record.weights.get(data_type, ()):
             return f"{where} with weights of {weights}"
-        if outputs and flatbuffer.type_name(outputs[0]) != given:
+        if outputs and flatbuffer.type_name(outputs[0]) != data_type:
             return f"{where} that gives {flatbuffer.type_name(outputs[0])}"
-    if record.types is not None and given not in record.types:
+    if record.types is not None and data_type not in record.types:
         return where
-    problems = (_CHECKS[check](name, given, inputs, outputs) for check in record.checks)
+    problems = (_CHECKS[check](name, data_type, inputs, outputs) for check in record.checks)
     return next((problem for problem in problems if problem), None)
 
 
-def _one_scale(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
+def _one_scale(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
     scales = _scales(inputs[0])
     return (
         f"TensorFlow Lite Micro's {name} applies the first of {scales} scales to all channels" if scales > 1 else None
     )
 
 
-def _channel_scales_on_int8_only(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
+def _channel_scales_on_int8_only(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
     if len(inputs) < 2 or inputs[1] is None:
         return None
     weights = flatbuffer.type_name(inputs[1])
-    if _scales(inputs[1]) < 2 or (given, weights) == ("int8", "int8"):
+    if _scales(inputs[1]) < 2 or (data_type, weights) == ("int8", "int8"):
         return None
-    return f"TensorFlow Lite Micro has no {name} on {given} with weights of {weights} that have a scale for each output"
+    where = f"TensorFlow Lite Micro has no {name} on {data_type}"
+    return f"{where} with weights of {weights} that have a scale for each output"
 
 
 def _scales(tensor: schema.TensorT) -> int:
@@ -158,8 +159,8 @@ def _scales(tensor: schema.TensorT) -> int:
     return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
-def _equal_scales(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
-    if given == "float32" or not outputs:
+def _equal_scales(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
+    if data_type == "float32" or not outputs:
         return None
     before, after = flatbuffer.quantization(inputs[0]), flatbuffer.quantization(outputs[0])
     if before is None or after is None or (abs(before[0] - after[0]) <= _POOLED_SCALE and before[1] == after[1]):
@@ -170,9 +171,9 @@ def _equal_scales(name: str, given: str, inputs: Tensors, outputs: Tensors) -> s
     )
 
 
-def _wide_bias(name: str, given: str, inputs: Tensors, outputs: Tensors) -> str | None:
+def _wide_bias(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
     bias = inputs[2] if len(inputs) > 2 else None
-    if given != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
+    if data_type != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
         return None
     return (
         f"TensorFlow Lite Micro's {name} on int16 reads the bias of {flatbuffer.type_name(bias)} as int64; convert the "

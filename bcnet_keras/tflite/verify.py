@@ -287,21 +287,25 @@ def _shapes(graph: schema.SubGraphT, indices: Iterable[int]) -> list[tuple[int, 
 
 
 def _branches(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
-    given, wanted = [shape(tensor) for tensor in inputs[1:]], [shape(tensor) for tensor in outputs]
+    input_shapes, wanted = [shape(tensor) for tensor in inputs[1:]], [shape(tensor) for tensor in outputs]
     if _size(inputs[0]) != 1:
         return f"a condition of {_size(inputs[0])} elements"
     for number in flatbuffer.called_subgraphs(operator):
         graph = model.subgraphs[number]
-        if _shapes(graph, graph.inputs) != given or _shapes(graph, graph.outputs) != wanted:
+        if _shapes(graph, graph.inputs) != input_shapes or _shapes(graph, graph.outputs) != wanted:
             return f"other inputs or outputs than subgraph {number}, which it runs"
     return None
 
 
 def _loop(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
-    given, result = [shape(tensor) for tensor in inputs], [shape(tensor) for tensor in outputs]
+    input_shapes, result = [shape(tensor) for tensor in inputs], [shape(tensor) for tensor in outputs]
     condition, body = (model.subgraphs[number] for number in flatbuffer.called_subgraphs(operator))
-    wanted = [(condition, condition.inputs, given), (body, body.inputs, given), (body, body.outputs, result)]
-    if given != result or any(_shapes(graph, indices) != shapes for graph, indices, shapes in wanted):
+    wanted = [
+        (condition, condition.inputs, input_shapes),
+        (body, body.inputs, input_shapes),
+        (body, body.outputs, result),
+    ]
+    if input_shapes != result or any(_shapes(graph, indices) != shapes for graph, indices, shapes in wanted):
         return "other inputs or outputs than the subgraphs that it runs"
     return None
 

@@ -240,13 +240,13 @@ def _recalibrate(nets, train_data, best):
         best.take_back(recalibrate_all)
 
 
-def _fit(model, train_data, validation_data, epochs, callbacks, own, checkpoint, fit_arguments):
+def _fit(model, train_data, validation_data, epochs, callbacks, stage_callbacks, checkpoint, fit_arguments):
     """Trains the epochs that `checkpoint` lacks; `own` are the callbacks of the stage, `callbacks` the caller's."""
-    checkpoint.resume(model, own)
+    checkpoint.resume(model, stage_callbacks)
     show_epoch(train_data, checkpoint.epochs)
     if checkpoint.stopped or checkpoint.epochs >= epochs:
         return
-    callbacks = [*callbacks, *own, EpochOrder(train_data), EpochKeeper(checkpoint, own)]
+    callbacks = [*callbacks, *stage_callbacks, EpochOrder(train_data), EpochKeeper(checkpoint, stage_callbacks)]
     input_shape = getattr(model, "binary", model).input_shape
     with trainable_data(input_shape, train_data, validation_data):
         images, *rest = [train_data] if isinstance(train_data, tf.data.Dataset) else train_data

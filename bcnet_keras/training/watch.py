@@ -139,7 +139,7 @@ class Watch(tf.keras.callbacks.Callback):
         super().__init__()
         self.name, self.epochs = name, epochs
         self.history: dict[str, list[float]] = {}
-        self.said: set[str] = set()
+        self.warned: set[str] = set()
         self.settled_accuracy, self.next_look = settled_accuracy, 0
         self.shares, self.samples = None, None
         if labels is not None and len(labels):
@@ -162,15 +162,15 @@ class Watch(tf.keras.callbacks.Callback):
             return
         known = functools.partial(findings, self.history, self.epochs, self.steps, self.shares, self.samples)
         found = known()
-        if "gap" in found and "gap" not in self.said and self.settled_accuracy is not None:
+        if "gap" in found and "gap" not in self.warned and self.settled_accuracy is not None:
             if epoch < self.next_look:
                 del found["gap"]
             else:
                 self.next_look = epoch + max(1, math.ceil(self.epochs / 10))
                 found = known(settled=self.settled_accuracy(self.model))
         for reason, line in found.items():
-            if reason not in self.said:
-                self.said.add(reason)
+            if reason not in self.warned:
+                self.warned.add(reason)
                 log.warning("stage %s, epoch %d of %d: %s.", self.name, epoch + 1, self.epochs, line)
             if reason == "diverged":
                 raise BcnetError(f"training diverged in stage {self.name}: {line}.")

@@ -11,11 +11,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
+from bcnet_keras.moved import renamed
+
 _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Callable[[], str]]:
+def captured_output() -> Iterator[Callable[[], str]]:
     """Sends standard output, standard error, warnings and TensorFlow's log to a file for the time of the block.
 
     Yields a function that returns what came so far as a string. It acts on the whole process, so a second thread waits
@@ -34,7 +36,7 @@ def _silenced():
     with tempfile.TemporaryFile() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
 
-        def said():
+        def captured():
             file.seek(0)
             return file.read().decode("utf-8", "replace")
 
@@ -43,7 +45,7 @@ def _silenced():
                 logger.setLevel(logging.ERROR)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            yield said
+            yield captured
         finally:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
@@ -52,3 +54,6 @@ def _silenced():
                 os.close(copy)
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+__getattr__ = renamed(__name__, quiet=("captured_output", captured_output))

@@ -26,14 +26,14 @@ def random_answers(draw):
 
 
 @hypothesis.given(random_answers())
-def test_every_point_does_what_it_says(given):
-    classes, given = given
+def test_every_point_does_what_it_says(drawn):
+    classes, drawn = drawn
     for per_class in (None, classes):
-        for point in curve(given, COST, classes=per_class).points:
+        for point in curve(drawn, COST, classes=per_class).points:
             threshold = np.asarray(point.threshold, np.float32)
-            own = threshold[given.binary] if threshold.ndim else threshold
-            escalated = given.confidence < own
-            right = np.where(escalated, given.combined, given.binary) == given.labels
+            thresholds = threshold[drawn.binary] if threshold.ndim else threshold
+            escalated = drawn.confidence < thresholds
+            right = np.where(escalated, drawn.combined, drawn.binary) == drawn.labels
             assert point.accuracy == pytest.approx(right.mean())
             assert point.escalation_rate == pytest.approx(escalated.mean())
             assert point.cost == pytest.approx(0.15 + escalated.mean())
@@ -41,23 +41,23 @@ def test_every_point_does_what_it_says(given):
 
 
 @hypothesis.given(random_answers())
-def test_one_threshold_for_all_covers_every_split_of_the_samples(given):
-    _, given = given
-    points = curve(given, COST).points
-    rates = {round(point.escalation_rate * len(given.labels)) for point in points}
-    assert rates == {0} | {int(np.sum(given.confidence < value)) for value in [*np.unique(given.confidence), 1.0]}
+def test_one_threshold_for_all_covers_every_split_of_the_samples(drawn):
+    _, drawn = drawn
+    points = curve(drawn, COST).points
+    rates = {round(point.escalation_rate * len(drawn.labels)) for point in points}
+    assert rates == {0} | {int(np.sum(drawn.confidence < value)) for value in [*np.unique(drawn.confidence), 1.0]}
     assert [point.cost for point in points] == sorted(point.cost for point in points)
 
 
 @hypothesis.given(random_answers())
-def test_a_threshold_a_class_is_at_least_as_good_as_its_own_ends(given):
-    classes, given = given
-    points = curve(given, COST, classes=classes).points
+def test_a_threshold_a_class_is_at_least_as_good_as_its_own_ends(drawn):
+    classes, drawn = drawn
+    points = curve(drawn, COST, classes=classes).points
     assert points[0].escalation_rate == 0
     best = max(point.accuracy for point in points)
-    assert best >= np.mean(given.binary == given.labels)
+    assert best >= np.mean(drawn.binary == drawn.labels)
     # With a price of 0 each class takes its best threshold, so no common one can beat it.
-    assert best >= max(point.accuracy for point in curve(given, COST).points) - 1e-9
+    assert best >= max(point.accuracy for point in curve(drawn, COST).points) - 1e-9
 
 
 def _curve(*rows):
@@ -65,17 +65,17 @@ def _curve(*rows):
 
 
 def test_pick_by_budget_and_by_accuracy():
-    given = _curve((0.0, 0.8, 0.0, 0.1), (0.2, 0.9, 0.3, 0.4), (0.4, 0.9, 0.4, 0.5), (0.9, 0.95, 1.0, 1.1))
-    assert given.pick(max_cost=0.5).threshold == 0.2  # as accurate as 0.4 and cheaper
-    assert given.pick(max_cost=2.0).threshold == 0.9
-    assert given.pick(min_accuracy=0.85).threshold == 0.2
+    drawn = _curve((0.0, 0.8, 0.0, 0.1), (0.2, 0.9, 0.3, 0.4), (0.4, 0.9, 0.4, 0.5), (0.9, 0.95, 1.0, 1.1))
+    assert drawn.pick(max_cost=0.5).threshold == 0.2  # as accurate as 0.4 and cheaper
+    assert drawn.pick(max_cost=2.0).threshold == 0.9
+    assert drawn.pick(min_accuracy=0.85).threshold == 0.2
     with pytest.raises(ValueError, match="the binary net alone costs 0.100"):
-        given.pick(max_cost=0.05)
+        drawn.pick(max_cost=0.05)
     with pytest.raises(ValueError, match="the best is 0.9500"):
-        given.pick(min_accuracy=0.99)
+        drawn.pick(min_accuracy=0.99)
     for arguments in ({}, {"max_cost": 1.0, "min_accuracy": 0.5}):
         with pytest.raises(ValueError, match="either max_cost or min_accuracy"):
-            given.pick(**arguments)
+            drawn.pick(**arguments)
 
 
 def test_a_confidence_level_holds_on_fresh_samples():
@@ -86,10 +86,10 @@ def test_a_confidence_level_holds_on_fresh_samples():
         confidence = random.uniform(size=100).astype(np.float32)
         wrong = random.uniform(size=100) > confidence  # so that escalating more is always better
         labels = np.zeros(100, np.int64)
-        given = Answers(labels, wrong.astype(np.int64), labels, labels, confidence, np.zeros((100, 2), np.float32))
+        drawn = Answers(labels, wrong.astype(np.int64), labels, labels, confidence, np.zeros((100, 2), np.float32))
         for level in over:
             # The confidence of fresh samples is uniform, and the part t of them is below a threshold of t.
-            rate = curve(given, COST).pick(max_cost=budget, confidence_level=level).threshold
+            rate = curve(drawn, COST).pick(max_cost=budget, confidence_level=level).threshold
             spent[level].append((1 - rate) * accepted + rate * escalated)
             over[level] += spent[level][-1] > budget
     assert over[None] > 120  # of 400: the validation samples alone say little of fresh ones
@@ -142,11 +142,11 @@ def test_empty_data_is_refused():
 def test_logits_at_the_clip_are_warned_of(caplog):
     random = np.random.default_rng(0)
     logits = np.round(random.normal(size=(200, 4)) * 16) / 16
-    given = Answers(*np.zeros((4, 200), np.int64), np.ones(200, np.float32), logits.astype(np.float32))
-    given.warn_of_clip()
-    assert given.clipped() < 0.05 and not caplog.text
-    clipped = dataclasses.replace(given, logits=np.minimum(given.logits, 1.5))
+    drawn = Answers(*np.zeros((4, 200), np.int64), np.ones(200, np.float32), logits.astype(np.float32))
+    drawn.warn_of_clip()
+    assert drawn.clipped() < 0.05 and not caplog.text
+    clipped = dataclasses.replace(drawn, logits=np.minimum(drawn.logits, 1.5))
     clipped.warn_of_clip()
-    share = np.mean(given.logits.max(-1) >= 1.5)
+    share = np.mean(drawn.logits.max(-1) >= 1.5)
     assert clipped.clipped() == share > 0.05
     assert f"{100 * share:.1f} % of the samples have their largest logit at 1.5" in caplog.text

@@ -328,8 +328,8 @@ def test_binary_nets_with_floats_are_refused(net, operator, remedy, capfd):
     model = tf.keras.Model(inputs, net(inputs))
     with pytest.raises(ValueError, match=f"{operator} of layer 'guilty' works on float32; {remedy}"):
         convert_binary(model)
-    said = capfd.readouterr()
-    assert not said.out and not said.err
+    output = capfd.readouterr()
+    assert not output.out and not output.err
 
 
 def test_what_is_no_net_is_refused():

@@ -426,15 +426,15 @@ def test_fer2013_folders(tmp_path):
 
 
 def test_fer2013_folders_with_a_validation_split(tmp_path):
-    random, own = np.random.default_rng(8), []
+    random, validation = np.random.default_rng(8), []
     for part, count in (("train", 6), ("validation", 3), ("test", 4)):
         for name in ("angry", "happy"):
             images = random.integers(0, 256, (count, 48, 48), np.uint8)
             save_images(tmp_path / "fer2013" / part / name, images)
-            own.extend(images if part == "validation" else [])
+            validation.extend(images if part == "validation" else [])
     dataset = load("fer2013", tmp_path)
     assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [12, 6, 8]
-    np.testing.assert_array_equal(dataset.validation.images[..., 0], own)
+    np.testing.assert_array_equal(dataset.validation.images[..., 0], validation)
     assert "6 of its own validation split are for validation and 12 for training" in dataset.source
 
 
@@ -545,10 +545,10 @@ def test_all_that_is_wrong_with_a_folder_is_in_one_short_error(folder):
     PIL.Image.fromarray(np.zeros((6, 5), np.uint8)).save(folder / "eel" / "one.png")
     with pytest.raises(ValueError) as caught:
         load(f"folder:{folder}")
-    said = str(caught.value)
+    output = str(caught.value)
     for part in ("bad0.png", "bad2.png", "and 2 more", "bird has no images", "eel has 1 images", "--resize=32x32"):
-        assert part in said
-    assert "\n" not in said and "bad3.png" not in said
+        assert part in output
+    assert "\n" not in output and "bad3.png" not in output
 
 
 def test_folders_within_a_class_are_said_to_be_left_out(folder, caplog):

@@ -14,7 +14,7 @@ from bcnet_keras.device import arena as arenas
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 MLPERF_TINY = Path.home() / "datasets" / "mlperf-tiny"
 # What the interpreter's arena_used_bytes() told under QEMU.
@@ -26,9 +26,9 @@ USED = {
 
 def planned_on_the_host(data):
     """Bytes of activations and scratch memory in the wheel's interpreter, whose kernels are the reference's."""
-    with quiet() as said:
+    with captured_output() as captured:
         tflm.Model(data)._interpreter.print_allocations()
-        return int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+        return int(re.search(r"Arena allocation head (\d+) bytes", captured())[1])
 
 
 @pytest.mark.parametrize("name", ["pretrainedResnet_quant", "kws_ref_model"])

@@ -16,7 +16,7 @@ from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, planned_offsets
 from bcnet_keras.tflite.verify import verify
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 schema = flatbuffer.schema
 
@@ -30,10 +30,10 @@ def planned(data, core=None):
 
 def head_and_answers(data, inputs):
     """Bytes of activations and scratch memory in the wheel's interpreter, and its answers."""
-    with quiet() as said:
+    with captured_output() as captured:
         model = tflm.Model(data)
         model._interpreter.print_allocations()
-        head = int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+        head = int(re.search(r"Arena allocation head (\d+) bytes", captured())[1])
     return head, np.stack([np.concatenate([np.ravel(each) for each in model.run([x])]) for x in inputs])
 
 

@@ -10,10 +10,10 @@ from tflite_micro import runtime
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.errors import FlatbufferError
-from bcnet_keras.export.facts import read_facts
+from bcnet_keras.export.description import describe
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.support import check_micro
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 ON_SUBGRAPHS = {"IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "ASSIGN_VARIABLE", "READ_VARIABLE"}  # tested elsewhere
 DTYPES = {"float32": np.float32, "int32": np.int32, "int16": np.int16, "int8": np.int8, "uint8": np.uint8, "bool": bool}
@@ -22,10 +22,10 @@ DTYPES = {"float32": np.float32, "int32": np.int32, "int16": np.int16, "int8": n
 def head_of(data):
     """Bytes of activations and scratch memory in the wheel's interpreter, which has the reference kernels."""
     graph = flatbuffer.read(data).subgraphs[0]
-    with quiet() as said:
+    with captured_output() as captured:
         interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 20)
         interpreter.print_allocations()
-        size = int(re.search(r"Arena allocation head (\d+) bytes", said())[1])
+        size = int(re.search(r"Arena allocation head (\d+) bytes", captured())[1])
         for number, index in enumerate(graph.inputs):
             tensor = graph.tensors[index]
             interpreter.set_input(np.ones(flatbuffer.shape(tensor), DTYPES[flatbuffer.type_name(tensor)]), number)
@@ -68,4 +68,4 @@ def test_operator_is_the_interpreters(name):
                 assert op.instructions[core] >= 250
         if len(flatbuffer.read(data).subgraphs[0].inputs):
             needed = max(arena(data, core).bytes for core in (*CORES, REFERENCE))
-            assert needed <= read_facts(data, "net", None, 0).arena_size <= 1.04 * needed + 16
+            assert needed <= describe(data, "net", None, 0).arena_size <= 1.04 * needed + 16

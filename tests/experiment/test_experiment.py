@@ -41,10 +41,10 @@ def _start(*arguments, log):
 def _bcnet(*arguments, log):
     """Runs `bcnet` to its end; returns what it said."""
     status = _start(*arguments, log=log).wait(timeout=900)
-    said = log.read_text()
-    assert status == 0, said[-3000:]
-    assert "Traceback" not in said
-    return said
+    output = log.read_text()
+    assert status == 0, output[-3000:]
+    assert "Traceback" not in output
+    return output
 
 
 @contextlib.contextmanager
@@ -72,8 +72,8 @@ def demo(tmp_path_factory):
     """(folder of a finished run, what the command said)."""
     place = tmp_path_factory.mktemp("demo")
     arguments = ("--dataset=digits", "--name=demo", "--epochs=1,1,1,1", f"--runs_dir={place}", "--max_cost=0.9")
-    said = _bcnet("train", *arguments, log=place / "log")
-    return place / "demo", said
+    output = _bcnet("train", *arguments, log=place / "log")
+    return place / "demo", output
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +112,8 @@ def test_picked_points_lie_on_their_curves(demo):
         assert any(
             abs(accuracy - row["accuracy"]) <= one
             and abs(rate - row["escalation_rate"]) <= one
-            and abs(own - cost) <= 2 * one
-            for own, accuracy, rate in points
+            and abs(point_cost - cost) <= 2 * one
+            for point_cost, accuracy, rate in points
         ), name
 
 
@@ -162,7 +162,7 @@ def test_the_expected_cost_is_that_of_the_escalation_rate(demo):
 
 
 def test_the_report_is_one_page_with_the_table(demo):
-    folder, said = demo
+    folder, output = demo
     page, results = (folder / "report.html").read_text(), _results(folder)
     assert "http:" not in page and "https:" not in page.replace(html.escape(results["data"]["source"]), "")
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "@import" not in page
@@ -173,7 +173,7 @@ def test_the_report_is_one_page_with_the_table(demo):
     for row in table(results):
         for cell in row:
             assert f">{html.escape(cell)}</t" in page
-        assert all(cell in said for cell in row)
+        assert all(cell in output for cell in row)
     row, slider = results["rows"]["bcnet"], json.loads(re.search(r'"operating-points">(.*?)</script>', page)[1])
     (threshold,), accuracy, rate, cost, *_ = slider["points"][slider["picked"]]
     few = 8 / 359  # images on which Keras and the flatbuffer may differ
@@ -195,7 +195,7 @@ def test_the_report_is_one_page_with_the_table(demo):
 
 
 def test_the_verdict_is_said_everywhere(bcnet, demo, test_split, tmp_path):
-    folder, said = demo
+    folder, output = demo
     labels, found = test_split[1], _results(folder)["verdict"]
     pair, int8 = (tflite.Interpreter(folder / f"{name}.tflite").predict(test_split[0]) for name in ("pair", "int8"))
     gained = np.sum((pair.predicted == labels) & (int8.predicted != labels))
@@ -206,7 +206,7 @@ def test_the_verdict_is_said_everywhere(bcnet, demo, test_split, tmp_path):
     cost = rows["bcnet"]["instructions"]["cortex-m4"] / rows["int8"]["instructions"]["cortex-m4"]
     assert found["figures"]["costs"]["bcnet"] == pytest.approx(cost)
     assert (
-        f"Verdict: {found['sentence']}\n" in said
+        f"Verdict: {found['sentence']}\n" in output
         and html.escape(found["sentence"]) in (folder / "report.html").read_text()
     )
     for name in ("pair", "pair_builtin"):
@@ -226,8 +226,8 @@ def test_nothing_half_written_is_left(demo):
     assert not list(demo[0].rglob("*.partial")) + list(demo[0].rglob("*_in_progress/*"))
     names = {path.name for path in demo[0].iterdir()}
     nets = {"pair.keras", "pair.tflite", "pair_builtin.tflite", "int8.tflite", "binary.tflite"}
-    own = {"checkpoints", "data.json", "settings.json", "results.json"}
-    assert names == nets | own | {"report.html", "accuracy_cost.png"}
+    records = {"checkpoints", "data.json", "settings.json", "results.json"}
+    assert names == nets | records | {"report.html", "accuracy_cost.png"}
 
 
 # --- what can be done with it ---
@@ -274,9 +274,9 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
         ({"max_cost": few, "confidence_level": 0.9}, {"max_cost": few, "min_accuracy": None, "confidence_level": 0.9}),
         ({"min_accuracy": 0.2}, {"max_cost": None, "min_accuracy": 0.2, "confidence_level": None}),
     ):
-        given = [f"--{name}={value}" for name, value in arguments.items()]
-        said = _bcnet("calibrate", folder, *given, log=tmp_path / "log")
-        assert "step" not in said and "stage float is finished already" in said
+        original = [f"--{name}={value}" for name, value in arguments.items()]
+        output = _bcnet("calibrate", folder, *original, log=tmp_path / "log")
+        assert "step" not in output and "stage float is finished already" in output
         results = _results(folder)
         row = results["rows"]["bcnet"]
         assert {name: results["settings"][name] for name in target} == target
@@ -298,8 +298,10 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     process = _start("calibrate", folder, "--min_accuracy=1", log=tmp_path / "log")
     assert process.wait(timeout=900) == 1
-    (said,) = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("bcnet ")]
-    assert said.startswith("bcnet calibrate: no threshold reaches an accuracy of 1.0; lower min_accuracy, the best is")
+    (output,) = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("bcnet ")]
+    assert output.startswith(
+        "bcnet calibrate: no threshold reaches an accuracy of 1.0; lower min_accuracy, the best is"
+    )
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
@@ -313,25 +315,25 @@ def test_a_killed_run_goes_on(tmp_path):
     binary = folder / "checkpoints" / "alone" / "binary_in_progress"
 
     # In the middle of a stage, with the first epoch on disk.
-    with _killed(*command, log=log, when=lambda: list(binary.glob("epoch_*.state"))) as said:
-        assert "stage binary: 6 epochs" in said and "stage int8" not in said
+    with _killed(*command, log=log, when=lambda: list(binary.glob("epoch_*.state"))) as output:
+        assert "stage binary: 6 epochs" in output and "stage int8" not in output
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "data.json", "lock", "settings.json"]
 
     # In the conversion: training went on behind that epoch, and what was finished was not done again.
-    with _killed(*command, log=log, when=lambda: CALIBRATION in log.read_text()) as said:
-        assert "stage float is finished already" in said and "stage float: " not in said
-        epochs = re.findall(r"Epoch (\d+)/6", said)
+    with _killed(*command, log=log, when=lambda: CALIBRATION in log.read_text()) as output:
+        assert "stage float is finished already" in output and "stage float: " not in output
+        epochs = re.findall(r"Epoch (\d+)/6", output)
         assert epochs and int(epochs[0]) > 1 and epochs[-1] == "6"
-        assert "stage cooperative: 1 epochs" in said
+        assert "stage cooperative: 1 epochs" in output
     assert not (folder / "results.json").exists()
 
     # Among the files of the result, some of which are there.
-    with _killed(*command, log=log, when=(folder / "pair.tflite").exists) as said:
-        assert said.count("is finished already") == 6 and "step" not in said
+    with _killed(*command, log=log, when=(folder / "pair.tflite").exists) as output:
+        assert output.count("is finished already") == 6 and "step" not in output
     assert not (folder / "results.json").exists()
 
-    said = _bcnet(*command, log=log)
-    assert said.count("is finished already") == 6 and "step" not in said
+    output = _bcnet(*command, log=log)
+    assert output.count("is finished already") == 6 and "step" not in output
     results = _results(folder)
     split = datasets.load("digits").test
     answers = tflite.Interpreter(folder / "pair_builtin.tflite").predict(split.images)

@@ -49,8 +49,8 @@ def test_one_process_holds_the_folder_until_it_ends_or_is_killed(tmp_path):
     (folder / "settings.json").write_text("{}")
     with pytest.raises(BcnetError) as caught, run_folder.locked(folder):
         pass
-    said = str(caught.value)
-    assert said.startswith(f"{folder} is in use by process {process.pid} on ") and "\n" not in said
+    output = str(caught.value)
+    assert output.startswith(f"{folder} is in use by process {process.pid} on ") and "\n" not in output
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (folder / "lock").exists()  # which binds nobody
@@ -111,9 +111,13 @@ def photos(tmp_path):
 def _refused(run, photos):
     with pytest.raises(BcnetError) as caught:
         run_folder.check_data(run, datasets.load(f"folder:{photos}"))
-    said = str(caught.value)
-    assert said.startswith(f"the data are not those that {run} began with: ") and "\n" not in said and len(said) < 400
-    return said
+    output = str(caught.value)
+    assert (
+        output.startswith(f"the data are not those that {run} began with: ")
+        and "\n" not in output
+        and len(output) < 400
+    )
+    return output
 
 
 def test_changed_data_are_named(tmp_path, photos):
@@ -128,8 +132,10 @@ def test_changed_data_are_named(tmp_path, photos):
         path.unlink()
     assert run_folder.check_data(run, datasets.load(f"folder:{photos}")) == first
     (photos / "pike" / "003.png").rename(photos / "goose" / "other.png")
-    said = _refused(run, photos)
-    assert "1 image more in class goose; 1 image fewer in class pike; gone: pike/003.png; new: goose/other.png" in said
+    output = _refused(run, photos)
+    assert (
+        "1 image more in class goose; 1 image fewer in class pike; gone: pike/003.png; new: goose/other.png" in output
+    )
     (photos / "goose" / "other.png").rename(photos / "pike" / "003.png")
     PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(photos / "goose" / "004.png")
     assert "other content: goose/004.png;" in _refused(run, photos)
@@ -146,13 +152,13 @@ def test_arrays_are_told_apart_by_their_values():
     assert run_folder.changed(before, json.loads(json.dumps(before))) is None
     pixels = train.images.copy()
     pixels[3, 0, 0, 0] ^= 1
-    for changed, said in (
+    for changed, output in (
         ({"train": Split(pixels, train.labels)}, "other values or another order in the train images"),
         ({"test": Split(other.images[::-1], other.labels)}, "other values or another order in the test images"),
         ({"raw_range": (0, 255)}, "the images' raw_range is no longer [0, 16] but [0, 255]"),
         ({"train": Split(train.images[:-1], train.labels[:-1])}, "1 image fewer in class b"),
     ):
-        assert run_folder.changed(before, run_folder.fingerprint(dataclasses.replace(data, **changed))) == said
+        assert run_folder.changed(before, run_folder.fingerprint(dataclasses.replace(data, **changed))) == output
 
 
 def test_a_damaged_record_of_the_data_is_set_aside(tmp_path, photos, caplog):

@@ -166,7 +166,7 @@ def _rows(samples, int8, binary, pair, rate=0.2, light=0.15, **others):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said", "case"),
+    ("outcome", "phrase", "case"),
     [
         ("more accurate and cheaper", "is worth it: it is more accurate", _rows(1000, 100, 200, 70)),
         ("as accurate and cheaper", "as accurate, within a margin of 1 point", _rows(1000, 100, 200, 101)),
@@ -182,9 +182,9 @@ def _rows(samples, int8, binary, pair, rate=0.2, light=0.15, **others):
         ("untrained", "Neither net has learned anything", _rows(200, 185, 180, 182)),
     ],
 )
-def test_the_sentence_says_what_the_numbers_say(outcome, said, case):
+def test_the_sentence_says_what_the_numbers_say(outcome, phrase, case):
     found = judge(*case, CLASSES)
-    assert found.outcome == outcome and said in found.sentence
+    assert found.outcome == outcome and phrase in found.sentence
     assert found.sentence.count(".") == found.sentence.rstrip(".").count(".") + 1  # one sentence
     assert ("is worth it" in found.sentence) == (outcome in WORTH_IT[:2]) and found.worth_it == (outcome in WORTH_IT)
     assert found.outcome in OUTCOMES and Verdict.of(found.record()) == found
@@ -225,16 +225,16 @@ def test_classes_that_the_pair_never_answers_are_named():
 
 
 @pytest.mark.parametrize(
-    ("coopnet", "cascade", "said"),
+    ("coopnet", "cascade", "phrase"),
     [
         (140, 140, "Trained together it beats CoopNet (+4.00 points"),
         (100, 60, "It is beaten by the untrained cascade (-4.00 points"),
         (101, 100, "These test images do not set it apart from CoopNet (+0.10 points"),
     ],
 )
-def test_other_ways_to_join_the_nets_are_told(coopnet, cascade, said):
+def test_other_ways_to_join_the_nets_are_told(coopnet, cascade, phrase):
     found = judge(*_rows(1000, 100, 200, 100, coopnet=coopnet, cascade=cascade), CLASSES)
-    assert said in found.beside
+    assert phrase in found.beside
 
 
 def test_a_cheaper_way_of_the_same_accuracy_wins():

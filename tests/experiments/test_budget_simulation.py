@@ -18,8 +18,8 @@ def policies():
     confidence = random.beta(8 - 2 * labels, 1).astype(np.float32)
     accepted = np.where(random.random(2000) < confidence, labels, -1)
     stream = budget.draw(PARTS, labels, LENGTH, seed=1)
-    given = confidence, accepted, labels
-    return budget.simulate(stream, labels, given, float(np.quantile(confidence, 0.2)), 300, COSTS, [256])
+    answers = confidence, accepted, labels
+    return budget.simulate(stream, labels, answers, float(np.quantile(confidence, 0.2)), 300, COSTS, [256])
 
 
 def test_stream_has_the_mix_of_each_part():

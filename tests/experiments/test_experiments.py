@@ -72,7 +72,7 @@ def record(seed, shift, whole=True):
     def curve(top):
         return [[0.1 + rate, 0.8 + shift + (top - 0.8) * rate, rate] for rate in rates]
 
-    given = {
+    results = {
         "rows": rows,
         "curves": {"coopnet": curve(0.90), "bcnet": curve(0.92)},
         "agreement": {},
@@ -90,8 +90,8 @@ def record(seed, shift, whole=True):
     }
     if whole:
         values = {"accuracy": 0.9 + shift, "escalation_rate": 0.4, "cost": 0.5, "aurc": 0.1, "auroc": 0.9}
-        given["gates"] = {"entropy": values}
-    return given
+        results["gates"] = {"entropy": values}
+    return results
 
 
 def test_summary_has_mean_and_spread_and_keeps_rows_that_some_seeds_lack():
@@ -324,8 +324,12 @@ def test_search_keeps_to_the_budget_and_goes_on(tmp_path):
     assert [command.endswith("--seed=1") for command in record["commands"]] == [False, True]
     trials = record["trials"]
     assert len(trials) == 4
-    (own,) = [trial for trial in trials if trial["own"]]
-    assert own["state"] == "complete" and own["blocks"] == [[32, 1], [64, 2], [96, 2], [96, 2]] and own["planes"] == 10
+    (known_trial,) = [trial for trial in trials if trial["own"]]
+    assert (
+        known_trial["state"] == "complete"
+        and known_trial["blocks"] == [[32, 1], [64, 2], [96, 2], [96, 2]]
+        and known_trial["planes"] == 10
+    )
     assert "| digits: 4 trials, " in readme.read_text()
     for trial in trials:
         if trial["state"] == "over budget":

@@ -84,8 +84,8 @@ def test_thermometer_digits_are_exact_for_every_pixel_value(planes):
     digits = layer(images).numpy() >= 0
     levels = np.round(layer.levels.astype(np.float64) * 128)
     for channel in range(2):
-        own = digits[0, ..., channel * planes : (channel + 1) * planes]
-        np.testing.assert_array_equal(own, np.round(images[0, ..., channel, None] * 128) >= levels)
+        channel_digits = digits[0, ..., channel * planes : (channel + 1) * planes]
+        np.testing.assert_array_equal(channel_digits, np.round(images[0, ..., channel, None] * 128) >= levels)
     assert len(np.unique(levels)) == planes and levels.min() > -128 and levels.max() <= 127
 
 

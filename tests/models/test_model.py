@@ -93,7 +93,7 @@ def test_a_high_price_lowers_the_escalation_rate(pair):
 
 def test_losses_are_those_of_the_definition(pair):
     images, labels = images_and_labels()
-    pair.threshold, temperature, price, share, own = 0.1, 0.05, 0.3, 0.8, 0.4
+    pair.threshold, temperature, price, share, independence = 0.1, 0.05, 0.3, 0.8, 0.4
     pair.temperature.assign(temperature)
     pair.boost.assign(0.6)
     b, q = (net(images).numpy().astype(np.float64) for net in (pair.binary, pair.int8))
@@ -103,7 +103,7 @@ def test_losses_are_those_of_the_definition(pair):
 
     p = np.sort(np.exp(b) / np.exp(b).sum(1, keepdims=True), axis=1)
     accept = 1 / (1 + np.exp(-(p[:, -1] - p[:, -2] - 0.1) / temperature))
-    escalated = (1 - own) * cross_entropy(0.6 * b + q) + own * cross_entropy(q)
+    escalated = (1 - independence) * cross_entropy(0.6 * b + q) + independence * cross_entropy(q)
     expected = {
         "binary": cross_entropy(b),
         "int8": cross_entropy(q),
@@ -111,7 +111,7 @@ def test_losses_are_those_of_the_definition(pair):
         "cooperative": accept * cross_entropy(b) + (1 - accept) * price * share + escalated + cross_entropy(b),
     }
     for stage, losses in expected.items():
-        pair.compile(stage=stage, cost_weight=price, int8_share=share, independence=own)
+        pair.compile(stage=stage, cost_weight=price, int8_share=share, independence=independence)
         # The boosted stage rounds the sum to 8 bits.
         assert pair.evaluate(images, labels, verbose=0)[0] == pytest.approx(losses.mean(), rel=2e-3), stage
 
@@ -128,7 +128,7 @@ def test_distillation_pulls_towards_the_teacher():
         pair.fit(images, labels, batch_size=16, epochs=15, verbose=0)
         agreement[weight] = np.mean(pair.binary(images, training=True).numpy().argmax(1) == wanted)
     assert agreement[1.0] > agreement[0.0] + 0.2
-    assert not any(weight is own for weight in teacher.weights for own in pair.weights)
+    assert not any(weight is pair_weight for weight in teacher.weights for pair_weight in pair.weights)
 
 
 def test_the_cooperative_stage_distils_as_the_binary_one_does():
@@ -137,11 +137,11 @@ def test_the_cooperative_stage_distils_as_the_binary_one_does():
     added = {}
     for stage in ("binary", "cooperative"):
         losses = []
-        for given in (teacher, None):
+        for stage_teacher in (teacher, None):
             tf.keras.utils.set_random_seed(3)
             pair = bc.BCNet.from_keras(float_net())
             pair.threshold = 0.3
-            pair.compile(tf.keras.optimizers.SGD(0.0), stage=stage, teacher=given)
+            pair.compile(tf.keras.optimizers.SGD(0.0), stage=stage, teacher=stage_teacher)
             losses.append(pair.fit(images, labels, batch_size=len(images), verbose=0).history["loss"][0])
         added[stage] = losses[0] - losses[1]
     assert abs(added["binary"]) > 0.05
@@ -248,9 +248,9 @@ def test_tfmot_nets_serve_as_the_int8_part(tmp_path):
 )
 def test_what_does_not_fit_is_refused_in_one_line(arguments, message):
     model = float_net()
-    given = {"binary": bc.binary_twin(model), "int8": bc.int8_twin(model), **arguments()}
+    nets = {"binary": bc.binary_twin(model), "int8": bc.int8_twin(model), **arguments()}
     with pytest.raises(ValueError, match=message) as error:
-        bc.BCNet(**given)
+        bc.BCNet(**nets)
     assert "\n" not in str(error.value)
 
 

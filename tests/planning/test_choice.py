@@ -104,8 +104,8 @@ def test_nets_follow_the_board():
 
 def test_what_the_user_asks_of_the_binary_net_is_kept():
     shape = (32, 32, 3)
-    own = choice.choose(shape, 10, shared_stem=False)
-    assert not own.shared_stem and choice.choose(shape, 10, shared_stem=True).shared_stem
+    separate = choice.choose(shape, 10, shared_stem=False)
+    assert not separate.shared_stem and choice.choose(shape, 10, shared_stem=True).shared_stem
     assert choice.choose(shape, 10, binary_blocks="9 planes, 32/2, 64/2", shared_stem=False).blocks == (
         (32, 2),
         (64, 2),
@@ -121,10 +121,10 @@ def test_images_without_nets_are_named(shape):
 def test_a_board_that_is_too_small_is_named_with_what_helps():
     with pytest.raises(ValueError) as refused:
         choice.choose((224, 224, 3), 10, core="cortex-m4", board="nucleo-f446re")
-    said = str(refused.value)
-    assert "does not fit nucleo-f446re: it exceeds its RAM by " in said and "--resize=" in said
-    assert "another board (" in said and "nucleo-h743zi" in said and "\n" not in said
-    form = map(int, said.partition("--resize=")[2].partition(" ")[0].split("x"))
+    output = str(refused.value)
+    assert "does not fit nucleo-f446re: it exceeds its RAM by " in output and "--resize=" in output
+    assert "another board (" in output and "nucleo-h743zi" in output and "\n" not in output
+    form = map(int, output.partition("--resize=")[2].partition(" ")[0].split("x"))
     choice.choose((*form, 3), 10, core="cortex-m4", board="nucleo-f446re")  # as it said
     with pytest.raises(ValueError, match="exceeds its flash by .* and its RAM by .* what helps: another board"):
         choice.choose((32, 32, 3), 10, core="cortex-m3", board="bluepill-f103c8")
@@ -207,16 +207,16 @@ def folder_of(path, side, each=4):
 
 def test_a_pair_that_does_not_fit_is_refused_before_training(bcnet, tmp_path):
     photos, runs = folder_of(tmp_path / "photos", 16), tmp_path / "runs"
-    status, _, said = bcnet("train", photos, "--board=bluepill-f103c8", f"--runs_dir={runs}")
-    assert status == 1 and "does not fit bluepill-f103c8" in said and not runs.exists()
-    status, _, said = bcnet("train", photos, "--max_cost=0.01", f"--runs_dir={runs}")
-    assert status == 1 and "even where no image escalates" in said and not runs.exists()
-    status, _, said = bcnet("train", photos, "--board=uno", f"--runs_dir={runs}")
-    assert status == 1 and "unknown board 'uno': expected one of arduino-nano-33-ble, " in said and not runs.exists()
-    status, _, said = bcnet("train", photos, "--search_minutes=1", "--binary_width=2", f"--runs_dir={runs}")
-    assert status == 1 and "leave out binary_blocks and binary_width" in said and not runs.exists()
-    status, _, said = bcnet("demo", "--board=bluepill-f103c8", f"--runs_dir={runs}")  # its nets are given
-    assert status == 1 and "does not fit bluepill-f103c8" in said and not runs.exists()
+    status, _, output = bcnet("train", photos, "--board=bluepill-f103c8", f"--runs_dir={runs}")
+    assert status == 1 and "does not fit bluepill-f103c8" in output and not runs.exists()
+    status, _, output = bcnet("train", photos, "--max_cost=0.01", f"--runs_dir={runs}")
+    assert status == 1 and "even where no image escalates" in output and not runs.exists()
+    status, _, output = bcnet("train", photos, "--board=uno", f"--runs_dir={runs}")
+    assert status == 1 and "unknown board 'uno': expected one of arduino-nano-33-ble, " in output and not runs.exists()
+    status, _, output = bcnet("train", photos, "--search_minutes=1", "--binary_width=2", f"--runs_dir={runs}")
+    assert status == 1 and "leave out binary_blocks and binary_width" in output and not runs.exists()
+    status, _, output = bcnet("demo", "--board=bluepill-f103c8", f"--runs_dir={runs}")  # its nets are given
+    assert status == 1 and "does not fit bluepill-f103c8" in output and not runs.exists()
 
 
 def test_a_run_has_the_same_nets_when_it_goes_on(tmp_path):

@@ -118,10 +118,10 @@ def make_int8_net(
     flat = builder.tensor(graph, "flat", int8, [batch, size], image)
     front = pixels
     if stem is not None:
-        own, channels = np.random.default_rng(stem), shape[-1]
-        numbers = own.integers(-127, 128, (channels, 1, 1, channels)).astype(np.int8)
+        generator, channels = np.random.default_rng(stem), shape[-1]
+        numbers = generator.integers(-127, 128, (channels, 1, 1, channels)).astype(np.int8)
         filters = builder.tensor(graph, "filters", int8, numbers.shape, (0.01, 0), numbers)
-        biases = own.integers(-3000, 3000, channels).astype(np.int32)
+        biases = generator.integers(-3000, 3000, channels).astype(np.int32)
         bias = builder.tensor(graph, "bias", schema.TensorType.INT32, [channels], (0.01 * image[0], 0), biases)
         front = builder.tensor(graph, "front", int8, [batch, *shape], image)
         options = schema.Conv2DOptionsT()

@@ -164,7 +164,7 @@ def net(name, type):
     def tensor(type, shape, quantization=None, data=None):
         return builder.tensor(graph, f"t{len(graph.tensors)}", number(type), shape, quantization, data)
 
-    indices, given = [], []
+    indices, graph_inputs = [], []
     for part in inputs:
         kind, shape = part or (None, None)
         if kind is None:
@@ -173,12 +173,12 @@ def net(name, type):
         if kind == "constant":
             index = tensor("int32", shape.shape, data=shape)
         elif kind in ("weights", "time weights"):
-            own = "int16" if kind == "time weights" and quantised else "int8" if quantised else type
-            index = tensor(own, shape, (1 / 16, 0) if quantised else None, np.ones(shape, _DTYPES[own]))
+            element = "int16" if kind == "time weights" and quantised else "int8" if quantised else type
+            index = tensor(element, shape, (1 / 16, 0) if quantised else None, np.ones(shape, _DTYPES[element]))
         elif kind == "bias":
-            own = {"int8": "int32", "uint8": "int32", "int16": "int64"}.get(type, type)
+            element = {"int8": "int32", "uint8": "int32", "int16": "int64"}.get(type, type)
             product = (2**-9 if name == "SVDF" else scale[0] / 16, 0) if quantised else None
-            index = tensor(own, shape, product, np.zeros(shape, _DTYPES[own]))
+            index = tensor(element, shape, product, np.zeros(shape, _DTYPES[element]))
         elif kind == "data constant":
             index = tensor(type, shape, scale, np.zeros(shape, _DTYPES[type]))
         elif kind in ("variable", "state"):
@@ -188,19 +188,19 @@ def net(name, type):
             graph.tensors[index].isVariable = True
         else:
             index = tensor(type if kind == "data" else kind, shape, scale if kind == "data" else None)
-            given.append(index)
+            graph_inputs.append(index)
         indices.append(index)
     results = []
     for output in outputs:
-        own, shape = output if output and isinstance(output[0], str) else (type, output)
-        if own == "codes":
+        element, shape = output if output and isinstance(output[0], str) else (type, output)
+        if element == "codes":
             coded = quantised or name == "QUANTIZE"
             results.append(tensor("int8" if coded else type, shape, (1 / 16, 0) if coded else None))
             continue
         fixed = _OUTPUT.get(name, scale) if type == "int8" else (2**-15, 0) if name in _OUTPUT else scale
-        results.append(tensor(own, shape, fixed if quantised and own == type else None))
+        results.append(tensor(element, shape, fixed if quantised and element == type else None))
     builder.operator(graph, name, indices, results, options)
-    graph.inputs, graph.outputs = np.array(given, np.int32), np.array(results, np.int32)
+    graph.inputs, graph.outputs = np.array(graph_inputs, np.int32), np.array(results, np.int32)
     return builder.finish()
 
 

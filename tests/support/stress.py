@@ -88,17 +88,17 @@ def attempt(folder, kill_at=0, file_limit=None, changed=False):
         status = FAULT
         try:
             os.close(reader)
-            status, said = _child(folder, kill_at, file_limit, changed)
-            os.write(writer, said.encode()[-4000:])
+            status, output = _child(folder, kill_at, file_limit, changed)
+            os.write(writer, output.encode()[-4000:])
         finally:
             os._exit(status)
     os.close(writer)
     with open(reader, "rb") as pipe:
-        said = pipe.read().decode()
+        output = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        return ("killed" if os.WTERMSIG(status) == signal.SIGKILL else f"signal {os.WTERMSIG(status)}"), said
-    return {DONE: "done", REFUSED: "refused"}.get(os.WEXITSTATUS(status), "fault"), said
+        return ("killed" if os.WTERMSIG(status) == signal.SIGKILL else f"signal {os.WTERMSIG(status)}"), output
+    return {DONE: "done", REFUSED: "refused"}.get(os.WEXITSTATUS(status), "fault"), output
 
 
 def _child(folder, kill_at, file_limit, changed):
@@ -154,9 +154,9 @@ def stress(count, seed, place, say=print):
     """Meets `count` situations; returns how many of each kind ended how. Raises AssertionError with the first fault."""
     draw, ends = random.Random(seed), collections.Counter()
     reference = place / "reference"
-    end, said = attempt(reference)
-    assert end == "done", said
-    events = int(said)
+    end, output = attempt(reference)
+    assert end == "done", output
+    events = int(output)
     right = hashlib.sha256((reference / "pair.tflite").read_bytes()).hexdigest()
     folder = place / "run"
     for number in range(count):
@@ -171,22 +171,22 @@ def stress(count, seed, place, say=print):
             arguments["kill_at"] = draw.choice([0, draw.randrange(1, events)])
         elif _tells_its_data(folder):
             arguments["changed"] = True
-        end, said = attempt(folder, **arguments)
-        say(f"{number}: {what} {arguments or ''}: {end} {said}", flush=True)
+        end, output = attempt(folder, **arguments)
+        say(f"{number}: {what} {arguments or ''}: {end} {output}", flush=True)
         ends[kind, end] += 1
         allowed = ALLOWED[kind]
-        assert end in allowed, f"{number}: {what} {arguments} ended in {end}: {said}"
+        assert end in allowed, f"{number}: {what} {arguments} ended in {end}: {output}"
         if end == "refused":
-            assert said and "\n" not in said and len(said) < 300 and str(folder) in said, said
+            assert output and "\n" not in output and len(output) < 300 and str(folder) in output, output
         if arguments.get("changed"):
-            assert end == "refused" and "the data are not those" in said and "train images" in said, (end, said)
+            assert end == "refused" and "the data are not those" in output and "train images" in output, (end, output)
         if end == "done":
             found = hashlib.sha256((folder / "pair.tflite").read_bytes()).hexdigest()
             assert found == right, f"{number}: {what} {arguments}: another flatbuffer"
             if draw.random() < 0.5:
                 shutil.rmtree(folder)
-    end, said = attempt(folder)
-    assert end == "done", said
+    end, output = attempt(folder)
+    assert end == "done", output
     assert hashlib.sha256((folder / "pair.tflite").read_bytes()).hexdigest() == right
     return ends
 

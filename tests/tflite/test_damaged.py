@@ -17,7 +17,7 @@ from bcnet_keras.convert import Gate, get_threshold, merge, set_threshold
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.export.facts import read_facts
+from bcnet_keras.export.description import describe
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro
 from bcnet_keras.tflite.verify import MOST_BYTES, verify
@@ -148,7 +148,7 @@ def check_profile(data):
 
 
 def check_export(data):
-    assert 0 < read_facts(data, "net", None, 48 << 10).arena_size < 2 * MOST_BYTES
+    assert 0 < describe(data, "net", None, 48 << 10).arena_size < 2 * MOST_BYTES
 
 
 USES = {

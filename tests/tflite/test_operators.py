@@ -89,10 +89,10 @@ def test_every_rule_has_an_operator():
 
 def test_sources_are_those_of_the_folders():
     folder = ROOT / "tflm_ops"
-    there = sorted(
+    files = sorted(
         path.relative_to(folder).as_posix() for part in ("kernels", "micro") for path in folder.glob(f"{part}/**/*.cc")
     )
-    assert list(kernel_sources()) == there
+    assert list(kernel_sources()) == files
 
 
 def test_cmake_has_the_registrys_list():

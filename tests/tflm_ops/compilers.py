@@ -67,8 +67,8 @@ def _run(command, folder):
 
 def _gnu_folders(variant):
     """Folders of the headers of GNU Arm Embedded for a variant, without GCC's own."""
-    said = _run([GCC, *variant.flags.split(), "-E", "-v", "-x", "c++", "/dev/null"], None).stderr
-    folders = re.search(r"#include <\.\.\.>.*\n((?: .*\n)+)End of search list", said)[1].split()
+    output = _run([GCC, *variant.flags.split(), "-E", "-v", "-x", "c++", "/dev/null"], None).stderr
+    folders = re.search(r"#include <\.\.\.>.*\n((?: .*\n)+)End of search list", output)[1].split()
     return [path for path in map(Path, folders) if "/lib/gcc/" not in str(path.resolve())]
 
 
@@ -158,8 +158,8 @@ def emulate(program, board, cases):
 
 
 def check(answer, count):
-    status, said = answer
-    assert status == 0 and f"{count} cases, 0 failed" in said, said[-4000:]
+    status, output = answer
+    assert status == 0 and f"{count} cases, 0 failed" in output, output[-4000:]
 
 
 def row(compiler, variant, flags, name=None, slow=True):

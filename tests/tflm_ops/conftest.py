@@ -17,7 +17,7 @@ def small_grid(tmp_path_factory):
 @pytest.fixture(scope="session")
 def all_cases(small_grid, tmp_path_factory):
     """(file, number) of the self-test's cases and the small grid."""
-    (grid, count), (own_count, own) = small_grid, self_test.cases()
+    (grid, count), (own_count, self_test_cases) = small_grid, self_test.cases()
     path = tmp_path_factory.mktemp("golden") / "cases"
-    path.write_bytes(own + grid.read_bytes())
+    path.write_bytes(self_test_cases + grid.read_bytes())
     return path, own_count + count

@@ -123,10 +123,10 @@ def test_array_is_the_flatbuffer_and_the_header_tells_of_it(folders, flatbuffers
     source = folders[kind, "c"] / "src"
     text = (source / f"{kind}_net_model.cc").read_text()
     data = bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2}),", text))
-    written, given = flatbuffer.read(data), flatbuffer.read(flatbuffers[kind])
-    assert flatbuffer.write(written) == flatbuffer.write(given) == data and "alignas(16)" in text
+    written, original = flatbuffer.read(data), flatbuffer.read(flatbuffers[kind])
+    assert flatbuffer.write(written) == flatbuffer.write(original) == data and "alignas(16)" in text
     defined = dict(re.findall(rf"#define {kind.upper()}_NET_(\w+) (.+)", (source / f"{kind}_net_model.h").read_text()))
-    graph = given.subgraphs[0]
+    graph = original.subgraphs[0]
     for what, indices in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
         for number, index in enumerate(indices):
             tensor, prefix = graph.tensors[index], f"{what}{number or ''}"
@@ -330,8 +330,8 @@ def test_cmake_runs_the_self_test_without_a_tree(folders, tmp_path):
     folder = folders["int8", "cmake"]
     run_cmake(folder, tmp_path, "-DTFLM_DIR=none")
     arguments = f",arg=kernel_test,arg={folder / 'bcnet_ops/tflm_ops/tests/cases.bin'}"
-    said = run_qemu(tmp_path / "bcnet_ops/tflm_ops/kernel_test", arguments)
-    assert f"{self_test.cases()[0]} cases, 0 failed" in said
+    output = run_qemu(tmp_path / "bcnet_ops/tflm_ops/kernel_test", arguments)
+    assert f"{self_test.cases()[0]} cases, 0 failed" in output
 
 
 def test_self_test_is_as_its_program_writes_it():
@@ -354,15 +354,15 @@ def test_cmake_runs_the_net_with_a_tree(folders, flatbuffers, tmp_path):
     include_flags(tmp_path / "headers")
     options = [f"-DTFLM_DIR={plugin.tflm_tree()}", f"-DTFLM_LIBRARY={tflm_library()}", "-DBCNET_TESTS=OFF"]
     run_cmake(folders["pair", "cmake"], tmp_path, *options, includes=tmp_path / "headers")
-    said = run_qemu(tmp_path / "pair_net_example")
+    output = run_qemu(tmp_path / "pair_net_example")
     model = tflm.Model(flatbuffers["pair"])
     shape = model._inputs[0]
     codes = (37 * np.arange(np.prod(shape))).astype(np.uint8).view(np.int8).reshape(shape)
     outputs = model.run([codes])
-    assert [int(code) for code in re.findall(r"code \d+: (-?\d+)", said)] == outputs[0].reshape(-1).tolist()
+    assert [int(code) for code in re.findall(r"code \d+: (-?\d+)", output)] == outputs[0].reshape(-1).tolist()
     who = "both nets" if outputs[1][0] else "the binary net"
-    assert f"class {outputs[0].argmax()}, from {who}" in said
-    used, size = map(int, re.search(r"arena: (\d+) of (\d+) bytes", said).groups())
+    assert f"class {outputs[0].argmax()}, from {who}" in output
+    used, size = map(int, re.search(r"arena: (\d+) of (\d+) bytes", output).groups())
     assert used <= size <= 1.5 * used + 1024
 
 

@@ -147,9 +147,9 @@ def run_qemu(elf):
     command = ["qemu-system-arm", "-M", BOARDS["cortex-m4"], "-nographic", "-monitor", "none", "-serial", "null"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", elf]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    said = run.stdout + run.stderr
-    assert run.returncode == 0, said
-    return said
+    output = run.stdout + run.stderr
+    assert run.returncode == 0, output
+    return output
 
 
 def answer(data):
@@ -202,11 +202,11 @@ int main() {{
 """
 
 
-def assert_as_alone(said, two):
+def assert_as_alone(printed, two):
     pair, binary = (answer(two[name]) for name in ("pair_net", "binary_net"))
     expected = [("pair", pair[0]), ("pair escalated", pair[1].astype(int)), ("binary", binary[0])]
     lines = [" ".join(map(str, (name, *output.reshape(-1)))) for name, output in expected]
-    assert said.splitlines() == 2 * lines
+    assert printed.splitlines() == 2 * lines
 
 
 # --- the library ---
@@ -241,15 +241,15 @@ def merged(folders, format, folder):
 @pytest.mark.parametrize("format", ["c", "arduino", "platformio"])
 def test_two_nets_answer_as_alone(format, folders, two, library, archive, operators, tmp_path):
     if format == "c":
-        own = [folders[name, "c"] / "src" for name in two]
+        net_folders = [folders[name, "c"] / "src" for name in two]
         shared = folders["pair_net", "c"] / "bcnet_ops"
     else:
         libraries = merged(folders, format, tmp_path)
-        own, shared = [libraries / name / "src" for name in two], libraries / "bcnet_ops" / "src"
+        net_folders, shared = [libraries / name / "src" for name in two], libraries / "bcnet_ops" / "src"
     program = tmp_path / "two.cc"
     program.write_text(TWO_NETS)
-    compiler = Compiler("cortex-m4", tmp_path / "build", [*own, shared, library])
-    sources = [path for folder in own for path in sorted(folder.glob("*.c*"))]
+    compiler = Compiler("cortex-m4", tmp_path / "build", [*net_folders, shared, library])
+    sources = [path for folder in net_folders for path in sorted(folder.glob("*.c*"))]
     objects = compiler.compile([program, *sources], "-Wall", "-Werror")
     assert_as_alone(run_qemu(link([*objects, *operators], archive, tmp_path)), two)
 
@@ -416,17 +416,17 @@ def test_interpreters_keep_to_the_scratch_budgets_of_their_nets(library, archive
         np.random.default_rng(4), output="int8", channels_in=64, channels_out=32, size=8, kernel=3, batches=1, groups=1
     )
     data = graph_of([node])
-    own = []
+    net_folders = []
     for name, budget in (("roomy_net", 48 << 10), ("tight_net", 1 << 10)):
         folder = exports.export(data, "c", tmp_path / name, name=name, scratch_budget=budget)
-        own.append(folder / "src")
+        net_folders.append(folder / "src")
     program = tmp_path / "budgets.cc"
     program.write_text(BUDGETS)
-    compiler = Compiler("cortex-m4", tmp_path / "build", [*own, tmp_path / "tight_net" / "bcnet_ops", library])
-    objects = compiler.compile([program, *(path for folder in own for path in sorted(folder.glob("*.cc")))])
-    said = run_qemu(link([*objects, *operators], archive, tmp_path))
+    compiler = Compiler("cortex-m4", tmp_path / "build", [*net_folders, tmp_path / "tight_net" / "bcnet_ops", library])
+    objects = compiler.compile([program, *(path for folder in net_folders for path in sorted(folder.glob("*.cc")))])
+    output = run_qemu(link([*objects, *operators], archive, tmp_path))
     codes = " ".join(map(str, answer(data)[0].reshape(-1)))
-    assert said.splitlines() == 2 * [f"{name} {codes}" for name in ("own", "with context", "roomy", "tight")]
+    assert output.splitlines() == 2 * [f"{name} {codes}" for name in ("own", "with context", "roomy", "tight")]
 
 
 # --- sketches ---
@@ -479,11 +479,11 @@ def test_sketch_answers_and_shows_why_a_net_cannot_run(format, folders, two, lib
     net = subfolder.compile(sorted(source.glob("*.c*")), "-Wall", "-Werror")
     outputs = answer(two["pair_net"])
     who = "both nets" if outputs[1][0] else "the binary net"
-    said = run_qemu(link([*program, *net, *operators], archive, tmp_path))
-    assert said == f"ready\nclass {outputs[0].argmax()}, from {who}, microseconds 0\n"
+    output = run_qemu(link([*program, *net, *operators], archive, tmp_path))
+    assert output == f"ready\nclass {outputs[0].argmax()}, from {who}, microseconds 0\n"
 
     header = source / "pair_net_model.h"
     header.write_text(re.sub(r"(ARENA_SIZE) \d+", r"\1 1024", header.read_text()))
     net = subfolder.compile(sorted(source.glob("*.c*")), "-Wall", "-Werror")
-    said = run_qemu(link([*program, *net, *operators], archive, tmp_path))
-    assert said.endswith("the net cannot run\n") and re.search("(?i)failed|requested|arena|memory", said), said
+    output = run_qemu(link([*program, *net, *operators], archive, tmp_path))
+    assert output.endswith("the net cannot run\n") and re.search("(?i)failed|requested|arena|memory", output), output

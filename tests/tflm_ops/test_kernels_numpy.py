@@ -249,9 +249,9 @@ def test_gate(measure, classes, int8, one_a_class, seed):
     assert decision.confidence == pytest.approx(expected, abs=1e-5)
     threshold = thresholds[decision.predicted_class if one_a_class else 0]
     assert decision.escalate == (np.float32(decision.confidence) < threshold)
-    own = np.array([rng.random()], np.float32)
-    again = kernels.gate(logits, flatbuffer.encode_options(options), scale, thresholds=own)
-    assert again.confidence == decision.confidence and again.escalate == (np.float32(decision.confidence) < own[0])
+    override = np.array([rng.random()], np.float32)
+    again = kernels.gate(logits, flatbuffer.encode_options(options), scale, thresholds=override)
+    assert again.confidence == decision.confidence and again.escalate == (np.float32(decision.confidence) < override[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

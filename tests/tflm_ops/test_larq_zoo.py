@@ -15,7 +15,7 @@ from lce_graphs import Node, Tensor, model, run_lce
 
 from bcnet_keras.runtime import plugin, tflm
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 ARCHITECTURES = {
     "QuickNet": ("sota", 32),
@@ -36,7 +36,7 @@ def convert(name, folder, size):
         architectures = importlib.import_module(f"larq_zoo.{folder}")
     tf.keras.utils.set_random_seed(0)
     tf.keras.backend.clear_session()  # the same names of layers whatever other tests have built
-    with quiet():
+    with captured_output():
         net = getattr(architectures, name)(input_shape=(size, size, 3), num_classes=10, weights=None)
         for layer in net.layers:  # batch normalisation as training leaves it, so that activations of both signs occur
             if isinstance(layer, tf.keras.layers.BatchNormalization):
@@ -72,7 +72,7 @@ def binary_operators(data, image):
 
     plugin.load()
     parsed = flatbuffer.read(data)
-    with quiet():
+    with captured_output():
         interpreter = runtime.Interpreter.from_bytes(
             flatbuffer.write(parsed),
             custom_op_registerers=[plugin.REGISTERER],

@@ -15,7 +15,7 @@ from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.models.twins import int8_twin
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 pytestmark = pytest.mark.needs_tflm
 
@@ -44,7 +44,7 @@ def parts():
     for stage in ("binary", "boosted"):
         pair.compile(tf.keras.optimizers.Adam(0.005), stage=stage)
         pair.fit(pair.preprocess(raw), labels, batch_size=64, epochs=4, verbose=0)
-    with quiet():
+    with captured_output():
         return convert_parts(pair)
 
 
@@ -133,9 +133,9 @@ def test_one_arena_serves_both_nets(parts):
     models = [tflm.Model(data) for data in (*parts, merge(*parts, gate))]
     planned = []
     for model in models:
-        with quiet() as said:
+        with captured_output() as captured:
             model._interpreter.print_allocations()
-            planned.append(int(re.search(r"Arena allocation head (\d+) bytes", said())[1]))
+            planned.append(int(re.search(r"Arena allocation head (\d+) bytes", captured())[1]))
     total = [model.arena_bytes for model in models]
     print(f"arena bytes of binary, int8, merged: {total}, of which activations {planned}")
     assert planned[2] <= 1.25 * max(planned[:2])

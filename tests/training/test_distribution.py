@@ -21,8 +21,8 @@ def _start(kind, output, environment=None):
 
 
 def _finish(process):
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said[-3000:]
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
 
 
 def _free_ports(number):

@@ -67,9 +67,9 @@ def test_epochs_are_fitted_to_the_minutes():
 
     def takes(recipe):
         steps, epochs = recipe.passes * math.ceil(1000 / recipe.batch_size), recipe.epochs
-        own = sum(epochs[stage] * seconds[stage] for stage in STAGES)
+        staged = sum(epochs[stage] * seconds[stage] for stage in STAGES)
         alone = (epochs["boosted"] + epochs["cooperative"]) * seconds["int8"]
-        return steps * (own + alone + epochs["cooperative"] * seconds["binary"]) / 60
+        return steps * (staged + alone + epochs["cooperative"] * seconds["binary"]) / 60
 
     for minutes in (10, 30, 100):
         fits = fitted(recipe, 1000, seconds, minutes)

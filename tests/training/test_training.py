@@ -78,18 +78,18 @@ def test_statistics_at_the_end_are_those_of_the_final_weights(stage, momentum):
 
 def test_settling_counts_each_image_once_and_leaves_frozen_layers():
     inputs = tf.keras.Input((2, 2, 3))
-    own, frozen = (tf.keras.layers.BatchNormalization(momentum=0.99) for _ in "ab")
-    net = tf.keras.Model(inputs, frozen(own(inputs)))
+    trained, frozen = (tf.keras.layers.BatchNormalization(momentum=0.99) for _ in "ab")
+    net = tf.keras.Model(inputs, frozen(trained(inputs)))
     frozen.trainable = False
     random = np.random.default_rng(0)
     images = (random.normal(size=(110, 2, 2, 3)) * [1, 2, 3] + random.normal(0, 5, (110, 1, 1, 1))).astype(np.float32)
     recalibrate_batch_norm(
         net, tf.data.Dataset.from_tensor_slices((images,)).batch(20), batches=6
     )  # the last batch has ten
-    np.testing.assert_allclose(own.moving_mean, images.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(own.moving_variance, images.var(axis=(0, 1, 2)), rtol=0.03)
+    np.testing.assert_allclose(trained.moving_mean, images.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(trained.moving_variance, images.var(axis=(0, 1, 2)), rtol=0.03)
     np.testing.assert_array_equal(frozen.moving_mean, np.zeros(3))
-    assert own.momentum == 0.99
+    assert trained.momentum == 0.99
 
 
 def test_settled_ranges_are_the_mean_over_batches():
@@ -222,9 +222,9 @@ def test_a_killed_training_goes_on_from_its_last_finished_epoch(tmp_path):
             break
     process.wait()
     process = start()
-    said, _ = process.communicate(timeout=300)
-    epochs = [line.split()[1:] for line in said.splitlines() if line.startswith("epoch")]
-    assert process.returncode == 0 and said.splitlines()[-1] == "done"
+    output, _ = process.communicate(timeout=300)
+    epochs = [line.split()[1:] for line in output.splitlines() if line.startswith("epoch")]
+    assert process.returncode == 0 and output.splitlines()[-1] == "done"
     assert epochs == [["binary", "2"], ["binary", "3"], *(["int8", str(epoch)] for epoch in range(4))]
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["binary.history.json", "binary.weights.h5", "int8.history.json", "int8.weights.h5"]

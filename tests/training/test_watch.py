@@ -15,12 +15,12 @@ TEN = np.full(10, 0.1)
 
 
 def history(loss, accuracy, validation=None):
-    given = {"loss": list(loss), "accuracy": list(accuracy)}
-    return given | ({} if validation is None else {"val_accuracy": list(validation)})
+    logs = {"loss": list(loss), "accuracy": list(accuracy)}
+    return logs | ({} if validation is None else {"val_accuracy": list(validation)})
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("logs", "reason"),
     [
         (history([2.30, 2.30, 2.299, 2.30, 2.30], [0.1, 0.11, 0.1, 0.1, 0.1]), "loss"),
         (history([2.5, 2.4, 2.3, 2.25, 2.2], [0.1, 0.11, 0.12, 0.13, 0.14]), "chance"),
@@ -30,8 +30,8 @@ def history(loss, accuracy, validation=None):
         (history([0.01, 0.01, 0.01, 0.01, 0.01], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]), None),  # nothing left to learn
     ],
 )
-def test_findings(given, reason):
-    found = findings(given, epochs=8, steps=50, shares=TEN, validation_samples=200)
+def test_findings(logs, reason):
+    found = findings(logs, epochs=8, steps=50, shares=TEN, validation_samples=200)
     assert list(found) == ([] if reason is None else [reason])
     assert all("\n" not in line for line in found.values())
 
@@ -49,8 +49,8 @@ def test_nothing_is_said_too_early():
 
 def test_always_saying_the_most_frequent_class_is_chance():
     skewed = np.array([0.9, 0.1])
-    given = history([0.5, 0.4, 0.36, 0.34, 0.33], [0.9, 0.9, 0.9, 0.9, 0.9])
-    assert list(findings(given, 8, 50, skewed)) == ["chance"]
+    logs = history([0.5, 0.4, 0.36, 0.34, 0.33], [0.9, 0.9, 0.9, 0.9, 0.9])
+    assert list(findings(logs, 8, 50, skewed)) == ["chance"]
 
 
 def test_classes():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bcnet_keras.runtime import tflite, tflm
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 
 def _streams():
@@ -36,10 +36,10 @@ def _in_threads(work, count=4):
 
 
 def test_a_block_is_silent_and_its_words_can_be_had(capfd):
-    with quiet() as said:
+    with captured_output() as captured:
         os.write(1, b"to output\n")
         os.write(2, b"to error\n")
-        words = said()
+        words = captured()
     os.write(1, b"after\n")
     assert words == "to output\nto error\n"
     assert capfd.readouterr() == ("after\n", "")
@@ -50,9 +50,9 @@ def test_blocks_in_many_threads_leave_the_streams(capfd):
 
     def work(number):
         for turn in range(50):
-            with quiet() as said, quiet() as inner:
+            with captured_output() as captured, captured_output() as inner:
                 os.write(2, f"{number} {turn}".encode())
-                assert inner() == f"{number} {turn}" and said() == ""
+                assert inner() == f"{number} {turn}" and captured() == ""
 
     _in_threads(work)
     assert _streams() == before

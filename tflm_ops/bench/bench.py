@@ -103,16 +103,16 @@ def count(elf, board, arguments=(), markers=MARKERS, plugin=None, caches=()):
         ]
         command += ["-semihosting-config", "enable=on,target=native," + ",".join(f"arg={word}" for word in words)]
         run = subprocess.run([*command, "-kernel", str(elf)], capture_output=True, text=True)
-        said = run.stdout + run.stderr  # QEMU writes what the core says to its standard error
+        output = run.stdout + run.stderr  # QEMU writes what the core says to its standard error
         if not out.exists():
             raise RuntimeError(
-                f"{qemu_version()[0]} does not load the plug-in that counts instructions: {said.strip()[:500]}; "
+                f"{qemu_version()[0]} does not load the plug-in that counts instructions: {output.strip()[:500]}; "
                 "it is known to work with QEMU 7.2 of Debian 12"
             )
         traces = cycles.read_traces(out.read_text())
     if run.returncode != 0:
-        raise RuntimeError(f"{elf} failed on {board}: {said.strip()[-500:]}")
-    return said, traces
+        raise RuntimeError(f"{elf} failed on {board}: {output.strip()[-500:]}")
+    return output, traces
 
 
 def build(core, folder, targets=("bench",), cmsis_nn=None, tflm="none", options=()):
@@ -129,11 +129,11 @@ def measure(core, elf, layers):
 
     Raises RuntimeError when two kernels gave different outputs, or a layer could not be measured.
     """
-    said, traces = count(elf, BOARDS[core], layers)
-    lines = said.splitlines()
+    output, traces = count(elf, BOARDS[core], layers)
+    lines = output.splitlines()
     problems = [line for line in lines if line.startswith("# ") and line != "# end"]
     if "# end" not in lines or problems:
-        raise RuntimeError(f"the bench did not measure all layers on {core}: {'; '.join(problems) or said[-500:]}")
+        raise RuntimeError(f"the bench did not measure all layers on {core}: {'; '.join(problems) or output[-500:]}")
     rows = [line.split("\t")[: len(FIELDS)] for line in lines if "\t" in line]
     checksums, records = {}, []
     program = cycles.Program(elf)
@@ -152,10 +152,10 @@ def measure(core, elf, layers):
 
 def measure_operators(core, elf):
     """Records of the program `operators` on a core."""
-    said, traces = count(elf, BOARDS[core])
-    lines = said.splitlines()
+    output, traces = count(elf, BOARDS[core])
+    lines = output.splitlines()
     if "# end" not in lines:
-        raise RuntimeError(f"the operators were not measured on {core}: {said[-500:]}")
+        raise RuntimeError(f"the operators were not measured on {core}: {output[-500:]}")
     program = cycles.Program(elf)
     return [
         {"core": core}

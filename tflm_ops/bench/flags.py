@@ -96,8 +96,8 @@ def reference(records, core):
 def ratios(records):
     """Yields (record, {layer: instructions over those of the reference on the same core})."""
     for record in records:
-        own = reference(records, record["core"])
-        yield record, {layer: count / own[layer] for layer, count in record["instructions"].items()}
+        base = reference(records, record["core"])
+        yield record, {layer: count / base[layer] for layer, count in record["instructions"].items()}
 
 
 def limit(record):
@@ -134,8 +134,8 @@ def report(results):
         "",
     ]
     for core in dict.fromkeys(record["core"] for record in results["records"]):
-        own = reference(results["records"], core)
-        counts = ", ".join(f"{layer} {count:,}" for layer, count in own.items())
+        base = reference(results["records"], core)
+        counts = ", ".join(f"{layer} {count:,}" for layer, count in base.items())
         rows = [
             [record["build"], *(f"{ratio:.3f}" for ratio in by_layer.values()), f"{record['code_bytes']:,}"]
             for record, by_layer in ratios(results["records"])

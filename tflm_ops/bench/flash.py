@@ -46,11 +46,11 @@ def measure(core, folder):
             for board in boards.values()
             for argument in flash.arguments(board.flash, *constants(elf))[: 1 if program == "bench" else 2]
         ]
-        said, traces = bench.count(elf, bench.BOARDS[core], layers, caches=caches)
-        if "# end" not in said.splitlines():
-            raise RuntimeError(f"{program} did not run to its end on {core}: {said[-500:]}")
+        output, traces = bench.count(elf, bench.BOARDS[core], layers, caches=caches)
+        if "# end" not in output.splitlines():
+            raise RuntimeError(f"{program} did not run to its end on {core}: {output[-500:]}")
         decoded = cycles.Program(elf)
-        for line, trace in zip((line for line in said.splitlines() if "\t" in line), traces, strict=True):
+        for line, trace in zip((line for line in output.splitlines() if "\t" in line), traces, strict=True):
             fields = line.split("\t")
             operator = fields[0] if program == "operators" else "LceBconv2d"
             if program == "bench" and fields[5] == "forced":

@@ -29,7 +29,7 @@ from bcnet_keras.runtime import native
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils import atomic_files as files
 from bcnet_keras.utils.pages import text_table
-from bcnet_keras.utils.silence import quiet
+from bcnet_keras.utils.silence import captured_output
 
 HERE = Path(__file__).resolve().parent
 CORES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp", "cortex-m55": "cortex-m55"}
@@ -60,8 +60,13 @@ def build(core, folder, data, images, *options):
     (folder / "model.tflite").write_bytes(flatbuffer.write(flatbuffer.read(data)))
     np.ascontiguousarray(images, np.int8).tofile(folder / "images.bin")
     model, codes = f"-DBCNET_MODEL={folder / 'model.tflite'}", f"-DBCNET_IMAGES={folder / 'images.bin'}"
-    own = (f"-DTFLM_DIR={tree()}", f"-DTFLM_LIBRARY={tflm_library(core)}", "-DBCNET_TESTS=OFF", "-DBCNET_BOARD=")
-    options = (*own, model, codes, *options)  # those of an earlier build in the folder do not stay
+    fixed_options = (
+        f"-DTFLM_DIR={tree()}",
+        f"-DTFLM_LIBRARY={tflm_library(core)}",
+        "-DBCNET_TESTS=OFF",
+        "-DBCNET_BOARD=",
+    )
+    options = (*fixed_options, model, codes, *options)  # those of an earlier build in the folder do not stay
     for command in (
         ["cmake", "--preset", core, "-B", folder, *options],
         ["cmake", "--build", folder, "--parallel", "2", "--target", "classify"],
@@ -76,10 +81,10 @@ def build(core, folder, data, images, *options):
 
 def run(core, program):
     """(bytes of the arena, [(class, whether both nets ran or None, logits)], `cycles.Trace` of each image)."""
-    said, traces = bench.count(program, bench.BOARDS[core], markers=MARKERS)
-    lines = said.splitlines()
+    output, traces = bench.count(program, bench.BOARDS[core], markers=MARKERS)
+    lines = output.splitlines()
     if not lines or not lines[0].startswith("arena "):
-        raise RuntimeError(f"the example says: {said[:300]}")
+        raise RuntimeError(f"the example says: {output[:300]}")
     answers = []
     for line in lines[1:]:
         words, _, logits = line.partition(", logits")
@@ -104,7 +109,7 @@ def quick_pair(network, shape, classes=10, steps=48):
     pair.compile(tf.keras.optimizers.Adam(0.005), stage="binary")
     pair.fit(pair.preprocess(images.astype(np.uint8)), labels, batch_size=32, verbose=0)
     pair.threshold = 0.5
-    with quiet():
+    with captured_output():
         return convert(pair)
 
 

@@ -80,7 +80,7 @@ def test_an_inverted_residual_becomes_one_convolution_beside_its_shortcut():
 def test_costs_are_printed_unless_asked_not_to(capsys):
     model = depthwise_separable()
     bc.BCNet.from_keras(model, board="nucleo-f446re")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         "parameters",
         "cortex-m4 cycles",
@@ -92,7 +92,7 @@ def test_costs_are_printed_unless_asked_not_to(capsys):
         "int8 net alone",
         "yes",
     ):
-        assert part in said
+        assert part in output
     bc.BCNet.from_keras(model, verbose=0)
     assert capsys.readouterr().out == ""
 

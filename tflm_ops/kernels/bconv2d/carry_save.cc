@@ -72,8 +72,8 @@ BCNET_SMALL void Gather(const Bconv2dParams& params, TapRange rows, TapRange col
       const bool inside =
           row >= rows.begin && row < rows.end && column >= columns.begin && column < columns.end;
       if (inside) {
-        const int32_t there = (from + column * params.width.dilation) * params.words_in;
-        for (int32_t word = 0; word < words; ++word) window[word] = group[there + word];
+        const int32_t place = (from + column * params.width.dilation) * params.words_in;
+        for (int32_t word = 0; word < words; ++word) window[word] = group[place + word];
       } else {
         for (int32_t word = 0; word < words; ++word) window[word] = 0;
       }

@@ -137,11 +137,11 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
   const int32_t columns = job.columns, pixel_step = step * params.words_in;
   const bool zero_padding = params.zero_padding;
   for (int32_t word = job.index_words; word > 0; --word, ++line) {
-    const uint32_t* there = line;
+    const uint32_t* pixels = line;
     Vector x = first_x;
-    for (int32_t i = columns; i > 0; --i, index += helium::kIndexBytes, there += pixel_step) {
+    for (int32_t i = columns; i > 0; --i, index += helium::kIndexBytes, pixels += pixel_step) {
       const mve_pred16_t inside = vcmphiq_u32(end, x);
-      MakeIndex<kInputs>(vldrwq_gather_shifted_offset_z_u32(there, places, inside), index);
+      MakeIndex<kInputs>(vldrwq_gather_shifted_offset_z_u32(pixels, places, inside), index);
       if (zero_padding) LeaveOut<kInputs>(inside, index);
       x = vaddq_n_u32(x, static_cast<uint32_t>(step));
     }

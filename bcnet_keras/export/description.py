@@ -12,6 +12,7 @@ from bcnet_keras.convert.passes.add_gate import read_gate
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
@@ -41,7 +42,7 @@ _SPARE = 3  # percent of the arena, for other versions of TensorFlow Lite Micro
 
 
 @dataclass(frozen=True)
-class TensorFacts:
+class TensorDescription:
     """An input or output: its name in the signature, name of its type, shape, and (scale, zero point) or None."""
 
     name: str
@@ -56,14 +57,14 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class NetDescription:
     """A flatbuffer, sound and aligned, and what is known of it.
 
     Attributes:
       name: C identifier.
       origin: name of the file that it was read from, or "a flatbuffer".
       data: bytes of the flatbuffer.
-      inputs, outputs: tuples of `TensorFacts`.
+      inputs, outputs: tuples of `TensorDescription`.
       builtin_ops, custom_ops: sorted names of the operators.
       labels: names of the classes, or None.
       thresholds: those of the gate, one or one per class; None for a net alone.
@@ -78,8 +79,8 @@ class Facts:
     name: str
     origin: str
     data: bytes
-    inputs: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
     builtin_ops: tuple[str, ...]
     custom_ops: tuple[str, ...]
     labels: tuple[str, ...] | None
@@ -93,10 +94,10 @@ class Facts:
     verdict: str | None
 
 
-def read_facts(
+def describe(
     source: StrPath, name: str | None, arena_size: int | None, scratch_budget: int, core: str | None = None
-) -> Facts:
-    """Returns `Facts`; arguments and errors are those of `bcnet_keras.export.formats.export`."""
+) -> NetDescription:
+    """Returns `NetDescription`; arguments and errors are those of `bcnet_keras.export.formats.export`."""
     model = flatbuffer.read(flatbuffer.load(source))
     origin = "a flatbuffer" if isinstance(source, (bytes, bytearray, memoryview)) else _printable(Path(source).name)
     builtin, custom = _operators(model)
@@ -113,7 +114,7 @@ def read_facts(
     thresholds = read_gate(model, record["measure"], classes)[1].threshold.reshape(-1).tolist() if gated else None
     labels = record.get("class_names")
     data = flatbuffer.write(model)
-    return Facts(
+    return NetDescription(
         name=_name(name, origin),
         origin=origin,
         data=data,
@@ -139,11 +140,11 @@ def _operators(model: schema.ModelT) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(sorted(names & MICRO_OPS)), tuple(sorted(names & CUSTOM_OPS))
 
 
-def _tensor(tensor: schema.TensorT, name: str) -> TensorFacts:
+def _tensor(tensor: schema.TensorT, name: str) -> TensorDescription:
     type = flatbuffer.type_name(tensor)
     if type not in _TYPES:
         raise BcnetError(f"inputs and outputs must be {', '.join(_TYPES)}, found {type}")
-    return TensorFacts(_printable(name), type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
+    return TensorDescription(_printable(name), type, flatbuffer.shape(tensor), flatbuffer.quantization(tensor))
 
 
 def _printable(text: str) -> str:
@@ -184,3 +185,11 @@ def _arena_size(data: bytes, wanted: int | None, scratch_budget: int, core: str 
     if wanted is not None and wanted < needed:
         raise BcnetError(f"an arena of {wanted} bytes is too small for this flatbuffer, which takes up to {needed}")
     return wanted or -(-needed * (100 + _SPARE) // 1600) * 16
+
+
+__getattr__ = renamed(
+    __name__,
+    Facts=("NetDescription", NetDescription),
+    TensorFacts=("TensorDescription", TensorDescription),
+    read_facts=("describe", describe),
+)
