@@ -2,6 +2,7 @@
 
 from setuptools import find_packages, setup
 
+_TFLM_NIGHTLIES = "tflite-micro>=0.dev20260928214037,<=0.dev20261002230103"
 _NOT_ARM_LINUX = "(platform_system != 'Linux' or platform_machine == 'x86_64')"
 
 setup(
@@ -25,8 +26,9 @@ setup(
         "absl-py",
         "flatbuffers",
         "numpy",
-        # Published as dated pre-releases only, for one kind of machine.
-        "tflite-micro==0.dev20260928214037; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        # Published as dated pre-releases only, for one kind of machine. Later ones register operators otherwise, and
+        # earlier ones for Python 3.11 need a symbol of Python 3.13.
+        f"{_TFLM_NIGHTLIES}; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "tqdm",
     ],
     extras_require={

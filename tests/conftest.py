@@ -23,6 +23,8 @@ def pytest_runtest_setup(item):
             plugin.tflm_tree()
         except FileNotFoundError as error:
             pytest.skip(str(error))
+    if item.get_closest_marker("needs_lce") and lce.why_missing() is not None:
+        pytest.skip(lce.why_missing())
 
 
 def _skipped_without_lce(error):

@@ -59,10 +59,22 @@ def _wheel_flags(wheel):
     names = wheel.read_bytes()
     capacity = re.search(rb"MicroMutableOpResolverILj(\d+)E", names)
     if capacity is None:
-        raise ToolError("this version of tflite-micro has another operator resolver; install the one in setup.py")
+        raise ToolError("this version of tflite-micro has another operator resolver; install one that setup.py names")
+    if re.search(
+        rb"(?:micro|S\d*_)16TFLMRegistration", names
+    ):  # inside a namespace, as from 2026-10-06 on; contexts are laid out otherwise there, too
+        raise ToolError("this version of tflite-micro registers operators otherwise; install one that setup.py names")
     flags = [f"-DBCNET_RESOLVER_CAPACITY={capacity[1].decode()}"]
     if b"MicroContext24DecompressTensorToBuffer" in names:
         flags.append("-DUSE_TFLM_COMPRESSION")
+    for macro, function in (("INPUT", b"23AllocateTempInputTensor"), ("OUTPUT", b"24AllocateTempOutputTensor")):
+        mangled = re.search(rb"_ZN\w+12MicroContext" + function + rb"E\w+", names)
+        if mangled is None:
+            raise ToolError(
+                f"this version of tflite-micro lacks {function.decode()[2:]}; install one that setup.py names"
+            )
+        if mangled[0] != b"_ZN6tflite12MicroContext" + function + b"EPK10TfLiteNodei":  # as the headers have it
+            flags.append(f'-DBCNET_WHEEL_{macro}_TENSOR="{mangled[0].decode()}"')
     return flags
 
 

@@ -307,6 +307,7 @@ def input_not_quantised(inputs):
     return head(binary_block(ThermometerEncoding(8, name="guilty")(inputs)))
 
 
+@pytest.mark.needs_lce
 @pytest.mark.parametrize(
     ("net", "operator", "remedy"),
     [

@@ -11,6 +11,27 @@ namespace tflite {
 class PythonOpsResolver;
 }
 
+#ifdef BCNET_WHEEL_INPUT_TENSOR
+// Some wheels have nodes and tensors in the namespace tflite::micro, and so these two functions
+// under names that the headers do not give.
+TfLiteTensor* WheelInputTensor(tflite::MicroContext* context, const TfLiteNode* node,
+                               int index) asm(BCNET_WHEEL_INPUT_TENSOR);
+TfLiteTensor* WheelOutputTensor(tflite::MicroContext* context, const TfLiteNode* node,
+                                int index) asm(BCNET_WHEEL_OUTPUT_TENSOR);
+
+namespace tflite {
+
+TfLiteTensor* MicroContext::AllocateTempInputTensor(const TfLiteNode* node, int index) {
+  return WheelInputTensor(this, node, index);
+}
+
+TfLiteTensor* MicroContext::AllocateTempOutputTensor(const TfLiteNode* node, int index) {
+  return WheelOutputTensor(this, node, index);
+}
+
+}  // namespace tflite
+#endif
+
 namespace {
 
 // The wheel's resolver is a MicroMutableOpResolver<BCNET_RESOLVER_CAPACITY>, but the wheel has no
