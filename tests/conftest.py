@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import contextlib
 import logging
 
 import hypothesis
@@ -16,7 +17,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(tryfirst=True)  # before fixtures are made
+@pytest.hookimpl(wrapper=True)  # around the making of fixtures
 def pytest_runtest_setup(item):
     if item.get_closest_marker("needs_tflm"):
         try:
@@ -25,30 +26,25 @@ def pytest_runtest_setup(item):
             pytest.skip(str(error))
     if item.get_closest_marker("needs_lce") and lce.why_missing() is not None:
         pytest.skip(lce.why_missing())
+    with skipped_without_lce():
+        return (yield)
 
 
-def _skipped_without_lce(error):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with skipped_without_lce():
+        return (yield)
+
+
+@contextlib.contextmanager
+def skipped_without_lce():
     """Skips a test that Larq Compute Engine alone can run, where this installation cannot have it."""
-    reason = lce.why_missing()
-    if reason is not None and reason in str(error):
-        pytest.skip(reason)
-    raise error
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef, request):
     try:
-        return (yield)
+        yield
     except MissingPackageError as error:
-        _skipped_without_lce(error)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem):
-    try:
-        return (yield)
-    except MissingPackageError as error:
-        _skipped_without_lce(error)
+        if lce.why_missing() is None or lce.why_missing() not in str(error):
+            raise
+        pytest.skip(lce.why_missing())
 
 
 @pytest.fixture(scope="session")

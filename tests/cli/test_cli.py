@@ -435,7 +435,7 @@ def test_run_refuses_images_that_the_input_cannot_hold(bcnet, files):
     assert "of the images' values saturate: the net expects values from -1 to 0.9922, found 0 to 255" in err
 
 
-@pytest.mark.parametrize("runtime", ["tflite", "tflm"])
+@pytest.mark.parametrize("runtime", [pytest.param("tflite", marks=pytest.mark.needs_lce), "tflm"])
 def test_run_writes_answers_and_prints_the_accuracy(bcnet, files, tmp_path, runtime):
     output, codes = tmp_path / "new" / "answers.npz", tmp_path / "codes.npy"
     np.save(codes, (np.load(files / "images.npy").astype(int) - 128).astype(np.int8))

@@ -77,7 +77,7 @@ def operators(data, subgraph):
     return [flatbuffer.op_name(model, operator) for operator in model.subgraphs[subgraph].operators]
 
 
-@pytest.mark.parametrize("runtime", [tflite, tflm], ids=["tflite", "tflm"])
+@pytest.mark.parametrize("runtime", [pytest.param(tflite, marks=pytest.mark.needs_lce), tflm], ids=["tflite", "tflm"])
 @settings(max_examples=60, deadline=None)
 @given(pair=pairs())
 def test_merged_file_does_what_numpy_says(make_part, runtime, pair):

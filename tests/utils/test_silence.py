@@ -61,7 +61,9 @@ def test_blocks_in_many_threads_leave_the_streams(capfd):
     assert capfd.readouterr() == ("out\n", "error\n")
 
 
-@pytest.mark.parametrize("runtime", [tflite, pytest.param(tflm, marks=pytest.mark.needs_tflm)])
+@pytest.mark.parametrize(
+    "runtime", [pytest.param(tflite, marks=pytest.mark.needs_lce), pytest.param(tflm, marks=pytest.mark.needs_tflm)]
+)
 def test_an_interpreter_in_each_of_four_threads(make_part, capfd, runtime):
     before, data = _streams(), make_part(1, shape=(3, 3, 2))
     images = np.random.default_rng(0).random((600, 3, 3, 2)).astype(np.float32)
@@ -79,7 +81,9 @@ def test_an_interpreter_in_each_of_four_threads(make_part, capfd, runtime):
     assert capfd.readouterr().err == "error\n"
 
 
-@pytest.mark.parametrize("runtime", [tflite, pytest.param(tflm, marks=pytest.mark.needs_tflm)])
+@pytest.mark.parametrize(
+    "runtime", [pytest.param(tflite, marks=pytest.mark.needs_lce), pytest.param(tflm, marks=pytest.mark.needs_tflm)]
+)
 def test_running_swaps_no_stream(make_part, monkeypatch, runtime):
     interpreter, seen = runtime.Interpreter(make_part(1, shape=(3, 3, 2))), []
     before = _streams()
