@@ -21,11 +21,11 @@ namespace {
 size_t used, constants;
 
 template <typename T>
-T* Random(int32_t count, uint8_t* memory = board::memory, size_t& given = used) {
+T* Random(int32_t count, uint8_t* memory = board::memory, size_t& offset = used) {
   static uint32_t state = 1;
-  uint8_t* block = memory + given;
-  given += (static_cast<size_t>(count) * sizeof(T) + 15) & ~size_t{15};
-  for (uint8_t* byte = block; byte < memory + given; ++byte) {
+  uint8_t* block = memory + offset;
+  offset += (static_cast<size_t>(count) * sizeof(T) + 15) & ~size_t{15};
+  for (uint8_t* byte = block; byte < memory + offset; ++byte) {
     state = state * 1664525u + 1013904223u;
     *byte = static_cast<uint8_t>(state >> 24);
   }

@@ -87,8 +87,8 @@ TFLMRegistration WithContext() {
     if (micro_context->external_context() == nullptr && next_context != nullptr) {
       micro_context->set_external_context(next_context);
     }
-    const TFLMRegistration own = kRegister();
-    return own.init == nullptr ? nullptr : own.init(context, buffer, length);
+    const TFLMRegistration registration = kRegister();
+    return registration.init == nullptr ? nullptr : registration.init(context, buffer, length);
   };
   return registration;
 }

@@ -21,12 +21,12 @@ constexpr int32_t kMaxPairs = 8;
 template <int32_t kPairs>
 void ComparePairs(int32_t pixels, const int8_t* input, int32_t channels, const uint32_t* pairs,
                   int32_t shift, uint32_t* output, int32_t words) {
-  uint32_t own[kPairs];  // in registers
-  for (int32_t i = 0; i < kPairs; ++i) own[i] = pairs[i];
+  uint32_t pair[kPairs];  // in registers
+  for (int32_t i = 0; i < kPairs; ++i) pair[i] = pairs[i];
   for (; pixels > 0; --pixels) {
     const uint32_t x = static_cast<uint32_t>(*input) * 0x10001u;
     uint32_t bits = 0;
-    for (int32_t i = 0; i < kPairs; ++i) bits = bits >> 1 | ((own[i] - x) & 0x80008000u);
+    for (int32_t i = 0; i < kPairs; ++i) bits = bits >> 1 | ((pair[i] - x) & 0x80008000u);
     const uint32_t low = bits >> (16 - kPairs) & ((1u << kPairs) - 1);
     const uint32_t high = bits >> (32 - kPairs);
     *output |= (low | high << kPairs) << shift;

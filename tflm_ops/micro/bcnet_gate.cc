@@ -22,8 +22,8 @@ struct OpData {
 
 // The application's view of the gate, or null.
 GateControl* Control(TfLiteContext* context) {
-  Context* given = ApplicationContext(context);
-  return given == nullptr ? nullptr : &given->gate;
+  Context* application = ApplicationContext(context);
+  return application == nullptr ? nullptr : &application->gate;
 }
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {

@@ -186,11 +186,11 @@ TfLiteStatus PrepareWithinDefault(TfLiteContext* context, TfLiteNode* node) {
 
 TfLiteStatus PrepareBconv2dWithin(int32_t scratch_budget, TfLiteContext* context,
                                   TfLiteNode* node) {
-  const Context* given = ApplicationContext(context);
-  if (given != nullptr && given->scratch_budget != Context::kRegistered) {
-    if (given->scratch_budget < 0)
+  const Context* application = ApplicationContext(context);
+  if (application != nullptr && application->scratch_budget != Context::kRegistered) {
+    if (application->scratch_budget < 0)
       return Refuse(kName, node, "the scratch budget in the Context must be 0 bytes or more");
-    scratch_budget = given->scratch_budget;
+    scratch_budget = application->scratch_budget;
   }
   return Prepare(context, node, scratch_budget);
 }

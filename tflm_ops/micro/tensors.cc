@@ -74,8 +74,8 @@ void* Scratch(TfLiteContext* context, int index) {
 }
 
 Context* ApplicationContext(TfLiteContext* context) {
-  auto* given = static_cast<Context*>(tflite::GetMicroContext(context)->external_context());
-  return given != nullptr && given->tag == Context::kTag ? given : nullptr;
+  auto* application = static_cast<Context*>(tflite::GetMicroContext(context)->external_context());
+  return application != nullptr && application->tag == Context::kTag ? application : nullptr;
 }
 
 }  // namespace bcnet

@@ -283,12 +283,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 4: {
       const int32_t classes = 1 + bytes.Take<uint8_t>() % 12;
       bcnet::Context application;
-      std::vector<float> own(bytes.Take<uint8_t>() % 3 == 0 ? static_cast<size_t>(classes) : 1,
-                             0.3f);
+      std::vector<float> thresholds(
+          bytes.Take<uint8_t>() % 3 == 0 ? static_cast<size_t>(classes) : 1, 0.3f);
       if (bytes.Take<uint8_t>() % 4 == 0) {
         context.application = &application;
-        application.gate.thresholds = own.data();
-        application.gate.threshold_count = static_cast<int32_t>(own.size());
+        application.gate.thresholds = thresholds.data();
+        application.gate.threshold_count = static_cast<int32_t>(thresholds.size());
       }
       const TfLiteType type = bytes.Take<uint8_t>() % 2 == 0 ? kTfLiteInt8 : kTfLiteFloat32;
       const std::vector<uint8_t> options = EncodeGate(&bytes, classes);

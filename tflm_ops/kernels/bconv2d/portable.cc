@@ -28,10 +28,10 @@ void Bconv2dPortable(const Bconv2dParams& params, const uint32_t* input, const u
             const int32_t line = (top + row * params.height.dilation) * params.width.input;
             for (int32_t column = 0; column < params.width.filter; ++column, tap += words) {
               if (row_inside && column >= columns.begin && column < columns.end) {
-                const uint32_t* there =
+                const uint32_t* pixel_words =
                     group + (line + left + column * params.width.dilation) * params.words_in;
                 for (int32_t word = 0; word < words; ++word)
-                  mismatches += PopCount(there[word] ^ tap[word]);
+                  mismatches += PopCount(pixel_words[word] ^ tap[word]);
               } else if (params.zero_padding) {
                 ++outside;
               } else {
