@@ -46,7 +46,7 @@ _PUBLIC = {
     "calibrate": "calibration",
     "OperatingPoint": "calibration",
     "AccuracyCostCurve": "calibration",
-    "Interpreter": "runtime.tflite",
+    "Interpreter": "runtime.choice",
     "Profile": "device.profile",
     "get_threshold": "convert",
     "set_threshold": "convert",

@@ -22,7 +22,7 @@ _AREAS = {
     "Training": ("training",),
     "Calibration": ("calibration",),
     "Conversion": ("convert",),
-    "Running and profiling": ("runtime.tflite", "device.profile"),
+    "Running and profiling": ("runtime.choice", "device.profile"),
     "Layers": ("layers",),
     "Errors": ("errors",),
 }

@@ -49,13 +49,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"{values.labels}: labels must be whole numbers of shape {images.shape[:1]}, "
             f"got {labels.dtype} {labels.shape}."
         )
-    if values.runtime is None:
-        from bcnet_keras.runtime import choice
-
-        made_by = choice.interpreter_class()
-    else:
-        made_by = importlib.import_module(f"bcnet_keras.runtime.{values.runtime}").Interpreter
-    interpreter: BaseInterpreter = made_by(source)
+    runtime = importlib.import_module(f"bcnet_keras.runtime.{values.runtime or 'choice'}")
+    interpreter: BaseInterpreter = runtime.Interpreter(source)
     if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < interpreter.classes:
         raise BcnetError(
             f"{values.labels}: labels must go from 0 to {interpreter.classes - 1}, "

@@ -47,7 +47,7 @@ from bcnet_keras.models.pair_cost import int8_share, pair_cost
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning import choice
 from bcnet_keras.planning.search import STEMS, search
-from bcnet_keras.runtime.choice import interpreter_class
+from bcnet_keras.runtime.choice import Interpreter
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.training.checkpoints import finished_identity
 from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
@@ -464,8 +464,7 @@ def agreement(pair: BCNet, parts: tuple[bytes, bytes], merged: bytes, images: Ar
     interpreter: optimised kernels and reference ones differ by a step here and there.
     """
     outputs = pair.predict(pair.preprocess(images), verbose=0)
-    interpreter = interpreter_class()
-    binary, int8, both = (interpreter(data).predict(images) for data in (*parts, merged))
+    binary, int8, both = (Interpreter(data).predict(images) for data in (*parts, merged))
     same = {
         "binary": binary.predicted == outputs["binary_logits"].argmax(-1),
         "int8": int8.predicted == outputs["int8_logits"].argmax(-1),
@@ -473,7 +472,7 @@ def agreement(pair: BCNet, parts: tuple[bytes, bytes], merged: bytes, images: Ar
         "escalation": both.escalated == outputs["escalated"],
     }
     shares = {name: float(np.mean(values)) for name, values in same.items()}
-    return {**shares, "images": len(images), "interpreter": interpreter.NAME}
+    return {**shares, "images": len(images), "interpreter": Interpreter.NAME}
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -720,7 +719,7 @@ def _measured(flatbuffer, test, core, verbose):
 
     The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
     """
-    prediction = interpreter_class()(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
+    prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
     profile = Profile.of(flatbuffer, core)
     counted = profile.cost
     gated = prediction.escalated is not None
@@ -743,9 +742,8 @@ def _told(pair, parts, test, keras):
       parts: flatbuffers of the binary and the int8 net.
       keras: the `Answers` of Keras, of which those of the int8 net alone stay.
     """
-    interpreter = interpreter_class()
-    binary = interpreter(parts[0]).predict(test.images, verbose=0)
-    both = interpreter(convert(pair, parts=parts, threshold=1.0)).predict(test.images, verbose=0)
+    binary = Interpreter(parts[0]).predict(test.images, verbose=0)
+    both = Interpreter(convert(pair, parts=parts, threshold=1.0)).predict(test.images, verbose=0)
     confidence = pair.gate.confidence(binary.logits).numpy()
     return Answers(test.labels, binary.predicted, keras.int8, both.predicted, confidence, binary.logits)
 

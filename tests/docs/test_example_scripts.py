@@ -39,6 +39,7 @@ def test_own_images(examples, my_photos):
     assert space["profile"].shortage() is None and space["answer"].escalated.dtype == bool
 
 
+@pytest.mark.needs_lce
 def test_larq_to_cortex_m(examples, capsys):
     space = examples.run("larq_to_cortex_m")
     kinds = [op.name for op in bc.Profile.of(space["flatbuffer"]).cost.ops]

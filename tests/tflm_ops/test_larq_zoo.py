@@ -24,6 +24,7 @@ ARCHITECTURES = {
     "RealToBinaryNet": ("literature", 32),
 }
 
+pytestmark = pytest.mark.needs_lce
 needs_larq_zoo = pytest.mark.skipif(importlib.util.find_spec("larq_zoo") is None, reason="larq-zoo is not installed")
 
 
