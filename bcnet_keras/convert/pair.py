@@ -119,7 +119,7 @@ def lower(net: tf.keras.Model, by_converter: Callable[[tf.keras.Model], schema.M
         return emit(net)
     except NotEmitted as error:
         reason = error
-    log.debug("left to the converters: %s", reason)
+    log.info("left to the converters: %s", reason)
     try:
         return by_converter(net)
     except MissingPackageError as error:

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 import bcnet_keras as bc
-from bcnet_keras.convert import emit as module
-from bcnet_keras.convert.emit import NotEmitted, emit
+from bcnet_keras.convert.emit import NotEmitted, arithmetic, emit
 from bcnet_keras.convert.lce import convert_binary, convert_int8
 from bcnet_keras.layers import FakeQuant, Int8Conv2D, Int8Dense
 from bcnet_keras.models.twins import share_stem
@@ -51,7 +48,7 @@ def answers(net, data, images):
 @pytest.fixture
 def converters_root(monkeypatch):
     """The inverse square root that converters use, so that constants can be compared bit by bit."""
-    monkeypatch.setattr(module, "_inverse_root", lambda values: tf.math.rsqrt(values).numpy())
+    monkeypatch.setattr(arithmetic, "inverse_root", lambda values: tf.math.rsqrt(values).numpy())
 
 
 @pytest.mark.parametrize(
@@ -61,12 +58,10 @@ def test_answers_are_those_of_the_converters(make, converters_root):
     tf.keras.utils.set_random_seed(1)
     pair, images = settled_pair(make(), width=1.0)
     for net in (pair.binary, pair.int8):
-        try:
-            mine = flatbuffer.write(emit(net))
-        except NotEmitted as error:
-            assert "PReLU" in str(error)
-            continue
-        np.testing.assert_array_equal(answers(net, mine, images), answers(net, by_converters(pair, net), images))
+        mine = flatbuffer.write(emit(net))
+        off = np.abs(answers(net, mine, images) - answers(net, by_converters(pair, net), images))
+        # Where a MAXIMUM reads a convolution, the converter rounds that to the step of the former alone.
+        assert off.max() <= (3 if net is pair.int8 and make is zoo.nested else 0)
 
 
 def binary_convolutions(data):
@@ -101,45 +96,6 @@ def test_binary_convolutions_are_larq_compute_engines_bit_by_bit(make, converter
     assert sorted(map(repr, map(key, mine))) == sorted(map(repr, map(key, theirs)))
 
 
-@st.composite
-def binary_nets(draw):
-    """Random nets of binary layers behind a thermometer, with statistics of all kinds."""
-    size = draw(st.sampled_from((6, 9)))
-    image = tf.keras.Input((size, size, draw(st.integers(1, 3))))
-    tensor = bc.ThermometerEncoding(draw(st.integers(2, 7)))(FakeQuant(-1.0, 127 / 128, fixed=True)(image))
-    for number in range(draw(st.integers(1, 3))):
-        if number and min(tensor.shape[1:3]) > 1 and draw(st.booleans()):
-            tensor = layers.MaxPooling2D()(tensor)
-        kernel = draw(st.sampled_from((1, 3)))
-        padding = draw(st.sampled_from(("same", "valid"))) if min(tensor.shape[1:3]) >= kernel else "same"
-        strides = draw(st.sampled_from((1, 2)))
-        tensor = bc.BinaryConv2D(draw(st.sampled_from((5, 32, 40))), kernel, strides, padding)(tensor)
-        gamma = tf.keras.initializers.RandomUniform(-1, 1, seed=number)
-        tensor = layers.BatchNormalization(scale=draw(st.booleans()), gamma_initializer=gamma)(tensor)
-    tensor = bc.global_average(tensor, FakeQuant())
-    return tf.keras.Model(image, FakeQuant()(Int8Dense(3)(tensor)))
-
-
-@pytest.mark.slow
-@settings(max_examples=4, suppress_health_check=list(HealthCheck), deadline=None)
-@given(net=binary_nets(), seed=st.integers(0, 1000))
-def test_random_binary_nets_are_as_converted(net, seed):
-    random = np.random.default_rng(seed)
-    images = random.integers(-128, 128, (8, *net.input_shape[1:])).astype(np.float32) / 128
-    zoo.settle(net, images, statistics=True)
-    # A net may answer all images alike, by zeros only, and then has no range.
-    assume(all(layer.range[0] < layer.range[1] for layer in net.layers if isinstance(layer, FakeQuant)))
-    mine = flatbuffer.write(emit(net))
-    theirs = convert_binary(net)
-    for (_, ours, _), (_, converted, _) in zip(binary_convolutions(mine), binary_convolutions(theirs), strict=True):
-        np.testing.assert_array_equal(ours[0], converted[0])  # kernels
-        for one, other in zip(ours[1:], converted[1:], strict=True):
-            # The converter's inverse square root is off by a rounding error, which may move a threshold by one.
-            allowed = 1 if one.dtype == np.int32 else 4e-7 * np.abs(other)
-            assert (np.abs(one.astype(np.float64) - other) <= allowed).all()
-    assert np.abs(answers(net, mine, images) - answers(net, theirs, images)).max() <= 2
-
-
 def test_a_shared_stem_is_written_alike_in_both_nets():
     tf.keras.utils.set_random_seed(3)
     model = zoo.with_statistics(zoo.tutorial())
@@ -166,9 +122,11 @@ def binary_net(**quantizers):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda image: FakeQuant()(layers.Dense(3)(layers.Flatten()(image))), "Dense.*cannot be written; expected one"),
+        (
+            lambda image: FakeQuant()(layers.Dense(3)(layers.Flatten()(image))),
+            "Dense.*cannot be written; use Int8Dense",
+        ),
         (lambda image: FakeQuant()(Int8Dense(3)(Int8Conv2D(4, 6, name="bare")(image))), "'bare'.*FakeQuant is missing"),
-        (lambda image: FakeQuant()(layers.BatchNormalization(name="norm")(image)), "batch normalisation 'norm'"),
         (binary_net(kernel_quantizer=ternary), "'odd'.*ternary gives more than two numbers"),
         (binary_net(input_quantizer=ternary), "'odd'.*ternary gives -1, 0, 1"),
     ],
@@ -178,9 +136,30 @@ def test_what_cannot_be_written_is_named(make, message):
         emit(image_net(make))
 
 
+def test_zero_of_a_symmetric_range_is_where_the_converter_has_it():
+    """Half a code off the grid, so that either neighbour would do."""
+    assert arithmetic.range_quantization(-1.0, 1.0) == (2 / 255, 0)
+    assert arithmetic.range_quantization(-1.0, 127 / 128) == (1 / 128, 0)
+    assert arithmetic.range_quantization(0.0, 255.0) == (1.0, -128)
+
+
 def test_the_file_is_the_same_whatever_the_processor_rounds():
-    values = np.float32([1e-3, 0.25, 0.3, 2.0, 1e6])
-    np.testing.assert_array_equal(module._inverse_root(values), np.float32(1 / np.sqrt(values.astype(np.float64))))
+    """The inverse root is rounded right, where processors and converters differ in the last bit."""
+    values = np.random.default_rng(0).uniform(1e-3, 4, 100_000).astype(np.float32)
+    exact = 1 / np.sqrt(values.astype(np.float64))
+    root = arithmetic.inverse_root(values)
+    neighbours = (np.nextafter(root, np.float32(end)) for end in (-np.inf, np.inf))
+    off = np.abs(root - exact)
+    assert all((off <= np.abs(each - exact)).all() for each in neighbours)
+    assert np.mean(tf.math.rsqrt(values).numpy() != root) > 0.01  # the trap: so many differ in the last bit
+
+
+def test_a_last_bit_of_the_root_can_move_a_threshold():
+    """With variance 4 and beta 15 the sum -30 of 32 products is normalised to 0, whose sign is +1: 31 signs differ."""
+    root = arithmetic.inverse_root(np.float32([4.0]))
+    assert root == 0.5
+    for multiplier, threshold in ((root, 31), (np.nextafter(root, np.float32(1)), 30)):
+        assert arithmetic.sum_thresholds(multiplier, np.float32([15.0]), 32) == threshold
 
 
 def test_the_same_weights_give_the_same_file_with_every_python_and_package():

@@ -15,16 +15,13 @@ exactly 1, so that no runtime can round a difference to another sign.
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.moved import renamed
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite import fixed_point, flatbuffer
 from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
-from bcnet_keras.tflite.lce import interpreter_class
 
 THERMOMETER = "BcnetThermometer"
 _CODES = np.arange(-128, 128, dtype=np.int8)
@@ -33,8 +30,8 @@ _CODES = np.arange(-128, 128, dtype=np.int8)
 def fuse_thermometer(model: schema.ModelT) -> bool:
     """Fuses each thermometer encoding of a `schema.ModelT` into one `BcnetThermometer`, in place.
 
-    LCE's interpreter runs the two operators on all 256 codes of each channel; the thresholds follow from its bits.
-    Operators whose bits are not "x_c < threshold" in this order stay.
+    Both operators are computed for all 256 codes of each channel; the thresholds follow from the bits. Operators whose
+    bits are not "x_c < threshold" in this order stay.
 
     Returns:
       Whether the model changed.
@@ -153,21 +150,18 @@ def _reads_channels_in_order(name, kernel, channels):
 
 def _thresholds(model, convolution, quantize):
     """Returns the int32 thresholds by which the two operators make bits of their input; None if there are none."""
-    graph, ends = model.subgraphs[0], (convolution.inputs[0], quantize.outputs[0])
-    piece = copy.copy(model)
-    piece.subgraphs = [copy.copy(graph)]
-    piece.subgraphs[0].operators = [convolution, quantize]
-    piece.subgraphs[0].inputs, piece.subgraphs[0].outputs = (np.array([end], np.int32) for end in ends)
-    builder = flatbuffer.Builder("thermometer")
-    alone = builder.subgraph("main")
-    indices = builder.splice(alone, piece)
-    for index in (*ends, convolution.outputs[0]):  # one image of all codes, in every channel alike
-        tensor = alone.tensors[indices[index]]
-        tensor.shape, tensor.shapeSignature = np.array([1, 1, len(_CODES), shape(tensor)[-1]], np.int32), None
-    alone.inputs, alone.outputs = (indices[[end]] for end in ends)
-    channels, count = (shape(graph.tensors[index])[-1] for index in (ends[0], convolution.outputs[0]))
-    codes = np.repeat(_CODES, channels).reshape(1, 1, -1, channels)
-    words = interpreter_class()(builder.finish()).predict(codes).astype("<i4").reshape(len(_CODES), -1)
-    bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :count]
+    graph, options = model.subgraphs[0], convolution.builtinOptions
+    image, weights, *_ = (graph.tensors[index] for index in convolution.inputs)
+    biases = [flatbuffer.constant(model, graph.tensors[index]) for index in convolution.inputs[2:] if index >= 0]
+    scale, zero_point = flatbuffer.quantization(image)
+    output = flatbuffer.quantization(graph.tensors[convolution.outputs[0]])
+    if options.fusedActivationFunction or output is None or any(bias is None for bias in biases):
+        return None
+    kernel = flatbuffer.constant(model, weights).astype(np.int64)
+    factors = kernel.reshape(-1) if op_name(model, convolution) == "DEPTHWISE_CONV_2D" else kernel.sum(axis=(1, 2, 3))
+    sums = (_CODES.astype(np.int64)[:, np.newaxis] - zero_point) * factors + (biases[0] if biases else 0)
+    steps = scale * np.asarray(weights.quantization.scale, np.float64) / output[0]
+    codes = fixed_point.multiply(sums, *fixed_point.quantized_multiplier(steps)) + output[1]
+    bits = np.clip(codes, -128, 127) < output[1]
     thresholds = bits.sum(axis=0, dtype=np.int32) - 128
     return thresholds if np.array_equal(bits, _CODES[:, np.newaxis] < thresholds) else None
