@@ -48,5 +48,5 @@ def named_packages() -> Iterator[None]:
             raise
         remedy = 'pip install "bcnet-keras[train]" brings what trains and converts'
         if name == "tflite_micro":
-            remedy = "pip install tflite-micro has it for Linux on x86-64 only; elsewhere use --runtime=tflite"
+            remedy = "pip install tflite-micro has it for Linux on x86-64 only; elsewhere use --runtime=numpy"
         raise MissingPackageError(f"{name}, which this needs, is not installed: {remedy}.") from None

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import pathlib
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 from bcnet_keras.cli.common import positionals, read_array
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.runtime import choice
 from bcnet_keras.utils.atomic_files import replace_when_done
-
-if TYPE_CHECKING:
-    from bcnet_keras.runtime.base import BaseInterpreter
 
 
 def define(values: flags.FlagValues) -> None:
@@ -29,9 +25,9 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "runtime",
         None,
-        ["tflite", "tflm"],
-        "TensorFlow Lite (with Larq Compute Engine), or TensorFlow Lite Micro. By default TensorFlow Lite where Larq "
-        "Compute Engine is installed.",
+        list(choice.RUNTIMES),
+        "TensorFlow Lite (with Larq Compute Engine), TensorFlow Lite Micro, or NumPy, which gives the answers of the "
+        "latter on any machine. By default TensorFlow Lite where Larq Compute Engine is installed, else NumPy.",
         flag_values=values,
     )
     flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
@@ -49,8 +45,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"{values.labels}: labels must be whole numbers of shape {images.shape[:1]}, "
             f"got {labels.dtype} {labels.shape}."
         )
-    runtime = importlib.import_module(f"bcnet_keras.runtime.{values.runtime or 'choice'}")
-    interpreter: BaseInterpreter = runtime.Interpreter(source)
+    made_by = choice.RUNTIMES[values.runtime] if values.runtime else choice.Interpreter
+    interpreter = made_by(source)
     if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < interpreter.classes:
         raise BcnetError(
             f"{values.labels}: labels must go from 0 to {interpreter.classes - 1}, "

@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import dataclasses
+import importlib
 import json
 import re
+import sys
 
 import numpy as np
 import PIL.Image
@@ -251,7 +253,7 @@ def test_help_of_the_command_lists_the_commands(bcnet):
         ("profile pair.tflite --core=z80", "value should be one of <cortex-m0plus|cortex-m3|"),
         ("profile pair.tflite --escalation_rate=often", "flag --escalation_rate=often"),
         ("profile pair.tflite --scratch_budget=-1", "flag --scratch_budget=-1"),
-        ("run pair.tflite --runtime=onnx", "value should be one of <tflite|tflm>"),
+        ("run pair.tflite --runtime=onnx", "value should be one of <tflite|tflm|numpy>"),
         ("convert pair.tflite --gate=none", "value should be one of <custom|builtin>"),
         ("export pair.tflite --format=mbed", "value should be one of <c|cmake|arduino|zephyr|platformio>"),
         ("export pair.tflite --arena_size=0", "flag --arena_size=0"),
@@ -435,7 +437,7 @@ def test_run_refuses_images_that_the_input_cannot_hold(bcnet, files):
     assert "of the images' values saturate: the net expects values from -1 to 0.9922, found 0 to 255" in err
 
 
-@pytest.mark.parametrize("runtime", [pytest.param("tflite", marks=pytest.mark.needs_lce), "tflm"])
+@pytest.mark.parametrize("runtime", [pytest.param("tflite", marks=pytest.mark.needs_lce), "tflm", "numpy"])
 def test_run_writes_answers_and_prints_the_accuracy(bcnet, files, tmp_path, runtime):
     output, codes = tmp_path / "new" / "answers.npz", tmp_path / "codes.npy"
     np.save(codes, (np.load(files / "images.npy").astype(int) - 128).astype(np.int8))
@@ -445,6 +447,24 @@ def test_run_writes_answers_and_prints_the_accuracy(bcnet, files, tmp_path, runt
     answers, labels = np.load(output), np.load(files / "labels.npy")
     assert sorted(answers) == ["logits", "predicted"] and answers["logits"].shape == (20, 4)
     assert out == f"20 images, accuracy {np.mean(answers['predicted'] == labels):.4f}\n"
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An installation without Larq Compute Engine and TensorFlow Lite Micro."""
+    monkeypatch.setattr(lce, "why_missing", lambda: "not installed")
+    monkeypatch.setitem(sys.modules, "tflite_micro", None)
+    importlib.reload(choice)
+    yield
+    monkeypatch.undo()
+    importlib.reload(choice)
+
+
+def test_run_takes_numpy_where_nothing_else_is_installed(bcnet, bare, files):
+    status, out, err = bcnet("run", files / "pair.tflite", f"--input={files / 'images.npy'}")
+    assert (status, err) == (0, "") and re.fullmatch(r"20 images, [1-9]\d?\.\d % escalated\n", out)
+    status, _, err = bcnet("run", files / "pair.tflite", "--runtime=tflm", f"--input={files / 'images.npy'}")
+    assert status == 1 and "tflite_micro, which this needs, is not installed" in err and "use --runtime=numpy." in err
 
 
 def test_run_says_how_many_escalate(bcnet, files, tmp_path):

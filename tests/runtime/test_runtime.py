@@ -9,13 +9,15 @@ import tensorflow as tf
 from tensorflow_lite import assert_same_codes
 
 from bcnet_keras.convert import Gate, merge
-from bcnet_keras.runtime import tflite, tflm
+from bcnet_keras.runtime import numpy_runtime, tflite, tflm
 from bcnet_keras.tflite import flatbuffer
 
 SHAPE = (3, 3, 2)
 RECORD = {"class_names": list("abcd"), "raw_range": [0, 255], "input_range": [-1.0, 127 / 128]}
 RUNTIMES = pytest.mark.parametrize(
-    "runtime", [pytest.param(tflite, marks=pytest.mark.needs_lce), tflm], ids=["tflite", "tflm"]
+    "runtime",
+    [pytest.param(tflite, marks=pytest.mark.needs_lce), tflm, numpy_runtime],
+    ids=["tflite", "tflm", "numpy"],
 )
 
 
