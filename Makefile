@@ -1,7 +1,7 @@
 # Each target sets up what it needs and is safe to repeat.
 #   make demo    trains, calibrates and converts a pair on images of MNIST's digits, into runs/demo
 #   make test    all tests
-#   make bench   instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
+#   make bench   cycles, instructions and code size of the TensorFlow Lite Micro operators, into tflm_ops/bench;
 #                with CMSIS_NN_DIR=(a tree of CMSIS-NN) its int8 convolutions beside them
 #   make lint    style, types and spelling of the sources
 #   make docs    the documentation site, into build/docs, with broken links as errors

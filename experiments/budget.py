@@ -15,6 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import report
+from experiments.prices import CYCLES
 
 CORE = "cortex-m4"
 
@@ -46,14 +47,15 @@ def main(_):
         "all again": np.arange(classes),
         "easy classes": ordered[: classes // 3],
     }
-    budget = round(price.expected(float(np.mean(validation[0] < threshold)))[CORE])
+    budget = round(price.expected_cycles(float(np.mean(validation[0] < threshold)))[CORE].middle)
     stream = draw(parts, data.test.labels, _LENGTH.value, _SEED.value)
-    costs = price.accepted[CORE], price.escalated[CORE]
+    costs = price.accepted_cycles[CORE].middle, price.escalated_cycles[CORE].middle
     policies = simulate(stream, data.test.labels, test, threshold, budget, costs, [int(w) for w in _WINDOWS.value])
     record = {
         "command": command_line("python -m experiments.budget"),
         "dataset": settings.dataset,
         "core": CORE,
+        "unit": CYCLES,
         "budget": budget,
         "accepted_cost": round(costs[0]),
         "escalated_cost": round(costs[1]),
@@ -104,7 +106,7 @@ def draw(parts, labels, length, seed):
 
 
 def simulate(stream, labels, answers, threshold, budget, costs, windows):
-    """Name of a policy -> (right or not, cost in instructions) for each image of the stream."""
+    """Name of a policy -> (right or not, cost in estimated cycles) for each image of the stream."""
     from bcnet_keras.runtime.kernels import Budget
 
     confidence, accepted, escalated = (column[stream] for column in answers)

@@ -1,11 +1,12 @@
 """Makes the tables and figures of README.md and experiments/README.md from `experiments/results/*.json` alone.
 
-    python -m experiments.report
+    python -m experiments.report              # with --reprice: after pricing the results by today's estimates of cycles
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md and docs/explanation/method.md the
 short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
-and what was reached, NAME `variants` what became of changes that were tried, NAME `searches` the best binary nets that
-were found, NAME `own_data` the default recipe beside those tuned by hand.
+and what was reached, NAME `orders` what the pairs take in instructions and in cycles, NAME `variants` what became of
+changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data` the default recipe beside
+those tuned by hand.
 """
 
 import itertools
@@ -16,15 +17,18 @@ import re
 import numpy as np
 from absl import app, flags
 
+from bcnet_keras.device.cycles import cycles_of, shares
 from experiments.benchmarks import BUDGET, NAMES, VARIANTS
+from experiments.prices import INSTRUCTIONS, priced, priced_budget, priced_search
 
 HERE = pathlib.Path(__file__).parent
 SHORT = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
-FEWER = 0.19  # instructions less than CoopNet's at equal accuracy, as the paper's abstract has it
-MORE = 0.0345  # accuracy more than CoopNet's at equal instructions, as the paper's abstract has it
+FEWER = 0.19  # of the cost less than CoopNet's at equal accuracy, as the paper's abstract has it
+MORE = 0.0345  # accuracy more than CoopNet's at equal cost, as the paper's abstract has it
 _NEVER = "CoopNet does not get there"
 
+_REPRICE = flags.DEFINE_bool("reprice", False, "Price the results anew, see `experiments.prices`.")
 _RESULTS_DIR = flags.DEFINE_string("results_dir", str(HERE / "results"), "Folder of the results.")
 _README = flags.DEFINE_list(
     "readme",
@@ -34,11 +38,33 @@ _README = flags.DEFINE_list(
 
 
 def main(_):
+    if _REPRICE.value:
+        reprice(results_folder())
     write_all()
 
 
 def results_folder():
     return pathlib.Path(_RESULTS_DIR.value)
+
+
+def reprice(folder):
+    """Writes the results in `folder` with costs of today."""
+    for name in NAMES:
+        for title in (name, *(f"{name}_{variant}" for variant in VARIANTS)):
+            _rewrite(folder / f"{title}.json", priced)
+        _rewrite(folder / f"search_{name}.json", lambda study, name=name: priced_search(study, name))
+        summary = folder / f"{name}.json"
+        _rewrite(
+            folder / f"budget_{name}.json",
+            lambda record, summary=summary: priced_budget(record, json.loads(summary.read_text())),
+        )
+
+
+def _rewrite(place, change):
+    from bcnet_keras.utils.atomic_files import write_atomic
+
+    if place.exists():
+        write_atomic(place, json.dumps(change(json.loads(place.read_text())), indent=1) + "\n")
 
 
 def write_all():
@@ -78,6 +104,7 @@ def tables(folder, whole=False):
         made["own_data"] = own_data(json.loads((folder / "own_data.json").read_text()))
     return made | {
         "targets": targets(summaries),
+        "orders": orders(summaries),
         "variants": variants(summaries, tried),
         "searches": searches(studies),
         **{f"{name}_verdicts": verdicts(summary) for name, summary in summaries.items() if summary.get("verdicts")},
@@ -99,30 +126,31 @@ def table(summary, whole=False):
     from bcnet_keras.experiment.report import TITLES
     from bcnet_keras.utils.pages import text_table
 
-    core = summary["settings"]["core"]
-    int8 = summary["rows"]["int8"]
-    heads = ["", "test accuracy", "escalated", f"instructions, {core}", "of int8", "worst case", "flash", "arena"]
+    core, rows = summary["settings"]["core"], summary["rows"]
+    parts = {other: shares(rows, other) for other in CORES}
+    heads = ["", "test accuracy", "escalated", f"cycles, {core}", "of int8", "worst case", "instructions"]
+    heads += ["flash", "arena"]
     if whole:
         heads += [*(f"of int8, {other}" for other in CORES if other != core), "AURC", "AUROC"]
     cells = [heads]
     for name, row in summary["rows"].items():
         if not whole and name not in SHORT:
             continue
-        instructions = row["instructions"][core]
         cells.append(
             [
                 TITLES[name],
                 _percent(row["accuracy"]),
                 f"{100 * row['escalation_rate']['mean']:.1f} %",
-                f"{instructions / 1e6:.2f} M",
-                f"{instructions / int8['instructions'][core]:.3f}",
-                f"{row['worst_instructions'][core] / 1e6:.2f} M",
+                _millions(cycles_of(row, core)),
+                f"{parts[core][name]:.3f}",
+                _millions(cycles_of(row, core, "worst_cycles")),
+                f"{row['instructions'][core] / 1e6:.2f} M",
                 f"{row['flash_bytes'] / 1024:.0f} KiB",
                 f"{row['arena_bytes'] / 1024:.0f} KiB",
             ]
         )
         if whole:
-            others = [row["instructions"][o] / int8["instructions"][o] for o in CORES if o != core]
+            others = [parts[other][name] for other in CORES if other != core]
             measures = [f"{row[key]['mean']:.4f}" if key in row else "" for key in ("aurc", "auroc")]
             cells[-1] += [*(f"{other:.3f}" for other in others), *measures]
     lines = [text_table(cells), "", _basis(summary)]
@@ -139,6 +167,10 @@ def table(summary, whole=False):
             )
         lines += ["", text_table(gates)]
     return "\n".join(lines)
+
+
+def _millions(cycles):
+    return f"{(cycles * 1e-6).short_text()} M"
 
 
 def _percent(spread):
@@ -158,28 +190,43 @@ def _basis(summary):
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     note = f" {summary['note']}" if summary["note"] else ""
     budget = f"a budget of {summary['settings']['max_cost']:.3g}"
+    if summary["picked_by"] == INSTRUCTIONS:
+        budget += " in instructions (cycles were estimated later)"
     if level := summary["settings"]["confidence_level"]:
         budget += f" that fresh samples keep to with a probability of {level:g}"
     return (
         f"{seeds}{rows}; {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test samples; "
         f"thresholds picked on the validation samples for {budget}; "
-        "accuracy of the converted flatbuffers, except for the oracle's; instructions estimated from counts under "
-        "QEMU, arena by the planner's rules."
+        "accuracy of the converted flatbuffers, except for the oracle's; cycles estimated by models of the cores, "
+        f'from low to high, "of int8" by the middles{_ends(summary)}; instructions from counts under QEMU, arena by '
+        "the planner's rules."
         f"{note} `{summary['commands'][0]}` ({versions})."
     )
+
+
+def _ends(summary):
+    """How far ratios of cycles lie from those of the middles where all that is open is at one of its ends."""
+    core, rows = summary["settings"]["core"], summary["rows"]
+    parts, whole = shares(rows, core), cycles_of(rows["int8"], core)
+    found = [
+        (getattr(cycles_of(rows[name], core), end) / getattr(whole, end), parts[name])
+        for name in rows
+        for end in ("low", "high")
+    ]
+    return f" (at either end at most {max(abs(ratio - middle) for ratio, middle in found):.3f} away)"
 
 
 def against_coopnet(summary):
     """CoopNet's curve beside BC-Net's point, on the test set.
 
-    Keys: `fewer`: share of CoopNet's instructions that BC-Net saves where CoopNet first reaches the accuracy of
+    Keys: `fewer`: share of CoopNet's cycles that BC-Net saves where CoopNet first reaches the accuracy of
     BC-Net's point, None where it never does; `curves`: the same of both curves, where each first reaches the int8 net's
-    accuracy and the greatest of CoopNet's; `more`: BC-Net's accuracy less CoopNet's at that point's instructions;
+    accuracy and the greatest of CoopNet's; `more`: BC-Net's accuracy less CoopNet's at that point's cycles;
     `largest`: (difference, cost) where BC-Net's curve is furthest above CoopNet's.
     """
     core = summary["settings"]["core"]
     rows, coopnet = summary["rows"], summary["curves"]["coopnet"]
-    cost = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+    cost = shares(rows, core)["bcnet"]
     bcnet = summary["curves"]["bcnet"]
     accuracy = rows["bcnet"]["accuracy"]["mean"]
     coopnet_cost = _first_cost(coopnet, accuracy)
@@ -209,18 +256,18 @@ def targets(summaries):
         [
             "",
             "BC-Net - int8, points (asked: -0.1)",
-            f"instructions of int8 (asked: {BUDGET:.3f})",
+            f"cycles of int8 (asked: {BUDGET:.3f})",
             "most accurate - int8, points (asked: +0.5)",
-            f"fewer instructions than CoopNet at equal accuracy, % (asked: {100 * FEWER:.0f})",
+            f"fewer cycles than CoopNet at equal accuracy, % (asked: {100 * FEWER:.0f})",
             "the same of both curves, at the int8 net's and at CoopNet's greatest accuracy",
-            f"more accuracy than CoopNet at equal instructions, points ({100 * MORE:g} claimed)",
+            f"more accuracy than CoopNet at equal cycles, points ({100 * MORE:g} claimed)",
         ]
     ]
     for name, summary in summaries.items():
         rows, core = summary["rows"], summary["settings"]["core"]
         beside = against_coopnet(summary)
         gain = {row: 100 * _more(rows[row], rows["int8"]) for row in rows}
-        part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+        part = shares(rows, core)["bcnet"]
         cells.append(
             [
                 name,
@@ -236,6 +283,35 @@ def targets(summaries):
     return text_table(cells)
 
 
+def orders(summaries):
+    """What BC-Net takes of the int8 net on each core, in instructions and in cycles, as a Markdown table.
+
+    Beneath it, which rows of which benchmark changed places.
+    """
+    from bcnet_keras.experiment.report import TITLES
+    from bcnet_keras.utils.pages import text_table
+
+    cores = list(next(iter(summaries.values()))["rows"]["int8"]["cycles"]) if summaries else []
+    cells, lines = [["BC-Net of int8, in instructions -> in cycles", *cores]], []
+    for name, summary in summaries.items():
+        rows = summary["rows"]
+        cells.append([name])
+        for core in cores:
+            counted = {row: values["instructions"][core] for row, values in rows.items()}
+            parts = shares(rows, core)
+            cells[-1].append(f"{counted['bcnet'] / counted['int8']:.3f} -> {parts['bcnet']:.3f}")
+            dearer = {}
+            for one, other in itertools.permutations(rows, 2):
+                if counted[one] < counted[other] and parts[one] > parts[other] + 5e-4:
+                    dearer.setdefault(other, []).append(TITLES[one])
+            lines += [
+                f"- {name} on {core}: dearer than the {TITLES[other]} in cycles, and cheaper in instructions: "
+                f"{', '.join(found)}."
+                for other, found in dearer.items()
+            ]
+    return "\n".join([text_table(cells), "", *(lines or ["No two rows of a benchmark change places on any core."])])
+
+
 def variants(summaries, tried):
     """What became of the benchmarks' variants, each below the benchmark itself, as a Markdown table.
 
@@ -247,15 +323,14 @@ def variants(summaries, tried):
     heads = ["", "seeds", f"epochs: {', '.join(stages)}"]
     heads += ["int8 alone", "binary alone", "of int8", "CoopNet", "of int8", "BC-Net", "of int8"]
     heads += ["BC-Net - int8, points", "most accurate - int8, points"]
-    cells = [[*heads, "fewer instructions than CoopNet at equal accuracy, %"]]
+    cells = [[*heads, "fewer cycles than CoopNet at equal accuracy, %"]]
     for name, found in tried.items():
         for title, summary in {name: summaries[name], **{VARIANTS[each][0]: found[each] for each in found}}.items():
             rows, core = summary["rows"], summary["settings"]["core"]
             epochs = ", ".join(str(summary["epochs"][stage]) for stage in stages)
             cells.append([title, str(len(summary["seeds"])), epochs, _percent(rows["int8"]["accuracy"])])
             for row in ("binary", "coopnet", "bcnet"):
-                part = rows[row]["instructions"][core] / rows["int8"]["instructions"][core]
-                cells[-1] += [_percent(rows[row]["accuracy"]), f"{part:.3f}"]
+                cells[-1] += [_percent(rows[row]["accuracy"]), f"{shares(rows, core)[row]:.3f}"]
             for row in ("bcnet", "bcnet_accurate"):
                 gain = rows[row]["accuracy"]["mean"] - rows["int8"]["accuracy"]["mean"]
                 cells[-1].append(f"{100 * gain:+.2f}")
@@ -271,7 +346,8 @@ def searches(studies, best=3):
     """
     from bcnet_keras.utils.pages import text_table
 
-    cells = [["", "first layer", "convolutions (filters/stride)", "of int8", "pair's validation accuracy"]]
+    heads = ["", "first layer", "convolutions (filters/stride)", "of int8", "in instructions"]
+    cells = [[*heads, "pair's validation accuracy"]]
     for name, study in studies.items():
         trials = study["trials"]
         states = [trial["state"] for trial in trials]
@@ -285,10 +361,12 @@ def searches(studies, best=3):
                 stem = "shared stem" if trial["shared_stem"] else "thermometer"
                 stem += f", {trial['planes']} plane" + "s" * (trial["planes"] > 1)
             accuracy = f"{100 * trial['validation_accuracy']:.2f} %" + " (the benchmark's own)" * trial["own"]
-            cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", accuracy])
+            counted = trial.get("cost_in_instructions")  # of before costs were cycles
+            then = "" if counted is None else f"{counted:.3f}"
+            cells.append([heading, stem, blocks, f"{trial['cost']:.3f}", then, accuracy])
             heading = ""
         if heading:
-            cells.append([heading, "", "none was trained to the end", "", ""])
+            cells.append([heading, "", "none was trained to the end", "", "", ""])
     commands = "\n".join(f"- `{command}`" for study in studies.values() for command in study["commands"])
     return f"{text_table(cells)}\n\n{commands}"
 
@@ -296,8 +374,8 @@ def searches(studies, best=3):
 def verdicts(summary):
     """What the pair of each seed is worth, as a Markdown table with a count beneath.
 
-    A pair is ahead of CoopNet or the cascade where it is more accurate for no more instructions, or as accurate for
-    fewer: as counted on the seed's test images, at the thresholds that its validation images gave.
+    A pair is ahead of CoopNet or the cascade where it is more accurate for no more cycles, or as accurate for fewer: as
+    counted on the seed's test images, at the thresholds that its validation images gave.
     """
     from bcnet_keras.experiment.report import TITLES
     from bcnet_keras.experiment.verdict import WORTH_IT
@@ -326,12 +404,13 @@ def verdicts(summary):
     count = len(summary["seeds"])
     worth = sum(each["outcome"] in WORTH_IT for each in summary["verdicts"])
     means = {name: _more(rows["bcnet"], rows[name]) for name in ("int8", *others)}
-    part = rows["bcnet"]["instructions"][core] / rows["int8"]["instructions"][core]
+    part = shares(rows, core)["bcnet"]
     return (
         f"{text_table(cells)}\n\n"
         f"Worth it in {worth} of {count} seeds, ahead of CoopNet in {ahead['coopnet']}, of the cascade in "
         f"{ahead['cascade']}. In the mean {100 * means['int8']:+.2f} points beside the int8 net for {part:.3f} of its "
-        f"instructions, {100 * means['coopnet']:+.2f} beside CoopNet, {100 * means['cascade']:+.2f} beside the cascade."
+        f"estimated cycles, {100 * means['coopnet']:+.2f} beside CoopNet, {100 * means['cascade']:+.2f} beside the "
+        f"cascade."
         f"{_groups(summary['verdicts'])}"
     )
 
@@ -422,7 +501,7 @@ def figure(name, summary):
 
     picture, ((axes,),) = new_figure(8, 4.5)
     core = summary["settings"]["core"]
-    whole = summary["rows"]["int8"]["instructions"][core]
+    parts = shares(summary["rows"], core)
     for row, curve in summary["curves"].items():
         if row in COLOURS:
             cost, accuracy, std = (np.asarray(curve[key]) for key in ("cost", "accuracy", "std"))
@@ -431,9 +510,9 @@ def figure(name, summary):
     for row, values in summary["rows"].items():
         if row in COLOURS:
             marker = "s" if row in ("int8", "binary") else "o"
-            place = values["instructions"][core] / whole, 100 * values["accuracy"]["mean"]
+            place = parts[row], 100 * values["accuracy"]["mean"]
             axes.plot(*place, marker, color=COLOURS[row], label=TITLES[row], ms=8, mec="white")
-    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+    axes.set_xlabel(f"expected {core} cycles (estimated), over those of the int8 net")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(
         f"{name}, {len(summary['seeds'])} seeds: curves over the threshold, points picked on validation data"

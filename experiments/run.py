@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import benchmarks, report
+from experiments.prices import CYCLES, spread
 
 _BENCHMARK = flags.DEFINE_enum("benchmark", "digits", benchmarks.NAMES, "What to run.")
 _VARIANT = flags.DEFINE_enum("variant", None, list(benchmarks.VARIANTS), "A change that is tried.")
@@ -62,7 +63,9 @@ def _finished(folder, settings, ablations):
     if not place.exists():
         return None
     record = json.loads(place.read_text())
-    complete = "verdict" in record and ("oracle" in record["rows"] or not ablations)
+    complete = (
+        "verdict" in record and "cycles" in record["rows"]["int8"] and ("oracle" in record["rows"] or not ablations)
+    )
     return record if complete and read_settings(folder) == settings else None
 
 
@@ -90,10 +93,11 @@ def summarise(records, note=""):
             name: _curve([r["curves"][name] for r in records if name in r["curves"]]) for name in first["curves"]
         },
         "gates": {
-            name: {key: _spread([r["gates"][name][key] for r in records if "gates" in r]) for key in values}
+            name: {key: spread([r["gates"][name][key] for r in records if "gates" in r]) for key in values}
             for name, values in first.get("gates", {}).items()
         },
         "note": note,
+        "picked_by": CYCLES,
         "agreement": [record["agreement"] for record in records],
         "seeds": [record["settings"]["seed"] for record in records],
         "settings": {key: value for key, value in first["settings"].items() if key not in ("seed", "data_dir")},
@@ -110,20 +114,19 @@ def summarise(records, note=""):
 
 def _row(rows):
     return {
-        "accuracy": _spread([row["accuracy"] for row in rows]),
-        "escalation_rate": _spread([row["escalation_rate"] for row in rows]),
+        "accuracy": spread([row["accuracy"] for row in rows]),
+        "escalation_rate": spread([row["escalation_rate"] for row in rows]),
+        **{
+            kind: {core: np.mean([row[kind][core] for row in rows], axis=0).tolist() for core in rows[0][kind]}
+            for kind in ("cycles", "worst_cycles")
+        },
         **{
             kind: {core: float(np.mean([row[kind][core] for row in rows])) for core in rows[0][kind]}
             for kind in ("instructions", "worst_instructions")
         },
         **{key: int(np.mean([row[key] for row in rows])) for key in ("flash_bytes", "arena_bytes")},
-        **{key: _spread([row[key] for row in rows]) for key in ("aurc", "auroc") if rows[0].get(key) is not None},
+        **{key: spread([row[key] for row in rows]) for key in ("aurc", "auroc") if rows[0].get(key) is not None},
     }
-
-
-def _spread(values):
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(np.mean(values)), "std": deviation, "per_seed": values}
 
 
 def _curve(curves):

@@ -127,3 +127,28 @@ def test_wheels_are_asked_for_by_the_markers_of_the_machine_they_are_for(monkeyp
         assert found == [larq, engine, micro] and {"tensorflow", "numpy"} <= set(missing), machine
         assert "tensorflow" not in module.lacking("", machine, python)
     assert ("numpy", ("win_amd64",), "3.13") in asked
+
+
+_COUNT, _SPEED = (
+    re.compile(r"\binstructions\b", re.I),
+    re.compile(r"\b(speed|speed-?ups?|fast(er|est)?|slow(er|est)?)\b", re.I),
+)
+
+
+def called_speed(text):
+    """The sentences of a text that name a count of instructions and speed in one breath."""
+    sentences = re.split(r"(?<=[.:;!?])\s|\n\s*\n|\|", text)
+    return [" ".join(each.split()) for each in sentences if _COUNT.search(each) and _SPEED.search(each)]
+
+
+def test_no_sentence_calls_instructions_speed():
+    """They are counted; what a user waits for are cycles, which are estimated."""
+    assert called_speed("It takes 18 times\nfewer instructions, so it is faster.\n\nInstructions. Speed.") == [
+        "It takes 18 times fewer instructions, so it is faster."
+    ]
+    folders = ("bcnet_keras", "docs", "examples", "experiments", "findings", "scripts", "tflm_ops")
+    files = [*ROOT.glob("*.md"), ROOT / "Makefile"]
+    for suffix in ("md", "py", "h", "cc", "ipynb"):
+        files += [path for folder in folders for path in (ROOT / folder).rglob(f"*.{suffix}")]
+    assert len(files) > 150
+    assert {path: found for path in files if (found := called_speed(path.read_text()))} == {}

@@ -1,7 +1,7 @@
 """The accuracy-cost curve of a trained pair on validation data, and operating points on it.
 
     curve = calibrate(pair, validation_data)
-    pair.threshold = curve.pick(max_cost=0.5)        # most accurate at no more than half the int8 net's instructions
+    pair.threshold = curve.pick(max_cost=0.5)        # most accurate at no more than half the int8 net's cycles
     pair.threshold = curve.pick(min_accuracy=0.93)   # cheapest that reaches 93 %
 
 Use data that training has not seen: a net is overconfident on its training samples.
@@ -18,6 +18,7 @@ from scipy.stats import beta
 
 from bcnet_keras.calibration.measures import answers
 from bcnet_keras.calibration.thresholds import class_thresholds, common_thresholds
+from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.pair_cost import pair_cost as count_pair_cost
 
@@ -33,7 +34,7 @@ class OperatingPoint:
     Attributes:
       threshold: float, or a tuple of floats with one per class.
       accuracy, escalation_rate: in [0, 1].
-      cost: expected instructions of the pair over those of the int8 net alone.
+      cost: expected estimated cycles of the pair over those of the int8 net alone.
     """
 
     threshold: float | tuple
@@ -49,7 +50,7 @@ class AccuracyCostCurve:
     Attributes:
       points: tuple of `OperatingPoint`.
       int8_accuracy: accuracy of the int8 net alone on the same data, at cost 1.
-      core: the core whose instructions count.
+      core: the core whose cycles count.
       pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's.
       samples: number of samples that the points were measured on.
     """
@@ -116,7 +117,11 @@ class AccuracyCostCurve:
 
 
 def calibrate(
-    pair: BCNet, data: Any, core: str = "cortex-m4", pair_cost: tuple[float, float] | None = None
+    pair: BCNet,
+    data: Any,
+    core: str | None = None,
+    pair_cost: tuple[float, float] | None = None,
+    board: str | None = None,
 ) -> AccuracyCostCurve:
     """Measures the accuracy-cost curve of a pair on validation data.
 
@@ -126,15 +131,16 @@ def calibrate(
     Arguments:
       pair: a trained `BCNet`.
       data: as for `answers`.
-      core: the core whose instructions count, see `bcnet_keras.device.cost`.
-      pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's; by default counted
-        from the pair's converted nets.
+      core, board: whose estimated cycles count, see `bcnet_keras.device.profile.Profile.of`; by default a Cortex-M4's.
+      pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's; by default that
+        of the pair's converted nets, see `models.pair_cost`.
 
     Returns:
       `AccuracyCostCurve`.
     """
+    core = core_of(core, board)
     if pair_cost is None:
-        pair_cost = count_pair_cost(pair, core)
+        pair_cost = count_pair_cost(pair, core, board=board)
     answered = answers(pair, data)
     answered.warn_of_clip()
     return curve(answered, pair_cost, core, classes=pair.classes if pair.gate.per_class else None)

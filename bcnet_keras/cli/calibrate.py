@@ -18,7 +18,7 @@ def define(values: flags.FlagValues) -> None:
     number(
         "max_cost",
         None,
-        "Most accurate threshold within this part of the int8 net's instructions.",
+        "Most accurate threshold within this part of the int8 net's estimated cycles.",
         flag_values=values,
         lower_bound=0.0,
     )

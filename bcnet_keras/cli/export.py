@@ -34,7 +34,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "scratch_budget",
         48 << 10,
-        "Bytes of the arena that a binary convolution may use to need fewer instructions.",
+        "Bytes of the arena that a binary convolution may use to need fewer cycles.",
         flag_values=values,
         lower_bound=0,
         upper_bound=(1 << 31) - 1,

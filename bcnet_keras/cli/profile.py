@@ -33,7 +33,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "scratch_budget",
         SCRATCH_BUDGET,
-        "Bytes of the arena that a binary convolution may use to need fewer instructions, as the application sets it.",
+        "Bytes of the arena that a binary convolution may use to need fewer cycles, as the application sets it.",
         flag_values=values,
         lower_bound=0,
     )

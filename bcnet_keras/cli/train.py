@@ -100,20 +100,21 @@ def _define_run(values, dataset, name):
         "core",
         None,
         list(CORES),
-        "Core whose instructions are the cost. By default that of the board, or cortex-m4.",
+        "Core whose estimated cycles are the cost. By default that of the board, or cortex-m4.",
         flag_values=values,
     )
     string(
         "board",
         None,
-        f"Board whose memories the pair must fit: {', '.join(BOARDS)}. Nets for images of your own follow it.",
+        f"Board whose cycles are the cost, and whose memories the pair must fit: {', '.join(BOARDS)}. Nets for "
+        "images of your own follow it.",
         flag_values=values,
     )
     number(
         "max_cost",
         0.5,
-        "Budget of the pair, as a part of the int8 net's instructions. Thresholds are picked for it on validation data;"
-        " the binary net for images of your own takes at most half of it.",
+        "Budget of the pair, as a part of the int8 net's estimated cycles. Thresholds are picked for it on validation "
+        "data; the binary net for images of your own takes at most half of it.",
         flag_values=values,
         lower_bound=0.0,
     )

@@ -1,1 +1,1 @@
-"""What a flatbuffer takes of a microcontroller: instructions, arena, flash, and the boards it fits."""
+"""What a flatbuffer takes of a microcontroller: cycles, instructions, arena, flash, and the boards it fits."""

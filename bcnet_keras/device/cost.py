@@ -333,8 +333,7 @@ def _op_cost(
             core: sum(figures[what][column] * count for figures, counts in parts for what, count in counts.items())
             for core, column in _COLUMNS.items()
         }
-        # What was measured is int8 or bits.
-        kind = "other" if {"float32", "int16"}.intersection(types) else name
+        kind = _kind_of_cycles(record, types)
         estimated = {core: cycles.of_instructions(kind, core, instructions[core]) for core in CORES}
         if layer is not None:
             for core in CORES:
@@ -354,6 +353,14 @@ def _op_cost(
     return OpCost(
         subgraph, "", name, layer_name, macs, instructions, estimated, problem, estimate, weights, activations
     )
+
+
+def _kind_of_cycles(record: operators.Operator, types: list[str]) -> str:
+    """The name under which `cycles.json` has the cycles of an operator's instructions; `types`: of input and output."""
+    if record.cost in ("copy", "assignment"):
+        return cycles.COPY
+    # What was measured is int8 or bits, but for what gives floats.
+    return "other" if {"float32", "int16"}.intersection(types) and record.name != "DEQUANTIZE" else record.name
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Instructions are counted; cycles are estimated from what was executed, by models
 whose sources leave some rules open. So they are a range, low to high, and any sum of them is.
 
 `cycles.json`, written by `make bench`, has the cycles of an instruction by core and operator: of those that a pair is
-made of measured on shapes of real nets, and "other", for all that were not: the range of all that were. Cycles of the
+made of measured on shapes of real nets, of copies, and "other", for all that were not: the range of all that were. Cycles of the
 binary convolution are in `bcnet_keras.device.cost_bconv2d`, by what its kernels do.
 """
 
@@ -14,6 +14,9 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+COPY = "copy"  # the name of what moves bytes, whichever operator
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,22 @@ class Cycles:
         """The same of small numbers, such as milliseconds: "1.18 to 1.29"."""
         low, high = f"{self.low:.3g}", f"{self.high:.3g}"
         return low if low == high else f"{low} to {high}"
+
+
+def as_record(cycles: dict[str, Cycles]) -> dict[str, list[float]]:
+    """{core: [low, high]} of {core: `Cycles`}, as JSON takes it."""
+    return {core: [each.low, each.high] for core, each in cycles.items()}
+
+
+def cycles_of(row: dict[str, Any], core: str, key: str = "cycles") -> Cycles:
+    """The `Cycles` on a core of a row of results, of a run or of a benchmark."""
+    return Cycles(*row[key][core])
+
+
+def shares(rows: dict[str, dict[str, Any]], core: str) -> dict[str, float]:
+    """{name of a row of results: its cycles on a core over those of the int8 net alone}, by the middles of ranges."""
+    whole = cycles_of(rows["int8"], core).middle
+    return {name: cycles_of(row, core).middle / whole for name, row in rows.items()}
 
 
 def _rounded(number: float) -> str:

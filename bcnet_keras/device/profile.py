@@ -1,4 +1,4 @@
-"""What a flatbuffer takes of a microcontroller: instructions of each operator, flash and RAM, and whether it fits.
+"""What a flatbuffer takes of a microcontroller: cycles of each operator, flash and RAM, and whether it fits.
 
     profile = Profile.of("pair.tflite", core="cortex-m4", escalation_rate=0.3)
     print(profile.text())
@@ -89,7 +89,7 @@ class Profile:
           core: one of `bcnet_keras.device.cost.CORES`; by default that of the board, or `DEFAULT_CORE`.
           board_name: one of `bcnet_keras.device.boards.BOARDS`; None for a core alone.
           escalation_rate: part of the inputs that a pair escalates, 0 to 1; 1, the most that it can cost, by default.
-          scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
+          scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles.
 
         Raises:
           FileNotFoundError: there is no such file.

@@ -56,7 +56,7 @@ def threshold_explorer(
       picked: the one that the pair has.
       int8_accuracy: of the int8 net alone on the same data, in [0, 1].
       int8_cost: of the int8 net alone, in `unit`.
-      unit: what the cost is, such as "cortex-m4 instructions".
+      unit: what the cost is, such as "estimated cortex-m4 cycles".
     """
     shown = _thinned(points, picked)
     costs, accuracies = ([getattr(point, name) for point in shown] for name in ("cost", "accuracy"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from bcnet_keras.calibration import Answers, curve, operating_point
 from bcnet_keras.datasets import Split
+from bcnet_keras.device.cycles import cycles_of, shares
 from bcnet_keras.experiment.explorer import threshold_explorer
 from bcnet_keras.experiment.verdict import Verdict
 from bcnet_keras.utils.atomic_files import write_atomic
@@ -34,20 +35,25 @@ COLOURS = {"int8": "#444444", "binary": "#999999", "coopnet": "#c2703d", "cascad
 _SHOWN = 24  # images of each kind on the page
 
 
+def _device(settings):
+    """Whose cycles are the cost: the name of a board, or of a core."""
+    return settings.get("board") or settings["core"]
+
+
 def table(results: dict[str, Any]) -> list[list[str]]:
     """The run's rows as cells: a list of lists of str, headings first."""
-    core = results["settings"]["core"]
-    whole = results["rows"]["int8"]["instructions"][core]
-    cells = [["", "test accuracy", "escalated", f"{core} instructions", "of int8", "arena", "flash with code"]]
+    core, parts = results["settings"]["core"], shares(results["rows"], results["settings"]["core"])
+    heads = ["", "test accuracy", "escalated", f"estimated {_device(results['settings'])} cycles", "of int8"]
+    cells = [[*heads, "instructions", "arena", "flash with code"]]
     for name, row in results["rows"].items():
-        instructions = row["instructions"][core]
         cells.append(
             [
                 TITLES[name],
                 f"{100 * row['accuracy']:.2f} %",
                 f"{100 * row['escalation_rate']:.1f} %",
-                f"{instructions / 1e6:.3f} M",
-                f"{instructions / whole:.3f}",
+                (cycles_of(row, core) * 1e-6).short_text() + " M",
+                f"{parts[name]:.3f}",
+                f"{row['instructions'][core] / 1e6:.3f} M",
                 f"{row['arena_bytes'] / 1024:.1f} KiB",
                 f"{(row['flash_bytes'] + row['code_bytes']) / 1024:.1f} KiB",
             ]
@@ -62,10 +68,7 @@ def mean_table(records: Sequence[dict[str, Any]]) -> list[list[str]]:
     for name in records[0]["rows"]:
         rows = [record["rows"][name] for record in records]
         accuracies = [100 * row["accuracy"] for row in rows]
-        costs = [
-            row["instructions"][core] / record["rows"]["int8"]["instructions"][core]
-            for row, record in zip(rows, records, strict=True)
-        ]
+        costs = [shares(record["rows"], core)[name] for record in records]
         cells.append(
             [
                 TITLES[name],
@@ -81,7 +84,7 @@ def mean_sentence(records: Sequence[dict[str, Any]]) -> str:
     """What the pairs of several runs are worth in the mean, beside the int8 net and the same nets trained apart."""
     core = records[0]["settings"]["core"]
     rows = [record["rows"] for record in records]
-    cost = np.mean([each["bcnet"]["instructions"][core] / each["int8"]["instructions"][core] for each in rows])
+    cost, device = np.mean([shares(each, core)["bcnet"] for each in rows]), _device(records[0]["settings"])
     gains = {
         what: [100 * (each["bcnet"]["accuracy"] - each[name]["accuracy"]) for each in rows]
         for name, what in (("int8", "the int8 net"), ("coopnet", "CoopNet"), ("cascade", "the untrained cascade"))
@@ -89,8 +92,9 @@ def mean_sentence(records: Sequence[dict[str, Any]]) -> str:
     listed = [f"{np.mean(gain):+.2f} points beside {what}" for what, gain in gains.items()]
     ahead = [f"{what} in {sum(value > 0 for value in gain)}" for what, gain in gains.items()]
     return (
-        f"In the mean of {len(records)} splits the pair takes {cost:.3f} of the int8 net's {core} instructions and has "
-        f"{', '.join(listed[:-1])} and {listed[-1]}. It is ahead of {', '.join(ahead[:-1])} and of {ahead[-1]} of them."
+        f"In the mean of {len(records)} splits the pair takes {cost:.3f} of the int8 net's estimated {device} cycles "
+        f"and has {', '.join(listed[:-1])} and {listed[-1]}. It is ahead of {', '.join(ahead[:-1])} and of {ahead[-1]} "
+        "of them."
     )
 
 
@@ -99,7 +103,7 @@ def accuracy_cost_figure(records: Sequence[dict[str, Any]]) -> Any:
     figure, ((axes,),) = new_figure(8, 4.5)
     core = records[0]["settings"]["core"]
     for index, record in enumerate(records):
-        whole = record["rows"]["int8"]["instructions"][core]
+        parts = shares(record["rows"], core)
         for name, points in record["curves"].items():
             if name not in COLOURS:
                 continue
@@ -111,10 +115,11 @@ def accuracy_cost_figure(records: Sequence[dict[str, Any]]) -> Any:
             if name not in COLOURS:
                 continue
             alone = name in ("int8", "binary")
-            marker, cost = "s" if alone else "o", row["instructions"][core] / whole
+            marker = "s" if alone else "o"
             label = (TITLES[name] if alone else f"{TITLES[name]}: picked") if index == 0 else None
-            axes.plot(cost, 100 * row["accuracy"], marker, color=COLOURS[name], label=label, ms=8, mec="white")
-    axes.set_xlabel(f"expected {core} instructions, over those of the int8 net")
+            axes.plot(parts[name], 100 * row["accuracy"], marker, color=COLOURS[name], label=label, ms=8, mec="white")
+    device = _device(records[0]["settings"])
+    axes.set_xlabel(f"expected {device} cycles (estimated), over those of the int8 net")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{records[0]['settings']['dataset']}: curves over the threshold, points picked on validation data")
     axes.grid(alpha=0.25)
@@ -124,10 +129,9 @@ def accuracy_cost_figure(records: Sequence[dict[str, Any]]) -> Any:
 
 def _in_words(results):
     """What the figure of accuracy and cost shows."""
-    rows, core = results["rows"], results["settings"]["core"]
-    whole = rows["int8"]["instructions"][core]
+    rows, parts = results["rows"], shares(results["rows"], results["settings"]["core"])
     points = [
-        f"{TITLES[name]} {100 * row['accuracy']:.2f} % at {row['instructions'][core] / whole:.3f}"
+        f"{TITLES[name]} {100 * row['accuracy']:.2f} % at {parts[name]:.3f}"
         for name, row in rows.items()
         if name in COLOURS
     ]
@@ -149,7 +153,7 @@ def write_report(results: dict[str, Any], answers: Answers, test: Split, pair_co
       pair_cost: (cost of an accepted sample, cost of an escalated one), both over the int8 net's.
     """
     settings, data, same = results["settings"], results["data"], results["agreement"]
-    core, nets = settings["core"], results["nets"]
+    nets = results["nets"]
     searched = ""
     if "search" in results:
         tried, minutes = len(results["search"]["trials"]), results["search"]["minutes"]
@@ -157,7 +161,7 @@ def write_report(results: dict[str, Any], answers: Answers, test: Split, pair_co
     if settings["max_cost"] is None:
         target = f"for an accuracy of at least {settings['min_accuracy']:g}"
     else:
-        target = f"for at most {settings['max_cost']:g} of the int8 net's instructions"
+        target = f"for at most {settings['max_cost']:g} of the int8 net's estimated cycles"
         if settings["confidence_level"] is not None:
             target += f" with a probability of {settings['confidence_level']:g}"
     counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
@@ -169,8 +173,9 @@ def write_report(results: dict[str, Any], answers: Answers, test: Split, pair_co
 <h2>Figures</h2>
 <p>Thresholds were picked on validation data, {target}; accuracy was
 measured on the test set by running the converted flatbuffers. The row in bold is the pair at the picked threshold,
-{_thresholds(threshold)}. Instructions are estimates for {html.escape(core)} from
-counts under QEMU; <code>bcnet profile</code> estimates cycles and milliseconds on a board.</p>
+{_thresholds(threshold)}. Cycles are estimates for {html.escape(_device(settings))}, from low to high, by a model of
+its core; "of int8" is the ratio of the middles. Instructions are from counts under QEMU and tell no time.
+<code>bcnet profile</code> estimates milliseconds on a board.</p>
 {html_table(table(results), list(results["rows"]).index("bcnet"))}
 <h2>Accuracy and cost</h2>{image(accuracy_cost_figure([results]), _in_words(results))}
 {_explorer(results, answers, threshold, pair_cost)}
@@ -207,8 +212,8 @@ def _explorer(results, answers, threshold, pair_cost):
         curve(answers, pair_cost, core, classes).points,
         operating_point(answers, threshold, pair_cost),
         int8["accuracy"],
-        int8["instructions"][core],
-        f"{core} instructions",
+        cycles_of(int8, core).middle,
+        f"estimated {_device(results['settings'])} cycles",
     )
 
 

@@ -35,6 +35,7 @@ from bcnet_keras.convert.cooperative import replace_gate, with_verdict
 from bcnet_keras.convert.pair import convert, convert_parts
 from bcnet_keras.datasets import Variation
 from bcnet_keras.device.cost import cost
+from bcnet_keras.device.cycles import as_record
 from bcnet_keras.device.profile import Profile, core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.experiment.report import COLOURS, accuracy_cost_figure, write_report
@@ -71,6 +72,7 @@ RECIPES = {
 _TELL_SECONDS = 30  # between two lines on how far a run is
 _SETTINGS, _SEARCH = "settings.json", "search.json"
 TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
+_PRICE = {"cost": "estimated cycles"}  # in a run's settings; of before, when costs were instructions, they lack it
 _FREE = (*TARGET, "data_dir")  # settings that may change between two starts: what the data are, `DATA` says
 PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
 
@@ -85,8 +87,10 @@ class Settings:
     batch_size, epochs: None for the recipe's own; epochs of the float net, the binary net, the boosted and the
       cooperative stage.
     measure, per_class: the gate, see `ConfidenceGate`.
-    core: whose instructions are the cost, see `bcnet_keras.device.cost`; None for that of the board, or `DEFAULT_CORE`.
-    board: whose memories the pair must fit, see `bcnet_keras.device.boards`; None for any.
+    core: whose estimated cycles are the cost, see `bcnet_keras.device.cost`; None for that of the board, or
+      `DEFAULT_CORE`.
+    board: whose cycles, with the waits of its flash, are the cost, and whose memories the pair must fit, see
+      `bcnet_keras.device.boards`; None for any memories, and cycles without waits.
     max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
       `AccuracyCostCurve.pick`; one of the first two is None.
     cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
@@ -171,6 +175,11 @@ class Settings:
         """Arguments of `AccuracyCostCurve.pick`."""
         return {name: getattr(self, name) for name in TARGET}
 
+    @property
+    def device(self):
+        """Arguments that say whose cycles are the cost."""
+        return {"core": self.core, "board": self.board}
+
 
 def run(settings: Settings, folder: StrPath, verbose: str | int = "auto", ablations: bool = False) -> dict[str, Any]:
     """Runs the experiment in `folder`; returns the record that it also writes to `results.json`.
@@ -225,7 +234,7 @@ def _run(settings: Settings, folder, verbose, ablations):
     fit["patience"] = recipe.patience
 
     def trained(pair, name, *stages, **arguments):
-        settled = dict(epochs=epochs, core=settings.core, cost_weight=settings.cost_weight, teacher=float_net, **fit)
+        settled = dict(epochs=epochs, cost_weight=settings.cost_weight, teacher=float_net, **settings.device, **fit)
         clock.folder = name
         settled["built_on"] = digest([float_identity, _fixed(settings), settings.nets.record(), recorded])
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
@@ -252,7 +261,7 @@ def _run(settings: Settings, folder, verbose, ablations):
         share_stem(binary_net, int8_net, batches["validation"].map(lambda images, labels: images))
     untrained = pair_of(_copy(binary_net), _copy(int8_net))
     alone = trained(pair_of(binary_net, _copy(int8_net)), "alone", "binary", "int8")
-    fit["int8_share"] = int8_share(alone, settings.core)  # the same for all that add: weights do not change it
+    fit["int8_share"] = int8_share(alone, **settings.device)  # the same for all that add: weights do not change it
     pairs = {"bcnet": trained(pair_of(_copy(binary_net), _copy(int8_net)), "pair", "boosted", "cooperative")}
     if ablations:
         pairs |= _ablations(pair_of, trained, alone, untrained)
@@ -271,7 +280,7 @@ def _run(settings: Settings, folder, verbose, ablations):
     rows: dict[str, dict[str, Any]] = {}
     curves, files = {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
     for name, pair in pairs.items():
-        relative = _relative_cost(pair, parts[name], alone_parts[1], settings.core)
+        relative = _relative_cost(pair, parts[name], alone_parts[1], settings)
         by_class = len(names) if settings.per_class else None
         on_validation, on_test = (answers(pair, batches[split]) for split in ("validation", "test"))
         choices = curve(on_validation, relative, settings.core, by_class)
@@ -297,16 +306,16 @@ def _run(settings: Settings, folder, verbose, ablations):
             test_answers, validation_answers, own_cost = on_test, on_validation, relative
     predictions = {}
     for name, flatbuffer in files.items():
-        predictions[name], measured = _measured(flatbuffer, data.test, settings.core, verbose)
+        predictions[name], measured = _measured(flatbuffer, data.test, settings, verbose)
         rows[name] = {**measured, **rows.get(name, {})}
     order = ("int8", "binary", "coopnet", "cascade", "bcnet", "bcnet_accurate")
-    judged = {name: _judged(files[name], predictions[name], files["int8"], settings.core) for name in order}
-    verdict = judge(data.test.labels, judged, names, settings.core, rows["bcnet"]["auroc"])
+    judged = {name: _judged(files[name], predictions[name], files["int8"], settings) for name in order}
+    verdict = judge(data.test.labels, judged, names, settings.board or settings.core, rows["bcnet"]["auroc"])
     files["bcnet"] = with_verdict(files["bcnet"], verdict.sentence)
     rows["bcnet"]["flash_bytes"] = len(files["bcnet"])
     rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"] = 0.0, 1.0
     if ablations:
-        rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"])}
+        rows["oracle"] = {**rows["bcnet"], **_oracle(test_answers, files["bcnet"], settings)}
 
     pair = pairs["bcnet"]
     results = {
@@ -422,16 +431,17 @@ def _ablations(pair_of, trained, alone, untrained):
     }
 
 
-def _oracle(answers, flatbuffer):
+def _oracle(answers, flatbuffer, settings):
     """The part of a row that a perfect gate would change, from `Answers`."""
     accuracy, rate = answers.oracle()
-    expected = cost(flatbuffer).expected(rate)
+    counted = cost(flatbuffer, board_name=settings.board)
     unknown = dict.fromkeys(("threshold", "validation_accuracy", "aurc", "auroc"))
     return {
         "accuracy": accuracy,
         "keras_accuracy": accuracy,
         "escalation_rate": rate,
-        "instructions": expected,
+        "cycles": as_record(counted.expected_cycles(rate)),
+        "instructions": counted.expected(rate),
     } | unknown
 
 
@@ -573,6 +583,12 @@ def _claimed(folder, settings: Settings, data):
             )
         if told:
             log.info("%s: only thresholds follow from that", "; ".join(name + change for name, change in told.items()))
+        if not read_record(place)[0].items() >= _PRICE.items():
+            log.warning(
+                "%s was begun when costs were instructions: its nets stay, and its thresholds are picked anew by "
+                "estimated cycles, of which max_cost is a part now",
+                folder,
+            )
     if settings.nets is None:
         settings = dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes))
     _announce(settings, shape, classes)
@@ -591,14 +607,14 @@ def chosen_nets(settings: Settings, shape: tuple[int, ...], classes: int) -> Net
     """The `Nets` for images [h, w, c]: of a named data set its own, of somebody's own images those that suit them."""
     asked: dict[str, Any] = dict(binary_width=settings.binary_width, binary_blocks=settings.binary_blocks)
     if settings.own_images:
-        target: dict[str, Any] = dict(max_cost=settings.max_cost, core=settings.core, board=settings.board)
+        target: dict[str, Any] = dict(max_cost=settings.max_cost, **settings.device)
         return choice.choose(shape, classes, shared_stem=settings.shared_stem, **target, **asked)
     return NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem, **asked)
 
 
 def _announce(settings: Settings, shape, classes):
     """Says what the nets cost and take; raises ValueError where that cannot be what was asked for."""
-    plan = choice.Plan.of(settings.nets, shape, classes, settings.core, settings.board)
+    plan = choice.Plan.of(settings.nets, shape, classes, **settings.device)
     for what, text in zip(("float net, for int8", "binary net"), settings.nets.texts(), strict=True):
         log.info("%s: %s", what, text)
     log.info("what the nets will cost and take:\n%s", plan.text())
@@ -624,8 +640,7 @@ def _searched(settings: Settings, folder, float_net, data, batches, epochs, prec
             max(3, epochs // 3),
             settings.seed,
             max_cost=settings.max_cost or 1.0,
-            core=settings.core,
-            board=settings.board,
+            **settings.device,
             measure="score_margin" if settings.measure == "learned" else settings.measure,
             precision=precision,
             stems=stems,
@@ -644,12 +659,17 @@ def read_settings(folder: StrPath) -> Settings:
     if not place.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
     try:
-        values, _ = read_record(place)
-        tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
-        nets = values.get("nets")
-        return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
+        return settings_of(read_record(place)[0])
     except (ValueError, TypeError, KeyError):
         raise BcnetError(f"{place} is damaged or of another version") from None
+
+
+def settings_of(record: dict[str, Any]) -> Settings:
+    """The `Settings` of a record of them, as JSON holds it."""
+    values = {name: value for name, value in record.items() if name not in _PRICE}
+    tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
+    nets = values.get("nets")
+    return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
 
 
 def take_float_net(source: pathlib.Path, folder: pathlib.Path, settings: Settings) -> None:
@@ -675,7 +695,7 @@ def take_float_net(source: pathlib.Path, folder: pathlib.Path, settings: Setting
 
 
 def _write_settings(folder, settings: Settings):
-    write_record(folder / _SETTINGS, dataclasses.asdict(settings))
+    write_record(folder / _SETTINGS, dataclasses.asdict(settings) | _PRICE)
 
 
 def input_batches(data: datasets.Dataset, batch_size: int, seed: int, passes: int = 1) -> dict[str, tf.data.Dataset]:
@@ -707,26 +727,29 @@ def _copy(model):
     return copy
 
 
-def _relative_cost(pair, parts, int8_flatbuffer, core):
-    """(accepted, escalated) instructions of a pair over those of the int8 net alone."""
-    accepted, escalated = pair_cost(pair, core, parts)
-    scale = cost(parts[1]).instructions[core] / cost(int8_flatbuffer).instructions[core]
+def _relative_cost(pair, parts, int8_flatbuffer, settings):
+    """(accepted, escalated) estimated cycles of a pair over those of the int8 net alone."""
+    accepted, escalated = pair_cost(pair, parts=parts, **settings.device)
+    own, alone = (cost(data, board_name=settings.board).cycles[settings.core] for data in (parts[1], int8_flatbuffer))
+    scale = own.middle / alone.middle
     return accepted * scale, escalated * scale
 
 
-def _measured(flatbuffer, test, core, verbose):
+def _measured(flatbuffer, test, settings, verbose):
     """A flatbuffer's `Prediction` for the test set, and its row: accuracy, escalation, and what it costs on the device.
 
     The cost is that of the flatbuffer's own operators; the interpreter has builtin ones for the custom ones.
     """
     prediction = Interpreter(flatbuffer).predict(test.images, verbose=int(verbose in (1, "auto")))
-    profile = Profile.of(flatbuffer, core)
+    profile = Profile.of(flatbuffer, settings.core, settings.board)
     counted = profile.cost
     gated = prediction.escalated is not None
     rate = float(np.mean(prediction.escalated)) if gated else None
     return prediction, {
         "accuracy": float(np.mean(prediction.predicted == test.labels)),
         "escalation_rate": rate,
+        "cycles": as_record(counted.expected_cycles(rate) if gated else counted.cycles),
+        "worst_cycles": as_record(counted.cycles),
         "instructions": counted.expected(rate) if gated else counted.instructions,
         "worst_instructions": counted.instructions,
         "flash_bytes": len(flatbuffer),
@@ -748,8 +771,9 @@ def _told(pair, parts, test, keras):
     return Answers(test.labels, binary.predicted, keras.int8, both.predicted, confidence, binary.logits)
 
 
-def _judged(flatbuffer, prediction, int8_flatbuffer, core):
+def _judged(flatbuffer, prediction, int8_flatbuffer, settings):
     """The `verdict.Row` of a flatbuffer."""
-    counted, whole = cost(flatbuffer), cost(int8_flatbuffer).instructions[core]
-    paths = [(path or counted.instructions)[core] / whole for path in (counted.accepted, counted.escalated)]
-    return Row(prediction.predicted, *paths, prediction.escalated)
+    counted, alone = (cost(data, board_name=settings.board) for data in (flatbuffer, int8_flatbuffer))
+    paths = (counted.accepted_cycles or counted.cycles, counted.escalated_cycles or counted.cycles)
+    costs = [path[settings.core].middle / alone.cycles[settings.core].middle for path in paths]
+    return Row(prediction.predicted, *costs, prediction.escalated)

@@ -41,8 +41,8 @@ _TELLING = 0.75  # AUROC of the binary net's confidence below which the gate gue
 class Row:
     """One net's or pair's answers to the test set.
 
-    predicted: classes, int [n]. accepted_cost, escalated_cost: instructions of an answer over those of the int8 net
-    alone; alike for a net alone. escalated: bool [n]; None for a net alone.
+    predicted: classes, int [n]. accepted_cost, escalated_cost: estimated cycles of an answer over those of the int8
+    net alone; alike for a net alone. escalated: bool [n]; None for a net alone.
     """
 
     predicted: np.ndarray
@@ -238,7 +238,7 @@ def judge(
       rows: {name: `Row`} with the nets alone, "int8" and "binary", and the pair, "bcnet"; where they were tried also
         "bcnet_accurate" (the pair at its most accurate threshold), "coopnet" and "cascade".
       class_names: str, one per class.
-      core: whose instructions the costs are.
+      core: whose cycles the costs are; a core's or a board's name.
       auroc: of the binary net's confidence, 0.5 to 1, see `confidence.Answers.auroc`; None or NaN where unknown.
       margin: of accuracy, 0 to 1.
     """
@@ -260,7 +260,7 @@ def judge(
         and binary.cost < pair.cost_interval()[0] - 1e-9
     )
     price = f"{pair.cost:.3f} ({low:.3f} to {high:.3f})" if low < high else f"{pair.cost:.3f}"
-    price = f"{price} of the int8 net's {core} instructions"
+    price = f"{price} of the int8 net's estimated {core} cycles"
     if chance:
         sentence = f"{_untrained(chance, rows, labels, class_names)}: {_difference(found['int8'])}, for {price}."
     else:

@@ -79,7 +79,7 @@ def export(
       output: the folder to write, which must not exist.
       name: C identifier that starts the names of files and symbols. By default that of the file, with `_net` behind.
       arena_size: bytes of the tensor arena. By default as many as the net takes on the core that takes most, and 3 %.
-      scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions.
+      scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles.
       core: one of `bcnet_keras.device.cost.CORES`, whose arena is enough; by default all of them.
 
     Returns:

@@ -128,13 +128,14 @@ class BCNet(tf.keras.Model):
         Arguments:
           model: as for `int8_twin`. Ending in one logit or one sigmoid, it becomes a pair of two classes, 0 and 1.
           width: factor on the filters of the binary twin, see `binary_twin`. By default `models.twins.choice` chooses a
-            binary net with which an accepted sample costs at most `max_binary_cost` of the int8 net and the pair fits
-            the `board`. It is at most twice as wide as the float model; its topology is simplified or replaced if
-            necessary.
+            binary net that costs at most `max_binary_cost` of the int8 net (the gate comes on top) and with which the
+            pair fits the `board`. It is at most twice as wide as the float model; its topology is simplified or
+            replaced if necessary.
           stem, planes: as for `binary_twin`. With `stem="shared"`, call `share_stem` once the float model is trained.
           input_range: (lowest, highest) value at the input of `model`; by default [-1, 127/128], or `raw_range` for a
             model that begins with Rescaling or Normalization.
-          board, core: the target, see `device.boards` and `bcnet_keras.device.cost`; Cortex-M4 by default.
+          board, core: whose estimated cycles are the cost, see `device.boards` and `bcnet_keras.device.cost`; a
+            Cortex-M4's by default.
           verbose: 1 prints the cost and memory of each net; 0 prints nothing. `pair.profile()` has the figures.
           kwargs: arguments of `BCNet`.
 

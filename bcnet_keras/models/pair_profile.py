@@ -19,7 +19,7 @@ from bcnet_keras.layers import INPUT_RANGE
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.pages import text_table
 
-LIGHT = 0.5  # of the int8 net's instructions; a binary net that costs more can hardly pay
+LIGHT = 0.5  # of the int8 net's cycles; a binary net that costs more can hardly pay
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PairProfile:
 
     Attributes:
       int8, binary, pair: `bcnet_keras.device.profile.Profile` of each net alone and of the pair; that of the pair has
-        instructions of an accepted and of an escalated sample.
+        cycles of an accepted and of an escalated sample.
       parameters: dict of "int8", "binary" and "pair" to the number of weights of the Keras nets; empty without them.
     """
 
@@ -58,9 +58,9 @@ class PairProfile:
 
     @property
     def cost(self) -> tuple[float, float]:
-        """(accepted, escalated): instructions of the pair's two paths over those of the int8 net alone."""
-        whole = self.int8.expected
-        return self.pair.accepted / whole, self.pair.escalated / whole
+        """(accepted, escalated): estimated cycles of the pair's two paths over those of the int8 net alone."""
+        whole = self.int8.expected_cycles.middle
+        return self.pair.accepted_cycles.middle / whole, self.pair.escalated_cycles.middle / whole
 
     @property
     def is_light(self) -> bool:
@@ -75,12 +75,12 @@ class PairProfile:
     def table(self) -> list[list[str]]:
         """Nets and pair as cells: a list of lists of str, headings first.
 
-        Cycles and milliseconds are estimates, from low to high; "of int8" is a ratio of instructions.
+        Cycles and milliseconds are estimates, from low to high; "of int8" is the ratio of the middles of cycles.
         """
         board = self.pair.board
         counted = ["parameters"] if self.parameters else []
         rows = [["", *counted, f"{self.pair.core} cycles", *(["milliseconds"] if board else [])]]
-        rows[0] += ["instructions", "of int8", "arena", "flash with code"]
+        rows[0] += ["of int8", "instructions", "arena", "flash with code"]
         rows[0] += [f"fits {board[0]}"] if board else []
         lines = [
             ("int8 net alone", self.int8, self.int8.expected_cycles, self.int8.expected, "int8"),
@@ -92,7 +92,7 @@ class PairProfile:
             counted = [f"{self.parameters[name]:,}"] if self.parameters else []
             time = [] if board is None else [board[1].milliseconds(cycles).short_text()]
             numbers = [*counted, cycles.range_text(), *time]
-            numbers += [f"{instructions:,}", f"{instructions / self.int8.expected:.3f}"]
+            numbers += [f"{cycles.middle / self.int8.expected_cycles.middle:.3f}", f"{instructions:,}"]
             memory = [f"{size / 1024:.1f} KiB" for size in (profile.arena.bytes, profile.flash_bytes)]
             fits = [] if board is None else ["no" if profile.shortage() else "yes"]
             rows.append([title, *numbers, *memory, *fits])

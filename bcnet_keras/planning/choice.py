@@ -70,7 +70,7 @@ def choose(
     smallest: tuple[Profile, Nets] | None = None
     for float_part in float_nets(input_shape, classes):
         candidates = _pairs(float_part, input_shape, shared_stem, binary_width, binary_blocks)
-        nets = _within(candidates, input_shape, classes, core, share_of(max_cost))
+        nets = _within(candidates, input_shape, classes, core, board, share_of(max_cost))
         profile = profile_of(nets, input_shape, classes, core, board)
         if profile.shortage() is None:
             return nets
@@ -116,7 +116,7 @@ class Plan(PairProfile):
             return misfit(self.pair, self.fitting)
         if max_cost is not None and self.cost[0] > max_cost:
             return (
-                f"the pair takes {self.cost[0]:.3f} of the int8 net's instructions even where no image escalates, and "
+                f"the pair takes {self.cost[0]:.3f} of the int8 net's cycles even where no image escalates, and "
                 f"the budget is {max_cost:g}; raise max_cost, or lighten the binary net: {self._lighter()}."
             )
         return None
@@ -127,7 +127,7 @@ class Plan(PairProfile):
             return []
         return [
             f"the binary net is not light: an image that does not escalate takes {self.cost[0]:.3f} of the int8 net's "
-            f"instructions, more than {LIGHT:g}; what helps: {self._lighter()}."
+            f"cycles, more than {LIGHT:g}; what helps: {self._lighter()}."
         ]
 
     def _lighter(self):
@@ -155,16 +155,16 @@ def _profile(nets, input_shape, classes, core, board):
 
 
 @functools.lru_cache(256)
-def _part_cost(draw, nets, input_shape, classes, core):
-    """Cost of one of the nets alone; `draw` gives its flatbuffer."""
-    return cost(draw(nets, input_shape, classes)).instructions[core]
+def _part_cost(draw, nets, input_shape, classes, core, board):
+    """Estimated cycles of one of the nets alone; `draw` gives its flatbuffer."""
+    return cost(draw(nets, input_shape, classes), board_name=board).cycles[core].middle
 
 
-def _ratio(nets, input_shape, classes, core):
+def _ratio(nets, input_shape, classes, core, board):
     """Cost of the binary net over that of the int8 net, each alone."""
-    binary = _part_cost(sketch_binary, nets, input_shape, classes, core)
+    binary = _part_cost(sketch_binary, nets, input_shape, classes, core, board)
     float_part = dataclasses.replace(nets, blocks=(), planes=None, shared_stem=False)
-    return binary / _part_cost(sketch_int8, float_part, input_shape, classes, core)
+    return binary / _part_cost(sketch_int8, float_part, input_shape, classes, core, board)
 
 
 def fitting_boards(profile: Profile, data: bytes) -> tuple[str, ...]:
@@ -259,11 +259,11 @@ def binary_nets(side: int, shared: bool, channels: int) -> list[tuple[tuple, int
 _FIVE, _THREE = (64, 64, 128, 128, 256), (64, 128, 256)
 
 
-def _within(candidates, input_shape, classes, core, share):
+def _within(candidates, input_shape, classes, core, board, share):
     """The first candidate whose binary net takes at most `share` of the int8 net's cost; else the cheapest."""
     ratios = {}
     for nets in candidates:
-        ratios[nets] = _ratio(nets, tuple(input_shape), classes, core)
+        ratios[nets] = _ratio(nets, tuple(input_shape), classes, core, board)
         if ratios[nets] <= share:
             return nets
     return min(ratios, key=ratios.get)

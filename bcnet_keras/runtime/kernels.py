@@ -250,7 +250,7 @@ class Budget(ctypes.Structure):
     """Holds the mean cost of a stream of answers at a budget by moving the gate's threshold.
 
     What it computes and promises is in ``tflm_ops/kernels/budget.h``. The costs are whole numbers in any unit
-    (instructions, nanojoules).
+    (cycles, nanojoules).
 
         budget = Budget(accepted_cost=2_500_000, escalated_cost=25_000_000, budget=10_000_000, threshold=0.9)
         escalate = budget.run(confidences)                    # a stream at once, or one by one:

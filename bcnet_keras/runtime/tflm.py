@@ -40,7 +40,7 @@ class Model:
     Arguments:
       source: the flatbuffer's bytes or its path.
       arena_size: bytes of the tensor arena that the flatbuffer may use; None for as many as it takes.
-      scratch_budget: bytes of the arena that a binary convolution may use to need fewer instructions, as
+      scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles, as
         `bcnet::Context` has it on a device (where the default is 48 KB). The outputs are the same.
 
     Attributes:

@@ -67,7 +67,8 @@ def train(
     teacher: tf.keras.Model | None = None,
     cost_weight: float = 0.1,
     int8_share: float | None = None,
-    core: str = "cortex-m4",
+    core: str | None = None,
+    board: str | None = None,
     focus: float = 0.0,
     patience: float | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
@@ -87,7 +88,8 @@ def train(
         optimizer is Adam.
       teacher: Keras model of float logits that the binary net also follows, in the binary and the cooperative stage.
       cost_weight, focus: see `BCNet.compile`.
-      int8_share: the int8 net's part of the cost of both nets; by default counted for `core`, see `models.pair_cost`.
+      int8_share: the int8 net's part of the cost of both nets; by default that on the `core` or `board`, see
+        `models.pair_cost`.
       patience: part of a stage's epochs without improvement on validation data after which the stage cools down and
         ends, see `callbacks.epochs_to_skip`; by default all epochs are trained. With it a stage also restores the
         weights of its best epoch if the last ones are clearly worse. The cooperative stage, which is short, ignores it.
@@ -133,7 +135,7 @@ def train(
         best = None if stage_patience is None else BestWeights(nets, validation_data, len(labels), steps)
         show_epoch(train_data, 0)
         if stage == "cooperative":
-            settings["int8_share"] = count_int8_share(pair, core) if int8_share is None else int8_share
+            settings["int8_share"] = count_int8_share(pair, core, board) if int8_share is None else int8_share
             if np.any(np.isnan(pair.threshold)):
                 pair.threshold = _start_threshold(pair, train_data)
             extra.append(TemperatureAnnealing(epochs[stage]))

@@ -3,7 +3,7 @@
 from bcnet_keras.experiment.training_run import Settings
 from experiments.benchmarks import TARGET
 
-# Half of the int8 net's instructions, and as for Speech Commands not for each seed with 95 %: on 165 validation photos
+# Half of the int8 net's cycles, and as for Speech Commands not for each seed with 95 %: on 165 validation photos
 # that would cost many points of escalation.
 TARGET = TARGET | {"max_cost": 0.5, "confidence_level": 0.8}
 SETTINGS = Settings(dataset="sign_digits", **TARGET)

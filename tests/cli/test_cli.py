@@ -172,6 +172,7 @@ def test_the_demo_tells_the_mean_of_its_repeats(bcnet, monkeypatch):
             name: {
                 "accuracy": 0.9 + (gain if name == "bcnet" else 0),
                 "escalation_rate": 0.25,
+                "cycles": {"cortex-m4": [0.9 * cost, 1.1 * cost]},
                 "instructions": {"cortex-m4": cost},
                 **dict.fromkeys(("arena_bytes", "flash_bytes", "code_bytes"), 1024),
             }

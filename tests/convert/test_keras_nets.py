@@ -145,7 +145,7 @@ def test_a_shared_stem_is_computed_once(shared, runtime, gate):
         assert names[0][1:3] == ["BcnetThermometer", "LceBconv2d"]
         core, alone = "cortex-m4", cost(parts[1])
         accepted, escalated = pair_cost(pair, core, parts)
-        rest = 1 - alone.ops[0].instructions[core] / alone.instructions[core]
+        rest = 1 - alone.ops[0].cycles[core].middle / alone.cycles[core].middle
         assert escalated - accepted == pytest.approx(rest, abs=0.05) and rest < 0.9
 
 
@@ -220,11 +220,13 @@ def test_binary_part_is_the_same_with_reference_kernels(parts):
 def test_cost_of_the_pair(pair, parts):
     binary, int8 = map(cost, parts)
     accepted, escalated = pair_cost(pair, "cortex-m4", parts)
-    assert accepted >= binary.instructions["cortex-m4"] / int8.instructions["cortex-m4"]
+    assert accepted >= binary.cycles["cortex-m4"].middle / int8.cycles["cortex-m4"].middle
     assert escalated - accepted == pytest.approx(1, abs=0.05)  # the int8 net, ADD for QUANTIZE
     with pytest.raises(ValueError, match="unknown core 'cortex-a53'"):
         pair_cost(pair, "cortex-a53", parts)
     assert set(binary.instructions) == set(CORES)
+    # In the flash of a board the loops of the binary convolution take more of the cycles.
+    assert pair_cost(pair, parts=parts, board="nucleo-l4r5zi")[0] > 1.2 * accepted
 
 
 @pytest.mark.slow

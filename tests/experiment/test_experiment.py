@@ -18,10 +18,11 @@ import pytest
 import bcnet_keras as bc
 from bcnet_keras import datasets
 from bcnet_keras.cli import train as cli_train
+from bcnet_keras.device.cycles import shares
 from bcnet_keras.experiment import training_run
 from bcnet_keras.experiment.report import table
 from bcnet_keras.runtime import tflite
-from bcnet_keras.utils.sealed_files import read_record
+from bcnet_keras.utils.sealed_files import read_record, write_record
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +96,10 @@ def test_results_have_every_row(demo):
         assert 0 <= row["accuracy"] <= 1 and 0 <= row["escalation_rate"] <= 1
         assert set(row["instructions"]) >= {"cortex-m4", "cortex-m7", "cortex-m55"}
         assert all(count > 0 for count in row["instructions"].values()) and row["flash_bytes"] > 0, name
+        assert set(row["cycles"]) == set(row["worst_cycles"]) == set(row["instructions"])
+        for core, (low, high) in row["cycles"].items():
+            assert 0.5 * row["instructions"][core] < low <= high <= 2.2 * row["instructions"][core], (name, core)
+            assert row["worst_cycles"][core][1] >= high
     rows = results["rows"]
     assert (rows["binary"]["escalation_rate"], rows["int8"]["escalation_rate"]) == (0, 1)
     assert rows["int8"]["accuracy"] > 0.3  # ten classes: it has learned something
@@ -107,8 +112,7 @@ def test_picked_points_lie_on_their_curves(demo):
     results = _results(demo[0])
     one = 1.001 / results["data"]["images"]["test"]  # an image may lie on the threshold to the last bit
     for name, points in results["curves"].items():
-        row, whole = results["rows"][name], results["rows"]["int8"]["instructions"]["cortex-m4"]
-        cost = row["instructions"]["cortex-m4"] / whole
+        row, cost = results["rows"][name], shares(results["rows"], "cortex-m4")[name]
         assert any(
             abs(accuracy - row["accuracy"]) <= one
             and abs(rate - row["escalation_rate"]) <= one
@@ -155,10 +159,11 @@ def test_both_gates_give_the_same_answers(demo, test_split):
 def test_the_expected_cost_is_that_of_the_escalation_rate(demo):
     rows = _results(demo[0])["rows"]
     for core in rows["int8"]["instructions"]:
-        cost = {name: rows[name]["instructions"][core] for name in ROWS}
-        for name in ("coopnet", "cascade"):
-            least = cost["binary"] + rows[name]["escalation_rate"] * cost["int8"]
-            assert least <= cost[name] <= 1.1 * least  # the gate and the addition come on top
+        for unit in ("instructions", "cycles"):
+            cost = {name: np.sum(rows[name][unit][core]) for name in ROWS}  # of cycles twice the middle
+            for name in ("coopnet", "cascade"):
+                least = cost["binary"] + rows[name]["escalation_rate"] * cost["int8"]
+                assert least <= cost[name] <= 1.1 * least  # the gate and the addition come on top
 
 
 def test_the_report_is_one_page_with_the_table(demo):
@@ -181,8 +186,9 @@ def test_the_report_is_one_page_with_the_table(demo):
     assert abs(rate - row["escalation_rate"]) <= few
     core = results["settings"]["core"]
     whole = slider["int8_cost"]
-    assert whole == results["rows"]["int8"]["instructions"][core]
-    assert cost == pytest.approx(row["instructions"][core] / whole, abs=few)
+    assert whole == sum(results["rows"]["int8"]["cycles"][core]) / 2
+    assert cost == pytest.approx(sum(row["cycles"][core]) / 2 / whole, abs=few)
+    assert f"of the int8 net&#x27;s estimated {core} cycles" in page
     # Class by class: the images of all are the test set, the right answers those of the table above.
     rows = re.findall(
         r"<tr><td>(\d)</td><td>(\d+)</td><td>[\d.]+ %</td><td>[\d.]+ %</td><td>([\d.]+) %</td></tr>", page
@@ -202,9 +208,8 @@ def test_the_verdict_is_said_everywhere(bcnet, demo, test_split, tmp_path):
     lost = np.sum((pair.predicted != labels) & (int8.predicted == labels))
     beside = found["figures"]["beside"]["int8"]
     assert (beside["gained"], beside["lost"], beside["samples"]) == (gained, lost, 359)
-    rows = _results(folder)["rows"]
-    cost = rows["bcnet"]["instructions"]["cortex-m4"] / rows["int8"]["instructions"]["cortex-m4"]
-    assert found["figures"]["costs"]["bcnet"] == pytest.approx(cost)
+    costs = shares(_results(folder)["rows"], "cortex-m4")
+    assert found["figures"]["costs"] == {name: pytest.approx(costs[name]) for name in costs}
     assert (
         f"Verdict: {found['sentence']}\n" in output
         and html.escape(found["sentence"]) in (folder / "report.html").read_text()
@@ -267,8 +272,7 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
     images, labels, *_ = test_split
     weights = {path: path.stat().st_mtime_ns for path in folder.rglob("*.weights.h5")}
     first = _results(folder)
-    costs = {name: row["instructions"]["cortex-m4"] for name, row in first["rows"].items()}
-    few = 1.5 * costs["binary"] / costs["int8"]
+    few = 1.5 * shares(first["rows"], "cortex-m4")["binary"]
     for arguments, target in (
         ({"max_cost": few}, {"max_cost": few, "min_accuracy": None, "confidence_level": None}),
         ({"max_cost": few, "confidence_level": 0.9}, {"max_cost": few, "min_accuracy": None, "confidence_level": 0.9}),
@@ -280,7 +284,7 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
         results = _results(folder)
         row = results["rows"]["bcnet"]
         assert {name: results["settings"][name] for name in target} == target
-        assert read_record(folder / "settings.json") == (results["settings"], True)
+        assert read_record(folder / "settings.json") == ({**results["settings"], "cost": "estimated cycles"}, True)
         assert row["threshold"] < first["rows"]["bcnet"]["threshold"]
         assert row["escalation_rate"] < first["rows"]["bcnet"]["escalation_rate"]
         assert row["validation_accuracy"] >= (target["min_accuracy"] or 0)
@@ -293,6 +297,16 @@ def test_calibrate_picks_another_threshold_without_training(demo, test_split, tm
         for other in ("int8", "binary"):
             assert results["rows"][other] == first["rows"][other]
     assert weights == {path: path.stat().st_mtime_ns for path in folder.rglob("*.weights.h5")}
+
+    # A run of before, whose costs were instructions, goes on as well, and it is said what its budget is now.
+    settings = read_record(folder / "settings.json")[0]
+    del settings["cost"]
+    write_record(folder / "settings.json", settings)
+    said = _bcnet("calibrate", folder, f"--max_cost={few}", log=tmp_path / "log")
+    assert "step" not in said and f"{folder} was begun when costs were instructions: its nets stay" in said
+    assert read_record(folder / "settings.json")[0]["cost"] == "estimated cycles"
+    assert _results(folder)["rows"]["bcnet"]["cycles"]["cortex-m4"][0] > 0
+    assert "costs were instructions" not in _bcnet("calibrate", folder, f"--max_cost={few}", log=tmp_path / "log")
 
     # A target out of reach leaves all as it was.
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -48,7 +48,7 @@ def answers():
 def page(answers):
     points = curve(answers, PAIR_COST).points
     picked = operating_point(answers, 0.4, PAIR_COST)
-    return html_page("test", threshold_explorer(points, picked, 0.91, INT8_COST, "cortex-m4 instructions"))
+    return html_page("test", threshold_explorer(points, picked, 0.91, INT8_COST, "estimated cortex-m4 cycles"))
 
 
 def test_slider_shows_what_each_threshold_gives(page, answers, tmp_path):

@@ -184,13 +184,9 @@ def cmsis_nn_version(folder):
 
 def run(cores, cmsis_nn=None):
     """The whole results, as `results.json` holds them."""
-    from bcnet_keras.runtime import plugin
-
-    try:
-        tflm = plugin.tflm_tree()
-    except FileNotFoundError as error:
-        print(f"{error}: the code of the operators is left out", file=sys.stderr)
-        tflm = "none"
+    tflm = _tflm_tree()
+    if tflm == "none":
+        print("no tree of TensorFlow Lite Micro: the operators are left out", file=sys.stderr)
     results = {
         "counted": "instructions executed between the call of a kernel and its return, under QEMU",
         "cycles": "estimated from what was executed, [low, high], with memory that answers at once",
@@ -206,15 +202,37 @@ def run(cores, cmsis_nn=None):
     for core in cores:
         print(core, file=sys.stderr)
         targets = ("bench", "bcnet_kernels") + (("bcnet_ops",) if tflm != "none" else ())
-        targets += ("operators",) if cmsis_nn else ()
+        targets += ("operators",) if cmsis_nn and tflm != "none" else ()
         with tempfile.TemporaryDirectory() as folder:
             folder = build(core, Path(folder), targets, cmsis_nn, tflm)
             results["code_bytes"][core] = code_bytes(folder)
             layers = ("design", "networks", "sweep" if core == "cortex-m4" else "sample")
             results["records"] += measure(core, folder / "bench", layers)
-            if cmsis_nn:
+            if "operators" in targets:
                 results["operators"] += measure_operators(core, folder / "operators")
     return results
+
+
+def _tflm_tree():
+    """The tree of TensorFlow Lite Micro, "none" where there is none."""
+    from bcnet_keras.runtime import plugin
+
+    try:
+        return plugin.tflm_tree()
+    except FileNotFoundError:
+        return "none"
+
+
+def operators_anew(results, cmsis_nn):
+    """The results with operators other than the binary convolution measured again, in their own order."""
+    tflm, measured = _tflm_tree(), []
+    if not cmsis_nn or tflm == "none":
+        raise FileNotFoundError("operators need a tree of CMSIS-NN, by --cmsis-nn, and one of TensorFlow Lite Micro")
+    for core in results["boards"]:
+        with tempfile.TemporaryDirectory() as folder:
+            folder = build(core, Path(folder), ("operators",), cmsis_nn, tflm)
+            measured += measure_operators(core, folder / "operators")
+    return results | {"operators": measured}
 
 
 def as_json(results):
@@ -232,12 +250,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cmsis-nn", default=os.environ.get("CMSIS_NN_DIR"), help="a tree of CMSIS-NN to measure too")
     parser.add_argument("--cores", nargs="+", choices=BOARDS, default=list(BOARDS))
+    parser.add_argument("--operators", action="store_true", help="all but the binary convolution, and keep that")
     arguments = parser.parse_args()
     for program in ("cmake", "arm-none-eabi-g++", "qemu-system-arm"):
         if shutil.which(program) is None:
             sys.exit(f"error: {program} is not installed")
     try:
-        results = run(arguments.cores, arguments.cmsis_nn)
+        if arguments.operators:
+            results = operators_anew(json.loads((HERE / "results.json").read_text()), arguments.cmsis_nn)
+        else:
+            results = run(arguments.cores, arguments.cmsis_nn)
     except (FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     files.write_atomic(HERE / "results.json", as_json(results))

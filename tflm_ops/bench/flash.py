@@ -18,6 +18,7 @@ import cycles
 from cycles import flash
 
 from bcnet_keras.device.boards import BOARDS
+from bcnet_keras.runtime import plugin
 from bcnet_keras.utils import atomic_files as files
 
 FACTORS = bench.HERE.parents[1] / "bcnet_keras" / "device" / "boards.json"
@@ -88,7 +89,8 @@ def main():
         for core in dict.fromkeys(board.core for board in BOARDS.values()):
             print(core, file=sys.stderr)
             folder = (arguments.build or Path(temporary)) / core
-            factors |= measure(core, bench.build(core, folder, ("bench", "operators"), arguments.cmsis_nn))
+            built = bench.build(core, folder, ("bench", "operators"), arguments.cmsis_nn, plugin.tflm_tree())
+            factors |= measure(core, built)
     head = {"compiler": bench.compiler_version(), "qemu": bench.qemu_version()[0]}
     factors = {"factors": {name: factors[name] for name in BOARDS}}
     files.write_atomic(FACTORS, json.dumps(head | factors, indent=1) + "\n")

@@ -1,12 +1,14 @@
 // Measures operators other than the binary convolution on shapes of real nets: CMSIS-NN's int8
-// functions, as TensorFlow Lite Micro calls them, and this project's own kernels. For each it
-// writes a line: operator and shape, with a tabulator between them.
+// functions, as TensorFlow Lite Micro calls them, its reference kernels, copies, and this project's
+// own kernels. For each it writes a line: operator and shape, with a tabulator between them.
 #include <arm_nnfunctions.h>
 #include <arm_nnsupportfunctions.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "tflm_ops/bench/board.h"
+#include "tflm_ops/bench/builtin.h"
 #include "tflm_ops/bench/cmsis_nn.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
@@ -225,6 +227,35 @@ void ElementWise() {
   }
 }
 
+void Builtin() {
+  for (const int32_t size : {10, 256, 4096}) {
+    const int8_t *data = Random<int8_t>(size), *other = Random<int8_t>(size);
+    float* numbers = Random<float>(size);
+    int8_t* result = Random<int8_t>(size);
+    Shape name;
+    name << size;
+    const size_t kept = used;
+    const auto measure = [&](const char* what, const auto& call) {
+      Measure(what, name.text(), call);
+      used = kept;
+    };
+    measure("DEQUANTIZE", [&] { Dequantize(data, size, numbers); });
+    measure("QUANTIZE", [&] { Requantize(data, size, result); });
+    measure("SUB", [&] { Subtract(data, other, size, result); });
+    measure("copy", [&] { std::memcpy(result, data, static_cast<size_t>(size)); });
+    used = 0;
+  }
+  for (const int32_t side : {4, 8}) {
+    const int32_t channels = 64;
+    const int8_t* data = Random<int8_t>(side * side * channels);
+    int32_t* sums = Random<int32_t>(channels);
+    int8_t* result = Random<int8_t>(channels);
+    Shape name;
+    name << side << "x" << side << "x" << channels;
+    Measure("MEAN", name.text(), [&] { Mean(data, side, side, channels, sums, result); });
+  }
+}
+
 void Own() {
   struct Encoding {
     int32_t pixels, channels, bits;
@@ -287,6 +318,7 @@ int main() {
   bench::FullyConnected();
   bench::Pooling();
   bench::ElementWise();
+  bench::Builtin();
   bench::Own();
   board::Write("# end\n");
   return 0;

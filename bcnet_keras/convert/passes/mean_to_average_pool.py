@@ -1,4 +1,4 @@
-"""Replaces means over a whole map by average pooling, for which TensorFlow Lite Micro has a faster kernel.
+"""Replaces means over a whole map by average pooling, for which TensorFlow Lite Micro has a cheaper kernel.
 
 Converters turn Keras' `GlobalAveragePooling2D` into the operator MEAN. If output and input have the same scale (see
 `layers.global_average`), AVERAGE_POOL_2D with a window as large as the map computes the same. On Cortex-M4 it takes 6

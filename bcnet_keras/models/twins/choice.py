@@ -1,4 +1,4 @@
-"""Chooses the binary twin by its cost relative to the int8 twin on a core, before either is trained."""
+"""Chooses the binary twin by its cycles relative to the int8 twin's on a core, before either is trained."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def light_binary_twin(
     Arguments:
       graph: that of the float model.
       int8: its int8 twin.
-      max_cost: largest cost of an accepted sample, relative to the int8 net's.
+      max_cost: largest cost of the binary net alone, relative to the int8 net's.
       input_range, stem, planes: as for `bcnet_keras.binary_twin`.
       core, board_name: as for `bcnet_keras.device.profile.Profile.of`.
 
@@ -46,17 +46,17 @@ def light_binary_twin(
       (Keras model, its description in words).
     """
     core = core or (board(board_name).core if board_name else DEFAULT_CORE)
-    whole = _instructions("int8", int8, core)
+    whole = _cycles("int8", int8, core, board_name)
     tried = {}  # what the binary net computes -> candidate
 
     def candidate(topology, width):
-        """Returns (share of the int8 net's instructions, Keras model, description)."""
+        """Returns (share of the int8 net's cycles, Keras model, description)."""
         source, factor = (graph, width) if topology != "compact" else (_compact(graph, width), 1.0)
         plan = BinaryTwin(source, input_range, factor, stem, planes, topology)
         key = topology if topology == "compact" else "", plan.layout()
         if key not in tried:
             twin = plan.build("binary")
-            share = _instructions("binary", twin, core) / whole
+            share = _cycles("binary", twin, core, board_name) / whole
             what = f"{topology}, width {width:g}" if topology != "compact" else f"compact, {width} filters and more"
             log.debug("binary net, %s: %.3f of the int8 net", what, share)
             tried[key] = share, twin, what
@@ -85,8 +85,8 @@ def light_binary_twin(
     return twin, what
 
 
-def _instructions(name, net, core):
-    return cost(flatbuffer_of(name, net)).instructions[core]
+def _cycles(name, net, core, board_name):
+    return cost(flatbuffer_of(name, net), board_name=board_name).cycles[core].middle
 
 
 def _compact(graph, filters):
