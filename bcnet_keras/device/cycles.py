@@ -4,8 +4,8 @@ Instructions are counted; cycles are estimated from what was executed, by models
 whose sources leave some rules open. So they are a range, low to high, and any sum of them is.
 
 `cycles.json`, written by `make bench`, has the cycles of an instruction by core and operator: of those that a pair is
-made of measured on shapes of real nets, of copies, and "other", for all that were not: the range of all that were. Cycles of the
-binary convolution are in `bcnet_keras.device.cost_bconv2d`, by what its kernels do.
+made of measured on shapes of real nets, of copies, and "other", for all that were not: the range of all that were.
+Cycles of the binary convolution are in `bcnet_keras.device.cost_bconv2d`, by what its kernels do.
 """
 
 from __future__ import annotations
@@ -88,8 +88,3 @@ def of_instructions(name: str, core: str, instructions: float) -> Cycles:
     known = figures()[core]
     low, high = known.get(name, known["other"])
     return Cycles(low * instructions, high * instructions)
-
-
-def is_measured(name: str) -> bool:
-    """Whether the cycles of an operator's instructions were measured; the range is wide where they were not."""
-    return name == "LceBconv2d" or all(name in known for known in figures().values())

@@ -94,9 +94,8 @@ def test_cycles_of_other_operators_match_the_bench():
 
 
 def test_cycles_of_what_was_not_measured_span_all_that_was():
-    measured = ("CONV_2D", "LceBconv2d", "MEAN", "QUANTIZE", "DEQUANTIZE", "SUB", cycles.COPY)
-    assert all(map(cycles.is_measured, measured)) and not cycles.is_measured("TRANSPOSE")
     for core, known in cycles.figures().items():
+        assert {"CONV_2D", "MEAN", "QUANTIZE", "DEQUANTIZE", "SUB", cycles.COPY} < set(known)
         other = cycles.of_instructions("TRANSPOSE", core, 1000)
         for name in known:
             measured = cycles.of_instructions(name, core, 1000)

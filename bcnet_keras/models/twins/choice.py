@@ -85,7 +85,7 @@ def light_binary_twin(
     return twin, what
 
 
-def _cycles(name, net, core, board_name):
+def _cycles(name: str, net: tf.keras.Model, core: str, board_name: str | None) -> float:
     return cost(flatbuffer_of(name, net), board_name=board_name).cycles[core].middle
 
 
