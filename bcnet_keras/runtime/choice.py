@@ -1,7 +1,7 @@
 """Which interpreter runs a flatbuffer on this installation, where nobody says: `bcnet_keras.Interpreter`.
 
-TensorFlow Lite's where Larq Compute Engine brings it, or else NumPy's, which needs nothing that an installation may lack
-and gives the same answers up to a step here and there.
+TensorFlow Lite's where Larq Compute Engine brings it, or else NumPy's, which needs nothing that an installation may
+lack and gives the same answers up to a step here and there.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from bcnet_keras.cli import train as cli_train
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.experiment import training_run
-from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.runtime import choice
+from bcnet_keras.tflite import flatbuffer, lce
 from experiments import benchmarks
 
 SHAPE = (3, 3, 2)

@@ -3,10 +3,10 @@
 
     python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
 
-The models are pairs of `models.networks`, those of the demo and of CIFAR-10 among them, after a few steps of training on
-noise (the weights do not change the count, once the ranges of the outputs are those of the data), each on both its
-paths, and MLPerf Tiny's four reference models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores,
-see README.md.
+The models are pairs of `models.networks`, those of the demo and of CIFAR-10 among them, after a few steps of training
+on noise (the weights do not change the count, once the ranges of the outputs are those of the data), each on both its
+paths, and MLPerf Tiny's four reference models. It needs a tree of TensorFlow Lite Micro and its libraries for the
+cores, see README.md.
 """
 
 import argparse
