@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +272,12 @@ def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[di
 
 def _workers(number: int) -> concurrent.futures.Executor:
     """Processes that start afresh: TensorFlow does not survive a fork."""
-    return concurrent.futures.ProcessPoolExecutor(number, multiprocessing.get_context("spawn"))
+    return concurrent.futures.ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _end_in_order)
+
+
+def _end_in_order() -> None:
+    """Has a process that is told to end leave its run's folder as an exception would."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _worker_trained(settings: Settings, folder: pathlib.Path) -> dict[str, Any]:

@@ -110,8 +110,8 @@ class _Net:
         name = f"net/{len(self.graph.tensors):02d}/a name such as converters give them"
         return self.builder.tensor(self.graph, name, type, shape, quantization, data)
 
-    def constant(self, type, shape, scales=0):
-        """A constant of zeros with so many scales."""
+    def constant(self, type, shape, scales=0, along=0):
+        """A constant of zeros with so many scales along a dimension."""
         size = 1 if type == _INT8 else 4
         # Buffers are kept once, and zeros would all be one: the tensor's number tells them apart.
         data = np.zeros(math.prod(shape) * size, np.uint8)
@@ -120,8 +120,10 @@ class _Net:
         index = self.tensor(type, shape, data=data)
         if scales:
             quantization = flatbuffer.quantization_parameters(*_SCALE)
-            quantization.scale = np.full(scales, _SCALE[0], np.float32)
+            scale = _SCALE[0] ** 2 if type == _INT32 else _SCALE[0]  # that of a bias is of the products
+            quantization.scale = np.full(scales, scale, np.float32)
             quantization.zeroPoint = np.zeros(scales, np.int64)
+            quantization.quantizedDimension = along
             self.graph.tensors[index].quantization = quantization
         return index
 
@@ -147,7 +149,7 @@ class _Net:
 
     def depthwise(self, tensor):
         channels = self.shape(tensor)[-1]
-        weights = self.constant(_INT8, [1, 3, 3, channels], channels)
+        weights = self.constant(_INT8, [1, 3, 3, channels], channels, along=3)
         bias = self.constant(_INT32, [channels], channels)
         options = schema.DepthwiseConv2DOptionsT()
         options.padding, options.strideH, options.strideW = schema.Padding.SAME, 1, 1

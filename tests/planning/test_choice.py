@@ -67,6 +67,7 @@ def test_a_sketch_costs_and_takes_what_the_converted_pair_does(nets, shape, core
 @example(64, 64, 3, 10, 0.5, "nucleo-f446re")
 @example(48, 48, 1, 7, 0.5, "nucleo-f446re")
 @example(4, 4, 1, 2, 0.5, "nucleo-f446re")
+@example(19, 85, 1, 2, 0.3, "nucleo-l476rg")
 def test_what_is_chosen_fits_its_board_and_budget(height, width, channels, classes, max_cost, name):
     shape, board = (height, width, channels), BOARDS[name]
     nets = choice.choose(shape, classes, max_cost, board.core, name)
@@ -75,11 +76,14 @@ def test_what_is_chosen_fits_its_board_and_budget(height, width, channels, class
     assert plan.problem() is None
     assert min(side for form in nets.maps(shape) for side in form) >= 2
     assert max(nets.maps(shape)[0]) * 4 >= min(height, width) / 8  # and not shrunk to nothing either
-    # Of small images no binary net is so light; then it is the lightest of all.
-    if min(height, width) >= 16:
-        cycles = [net.expected_cycles.middle for net in (plan.binary, plan.int8)]  # those of the board
-        assert cycles[0] <= choice.share_of(max_cost) * cycles[1]
-        assert plan.cost[0] <= 1.02 * choice.share_of(max_cost) and not plan.warnings()
+    # Of small images, and from a slow flash, no binary net may be so light; then it is the lightest of all.
+    cycles = [net.expected_cycles.middle for net in (plan.binary, plan.int8)]  # those of the board
+    if cycles[0] <= choice.share_of(max_cost) * cycles[1]:
+        assert plan.cost[0] <= 1.02 * choice.share_of(max_cost) or min(height, width) < 16
+    else:
+        assert nets == choice.choose(shape, classes, 0.01, board.core, name)
+        assert max_cost < 0.5 or min(height, width) < 16
+    assert min(height, width) < 16 or not plan.warnings()
     assert Nets.from_record(json.loads(json.dumps(nets.record()))) == nets
 
 
