@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
-from bcnet_keras.tflite.operands import foreign_type
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
-from bcnet_keras.tflite.scales import CHECKS
 from bcnet_keras.tflite.verify import verify
 
 if TYPE_CHECKING:
@@ -127,37 +125,75 @@ def _types_problem(name: str, graph: schema.SubGraphT, operator: schema.Operator
     where = f"TensorFlow Lite Micro has no {name} on {data_type}"
     if data_type == "float16":
         return f"{where}; convert the model again without weights of float16"
+    if record.weights is not None and len(inputs) > 1 and inputs[1] is not None:
+        weights = flatbuffer.type_name(inputs[1])
+        if weights not in record.weights.get(data_type, ()):
+            return f"{where} with weights of {weights}"
+        if outputs and flatbuffer.type_name(outputs[0]) != data_type:
+            return f"{where} that gives {flatbuffer.type_name(outputs[0])}"
     if record.types is not None and data_type not in record.types:
         return where
-    foreign = foreign_type(record, inputs, outputs)
-    if foreign is not None:
-        what, found, wanted = foreign
-        if what == "weights":
-            return f"{where} with weights of {found}"
-        if what == "bias":
-            return (
-                f"TensorFlow Lite Micro's {name} on {data_type} reads the bias of {found} as {wanted}; convert the "
-                f"model again with biases of {wanted}"
-            )
-        if what == "output 0":
-            return f"{where} that gives {found}"
-        return f"{where} with {found} as {what}; convert the model again, so that it has {wanted} there"
     problems = (_CHECKS[check](name, data_type, inputs, outputs) for check in record.checks)
     return next((problem for problem in problems if problem), None)
 
 
-def _one_state_type(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
-    weights, state = (flatbuffer.type_name(inputs[place]) for place in (2, 4))
-    if weights == state:
+def _one_scale(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
+    scales = _scales(inputs[0])
+    return (
+        f"TensorFlow Lite Micro's {name} applies the first of {scales} scales to all channels" if scales > 1 else None
+    )
+
+
+def _channel_scales_on_int8_only(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
+    if len(inputs) < 2 or inputs[1] is None:
+        return None
+    weights = flatbuffer.type_name(inputs[1])
+    if _scales(inputs[1]) < 2 or (data_type, weights) == ("int8", "int8"):
+        return None
+    where = f"TensorFlow Lite Micro has no {name} on {data_type}"
+    return f"{where} with weights of {weights} that have a scale for each output"
+
+
+def _scales(tensor: schema.TensorT) -> int:
+    quantization = tensor.quantization
+    return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+
+
+def _equal_scales(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
+    if data_type == "float32" or not outputs:
+        return None
+    before, after = flatbuffer.quantization(inputs[0]), flatbuffer.quantization(outputs[0])
+    if before is None or after is None or (abs(before[0] - after[0]) <= _POOLED_SCALE and before[1] == after[1]):
         return None
     return (
-        f"TensorFlow Lite Micro's {name} takes a state of the type of its second weights, but it is {state} beside "
-        f"{weights}; convert the model again, so that they are alike"
+        f"TensorFlow Lite Micro's {name} takes equal scales and zero points alone, but they are {before[0]:.6g} and "
+        f"{before[1]} before and {after[0]:.6g} and {after[1]} behind it; put a QUANTIZE behind it"
+    )
+
+
+def _wide_bias(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:
+    bias = inputs[2] if len(inputs) > 2 else None
+    if data_type != "int16" or bias is None or flatbuffer.type_name(bias) == "int64":
+        return None
+    return (
+        f"TensorFlow Lite Micro's {name} on int16 reads the bias of {flatbuffer.type_name(bias)} as int64; convert the "
+        "model again with biases of int64"
     )
 
 
 _ADVICE = "quantise weights and activations both to int8, or neither"
+_POOLED_SCALE = 1e-6  # what pooling_common.cc allows
 _SAME_SCALE = 1 / 512  # relative: a quarter of a step at the end of the range
-_FIXED_SCALES = {("LOGISTIC", "int8"): (1 / 256, -128), ("TANH", "int8"): (1 / 128, 0)}
-_CHECKS = {**CHECKS, "one state type": _one_state_type}
+_FIXED_SCALES = {
+    ("LOGISTIC", "int8"): (1 / 256, -128),
+    ("TANH", "int8"): (1 / 128, 0),
+    ("LOGISTIC", "int16"): (1 / 32768, 0),
+    ("TANH", "int16"): (1 / 32768, 0),
+}
+_CHECKS = {
+    "channel scales on int8 only": _channel_scales_on_int8_only,
+    "equal scales": _equal_scales,
+    "one scale": _one_scale,
+    "wide bias": _wide_bias,
+}
 _REMARKS = {"copies": _copies, "fixed scale": _fixed_scale}
