@@ -666,10 +666,10 @@ def read_settings(folder: StrPath) -> Settings:
 
 def settings_of(record: dict[str, Any]) -> Settings:
     """The `Settings` of a record of them, as JSON holds it."""
-    values = {name: value for name, value in record.items() if name not in _PRICE}
-    tuples = {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
+    values: dict[str, Any] = {name: value for name, value in record.items() if name not in _PRICE}
+    values |= {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
     nets = values.get("nets")
-    return Settings(**{**values, **tuples, "nets": nets and Nets.from_record(nets)})
+    return Settings(**{**values, "nets": nets and Nets.from_record(nets)})
 
 
 def take_float_net(source: pathlib.Path, folder: pathlib.Path, settings: Settings) -> None:
