@@ -176,7 +176,7 @@ class Settings:
         return {name: getattr(self, name) for name in TARGET}
 
     @property
-    def device(self):
+    def device(self) -> dict[str, Any]:
         """Arguments that say whose cycles are the cost."""
         return {"core": self.core, "board": self.board}
 
