@@ -3,10 +3,9 @@
 
     python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
 
-The models are pairs of `models.networks`, those of the demo and of CIFAR-10 among them, after a few steps of training
-on noise (the weights do not change the count, once the ranges of the outputs are those of the data), each on both its
-paths, and MLPerf Tiny's four reference models. It needs a tree of TensorFlow Lite Micro and its libraries for the
-cores, see README.md.
+The models are pairs of `models.networks` after a few steps of training on noise (the weights do not change the
+count, once the ranges of the outputs are those of the data), each on both its paths, and MLPerf Tiny's reference
+models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores, see README.md.
 """
 
 import argparse
@@ -34,14 +33,8 @@ from bcnet_keras.utils.silence import captured_output
 
 HERE = Path(__file__).resolve().parent
 CORES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp", "cortex-m55": "cortex-m55"}
-# Name -> network, shape of an image, and whether both nets share their stem.
-PAIRS = {
-    "digits": ("digits", (8, 8, 1), False),
-    "demo": ("mnist_5k", (10, 10, 1), False),
-    "CIFAR-10": ("images", (32, 32, 3), True),
-}
-# In benchmark/training/*/trained_models of the repository mlcommons/tiny.
-MODELS = ("pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8")
+PAIRS = {"digits": (8, 8, 1), "images": (32, 32, 3)}  # network -> shape of an image
+MODELS = ("pretrainedResnet_quant", "kws_ref_model")
 MARKERS = ("count_start", "count_stop")
 BOUND = 0.05
 
@@ -100,21 +93,19 @@ def run(core, program):
     return int(lines[0].split()[1]), answers, traces
 
 
-def quick_pair(network, shape, shared_stem=False, classes=10, steps=48):
+def quick_pair(network, shape, classes=10, steps=48):
     """The flatbuffer of a pair of networks whose binary net was trained for a few steps on noise."""
     import tensorflow as tf
 
     from bcnet_keras import BCNet
     from bcnet_keras.models.networks import NETWORKS
-    from bcnet_keras.models.twins import int8_twin, share_stem
+    from bcnet_keras.models.twins import int8_twin
 
     tf.keras.utils.set_random_seed(0)
-    float_net, binary = NETWORKS[network].nets(shared_stem).build(shape, classes)
+    float_net, binary = NETWORKS[network](shape, classes)
     pair = BCNet(binary, int8_twin(float_net))
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (32 * steps, *shape)), random.integers(0, classes, 32 * steps)
-    if shared_stem:
-        share_stem(pair.binary, pair.int8, [pair.preprocess(images[:256].astype(np.uint8))])
     pair.compile(tf.keras.optimizers.Adam(0.005), stage="binary")
     pair.fit(pair.preprocess(images.astype(np.uint8)), labels, batch_size=32, verbose=0)
     pair.threshold = 0.5
@@ -216,9 +207,7 @@ def main():
     parser.add_argument("--models", type=Path, default=Path.home() / "datasets" / "mlperf-tiny", help="MLPerf Tiny's")
     parser.add_argument("--build", type=Path, help="folder that keeps the builds; by default a temporary one")
     arguments = parser.parse_args()
-    if missing := [name for name in MODELS if not (arguments.models / f"{name}.tflite").is_file()]:
-        sys.exit(f"error: {arguments.models} lacks {', '.join(missing)}; they are in the repository mlcommons/tiny")
-    models = [(f"{name} pair", quick_pair(*about)) for name, about in PAIRS.items()]
+    models = [(f"{name} pair", quick_pair(name, shape)) for name, shape in PAIRS.items()]
     models += [(name, (arguments.models / f"{name}.tflite").read_bytes()) for name in MODELS]
     models += [(name, Path(path).read_bytes()) for name, _, path in (pair.partition("=") for pair in arguments.pair)]
     records, command = [], ["python tflm_ops/examples/compare.py --cores", *arguments.cores]
