@@ -251,8 +251,10 @@ def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[di
 
     A net of this size keeps one core busy, and hardly a second one.
     """
+    from bcnet_keras.experiment.run_folder import made
+
     results = []
-    with _workers(min(len(every), os.cpu_count() or 1)) as workers:
+    with made(folders[0].parent), _workers(min(len(every), os.cpu_count() or 1)) as workers:
         runs = [workers.submit(_worker_trained, *run) for run in zip(every, folders, strict=True)]
         try:
             for run, folder in zip(runs, folders, strict=True):
@@ -264,6 +266,7 @@ def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[di
                 f"{len(every)} pairs done; the same command goes on, and --repeats=1 takes the least memory."
             ) from None
         except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()  # nobody waits for pairs that still train: their runs go on later
             raise

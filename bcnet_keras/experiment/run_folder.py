@@ -29,27 +29,34 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
+def made(folder: StrPath) -> Iterator[pathlib.Path]:
+    """Makes the folder and those above it; what is still empty of these at the end is removed."""
+    folder = pathlib.Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot make the folder {folder}: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+
+
+@contextlib.contextmanager
 def locked(folder: StrPath) -> Iterator[None]:
     """Holds the folder for this process, having made it and those above it; what stays empty of these is removed.
 
     The lock is the operating system's, so that it ends with the process, however that ends. Raises ValueError, with the
     process that has the folder, where that is another one, or another thread.
     """
-    folder = pathlib.Path(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot make the folder {folder}: {error.strerror}") from None
-    place = folder / _LOCK
-    with _held(place):
+    with made(folder) as path, _held(place := path / _LOCK):
         try:
             yield
         finally:
             place.unlink(missing_ok=True)  # still held: who has opened it meanwhile sees that it is gone
-            with contextlib.suppress(OSError):
-                for path in made:
-                    path.rmdir()
 
 
 def _held(place):

@@ -13,6 +13,7 @@ from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.emit.layers import _TRAINING, Emitter
 from bcnet_keras.convert.lce import convert_binary
 from bcnet_keras.convert.pair import lower
+from bcnet_keras.errors import named_packages
 from bcnet_keras.layers import (
     BinaryConv2D,
     BinaryDense,
@@ -354,7 +355,8 @@ def test_a_batch_that_is_fixed_becomes_one():
 
 def test_without_a_converter_the_message_is_that_of_the_layer():
     def missing(net):
-        raise ModuleNotFoundError("No module named 'larq_compute_engine'", name="larq_compute_engine")
+        with named_packages():
+            raise ModuleNotFoundError("No module named 'larq_compute_engine'", name="larq_compute_engine")
 
     image = tf.keras.Input(SHAPE)
     model = tf.keras.Model(image, FakeQuant()(layers.Dense(3, name="odd")(layers.Flatten()(FakeQuant()(image)))))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Quantization = tuple[float, int]  # scale and zero point
 Layer: TypeAlias = Any  # a `tf.keras.layers.Layer`, of a package without types
+_SAME = 1e-6  # of a scale: two `FakeQuant` in a row can differ by a rounding of float32, which moves no code
 INT8, INT32, FLOAT32 = schema.TensorType.INT8, schema.TensorType.INT32, schema.TensorType.FLOAT32
 
 
@@ -120,7 +121,8 @@ class Codes(Value):
     form: Shape
 
     def _codes(self, quantization):
-        if quantization == self.quantization:
+        (scale, zero_point), (own_scale, own_zero_point) = quantization, self.quantization
+        if zero_point == own_zero_point and abs(scale - own_scale) < _SAME * own_scale:
             return self
         options = schema.QuantizeOptionsT()
         index = self.emitter.operator("QUANTIZE", [self.index], self.layer, self.form, quantization, options)
