@@ -26,7 +26,8 @@ _AREAS = {
     "Layers": ("layers",),
     "Errors": ("errors",),
 }
-_CALLABLE = {"Conversion": ("convert.pair.convert", "export.export")}  # modules that can be called, by their function
+# Functions that have the name of their package.
+_CALLABLE = {"Conversion": ("convert.pair.convert", "export.formats.export")}
 # Classes -> the methods that are shown below them.
 _METHODS = {
     "BCNet": ("from_keras", "profile", "preprocess", "threshold", "compile"),

@@ -16,6 +16,7 @@ from bcnet_keras.runtime import numpy_windows as windows
 from bcnet_keras.runtime.numpy_gate import gate
 from bcnet_keras.runtime.numpy_nodes import CODES, Kernel, Node, activation_range, in_range, rescaled, table
 from bcnet_keras.tflite import fixed_point
+from bcnet_keras.tflite.operators import OPERATORS
 
 _SHIFT = 20  # of sums, for precision
 
@@ -89,21 +90,31 @@ def mean(node: Node) -> Kernel:
     return run
 
 
-def _extreme(function: Callable) -> Callable[[Node], Kernel]:
-    def prepare(node: Node) -> Kernel:
-        node.need("int8>int8")
-        axes = tuple(int(axis) for axis in node.constant(1).reshape(-1))
-        return lambda image, _: function(image, axis=axes).reshape(node.output.shape)
-
-    return prepare
+def _extreme(node: Node, function: Callable) -> Kernel:
+    node.need("int8>int8")
+    axes = tuple(int(axis) for axis in node.constant(1).reshape(-1))
+    return lambda image, _: function(image, axis=axes).reshape(node.output.shape)
 
 
-def _of_two(function: Callable) -> Callable[[Node], Kernel]:
-    def prepare(node: Node) -> Kernel:
-        node.need("int8>int8", "int32>int32")
-        return lambda a, b: function(a, b)
+def reduce_max(node: Node) -> Kernel:
+    return _extreme(node, np.max)
 
-    return prepare
+
+def reduce_min(node: Node) -> Kernel:
+    return _extreme(node, np.min)
+
+
+def _of_two(node: Node, function: Callable) -> Kernel:
+    node.need("int8>int8", "int32>int32")
+    return lambda a, b: function(a, b)
+
+
+def maximum(node: Node) -> Kernel:
+    return _of_two(node, np.maximum)
+
+
+def minimum(node: Node) -> Kernel:
+    return _of_two(node, np.minimum)
 
 
 def concatenate(node: Node) -> Kernel:
@@ -147,40 +158,43 @@ def dequantize_signs(node: Node) -> Kernel:
     return lambda words: in_range(windows.unpacked(words, channels) * offset + zero_point)
 
 
-KERNELS: Mapping[str, Callable[[Node], Kernel]] = {
-    "ADD": add,
-    "AVERAGE_POOL_2D": windows.average_pool,
-    "BcnetGate": gate,
-    "BcnetThermometer": windows.thermometer,
-    "CONCATENATION": concatenate,
-    "CONV_2D": windows.convolution,
-    "DEPTHWISE_CONV_2D": windows.depthwise_convolution,
-    "DEQUANTIZE": dequantize,
-    "EXPAND_DIMS": reshape,
-    "FULLY_CONNECTED": windows.fully_connected,
-    "HARD_SWISH": functions.hard_swish,
-    "LEAKY_RELU": functions.leaky_relu,
-    "LOGISTIC": functions.logistic,
-    "LceBMaxPool2d": windows.binary_max_pool,
-    "LceBconv2d": windows.binary_convolution,
-    "LceDequantize": dequantize_signs,
-    "LceQuantize": windows.quantize_signs,
-    "MAXIMUM": _of_two(np.maximum),
-    "MAX_POOL_2D": windows.max_pool,
-    "MEAN": mean,
-    "MINIMUM": _of_two(np.minimum),
-    "MUL": multiply,
-    "PAD": pad,
-    "PRELU": functions.prelu,
-    "QUANTIZE": quantize,
-    "REDUCE_MAX": _extreme(np.max),
-    "REDUCE_MIN": _extreme(np.min),
-    "RELU": functions.relu,
-    "RELU6": functions.relu6,
-    "RESHAPE": reshape,
-    "SOFTMAX": functions.softmax,
-    "SQUEEZE": reshape,
-    "STRIDED_SLICE": strided_slice,
-    "SUB": subtract,
-    "TANH": functions.tanh,
+# By the names that records of operators have for them.
+RULES: Mapping[str, Callable[[Node], Kernel]] = {
+    rule.__name__: rule
+    for rule in (
+        add,
+        concatenate,
+        dequantize,
+        dequantize_signs,
+        gate,
+        maximum,
+        mean,
+        minimum,
+        multiply,
+        pad,
+        quantize,
+        reduce_max,
+        reduce_min,
+        reshape,
+        strided_slice,
+        subtract,
+        functions.hard_swish,
+        functions.leaky_relu,
+        functions.logistic,
+        functions.prelu,
+        functions.relu,
+        functions.relu6,
+        functions.softmax,
+        functions.tanh,
+        windows.average_pool,
+        windows.binary_convolution,
+        windows.binary_max_pool,
+        windows.convolution,
+        windows.depthwise_convolution,
+        windows.fully_connected,
+        windows.max_pool,
+        windows.quantize_signs,
+        windows.thermometer,
+    )
 }
+KERNELS = {name: RULES[record.kernel] for name, record in OPERATORS.items() if record.kernel is not None}

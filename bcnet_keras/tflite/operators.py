@@ -63,6 +63,7 @@ class Operator:
       record: bytes of its parsed options, their alignment, and bytes of its data; None for an allowance.
       memory: name of its rule in `bcnet_keras.device.arena`; None where it takes none, "unknown" where nobody knows.
       code_bytes: of its code on a Cortex-M4; None for an allowance.
+      kernel: name of its function in `bcnet_keras.runtime.numpy_operators`; None where the NumPy runtime lacks it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Operator:
     record: tuple[int, int, int] | None = None
     memory: str | None = None
     code_bytes: int | None = None
+    kernel: str | None = None
 
     @property
     def ours(self) -> bool:
@@ -106,6 +108,7 @@ class Operator:
 _RECORDS = (
     Operator(
         "CONV_2D",
+        kernel="convolution",
         shapes="convolution",
         weights=_INT4_WEIGHTS,
         cost="convolution",
@@ -142,6 +145,7 @@ _RECORDS = (
     ),
     Operator(
         "DEPTHWISE_CONV_2D",
+        kernel="depthwise_convolution",
         checks=("wide bias",),
         shapes="depthwise convolution",
         weights=_INT4_WEIGHTS,
@@ -157,6 +161,7 @@ _RECORDS = (
     ),
     Operator(
         "FULLY_CONNECTED",
+        kernel="fully_connected",
         shapes="fully connected",
         weights=_INT4_WEIGHTS,
         checks=("channel scales on int8 only",),
@@ -189,6 +194,7 @@ _RECORDS = (
     # Pooling.
     Operator(
         "AVERAGE_POOL_2D",
+        kernel="average_pool",
         checks=("equal scales",),
         shapes="pooling",
         types=_ALL_THREE,
@@ -206,6 +212,7 @@ _RECORDS = (
     ),
     Operator(
         "MAX_POOL_2D",
+        kernel="max_pool",
         checks=("equal scales",),
         shapes="pooling",
         types=_ALL_THREE,
@@ -224,6 +231,7 @@ _RECORDS = (
     # Element by element.
     Operator(
         "ADD",
+        kernel="add",
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -233,6 +241,7 @@ _RECORDS = (
     ),
     Operator(
         "SUB",
+        kernel="subtract",
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -242,6 +251,7 @@ _RECORDS = (
     ),
     Operator(
         "MUL",
+        kernel="multiply",
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -270,11 +280,19 @@ _RECORDS = (
         estimate=True,
     ),
     *(
-        Operator(name, types=_WITH_INT64, shapes="broadcast", cost="element-wise", record=(0, 1, 0))
+        Operator(
+            name,
+            kernel=name.lower(),
+            types=_WITH_INT64,
+            shapes="broadcast",
+            cost="element-wise",
+            record=(0, 1, 0),
+        )
         for name in ("MAXIMUM", "MINIMUM")
     ),
     Operator(
         "PRELU",
+        kernel="prelu",
         weights=_PLAIN_WEIGHTS,
         shapes="broadcast",
         cost="counted",
@@ -284,6 +302,7 @@ _RECORDS = (
     ),
     Operator(
         "LEAKY_RELU",
+        kernel="leaky_relu",
         types=_ALL_THREE,
         shapes="same",
         cost="element-wise",
@@ -293,6 +312,7 @@ _RECORDS = (
     ),
     Operator(
         "RELU",
+        kernel="relu",
         types=_ALL_THREE,
         shapes="same",
         cost="element-wise",
@@ -300,9 +320,12 @@ _RECORDS = (
         figures={"": {"output": _integer(55)}},
         estimate=True,
     ),
-    Operator("RELU6", remark="copies", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 8)),
+    Operator(
+        "RELU6", kernel="relu6", remark="copies", types=_ALL_THREE, shapes="same", cost="element-wise", record=(0, 1, 8)
+    ),
     Operator(
         "HARD_SWISH",
+        kernel="hard_swish",
         shapes="same",
         types=_FLOAT_OR_INT8,
         cost="element-wise",
@@ -378,6 +401,7 @@ _RECORDS = (
     # Functions.
     Operator(
         "SOFTMAX",
+        kernel="softmax",
         shapes="same",
         types=_ALL_THREE,
         cost="exponential",
@@ -388,6 +412,7 @@ _RECORDS = (
     ),
     Operator(
         "LOGISTIC",
+        kernel="logistic",
         remark="fixed scale",
         shapes="same",
         types=_ALL_THREE,
@@ -399,6 +424,7 @@ _RECORDS = (
     ),
     Operator(
         "TANH",
+        kernel="tanh",
         remark="fixed scale",
         shapes="same",
         types=_ALL_THREE,
@@ -433,6 +459,7 @@ _RECORDS = (
     # Reductions.
     Operator(
         "MEAN",
+        kernel="mean",
         shapes="reduction",
         types=_ALL_THREE,
         cost="reduction",
@@ -459,7 +486,13 @@ _RECORDS = (
     ),
     *(
         Operator(
-            name, types=_FLOAT_OR_INT8, shapes="reduction", cost="reduction", record=(1, 1, 44), memory="reduction"
+            name,
+            kernel=name.lower(),
+            types=_FLOAT_OR_INT8,
+            shapes="reduction",
+            cost="reduction",
+            record=(1, 1, 44),
+            memory="reduction",
         )
         for name in ("REDUCE_MAX", "REDUCE_MIN")
     ),
@@ -486,6 +519,7 @@ _RECORDS = (
     # Types.
     Operator(
         "QUANTIZE",
+        kernel="quantize",
         shapes="same",
         types=frozenset({"float32", "int32", "int16", "int8", "uint8"}),
         cost="counted",
@@ -495,6 +529,7 @@ _RECORDS = (
     ),
     Operator(
         "DEQUANTIZE",
+        kernel="dequantize",
         shapes="same",
         types=frozenset({"int8", "int16", "uint8"}),
         checks=("one scale",),
@@ -516,6 +551,7 @@ _RECORDS = (
     # What is copied.
     Operator(
         "CONCATENATION",
+        kernel="concatenate",
         remark="copies",
         types=_WITH_INT64 | {"bool"},
         shapes="all of it",
@@ -527,6 +563,7 @@ _RECORDS = (
     ),
     Operator(
         "EXPAND_DIMS",
+        kernel="reshape",
         remark="copies",
         types=_ALL_THREE,
         shapes="same size",
@@ -547,6 +584,7 @@ _RECORDS = (
     ),
     Operator(
         "PAD",
+        kernel="pad",
         remark="copies",
         types=_WITH_INT32,
         shapes="padding",
@@ -577,7 +615,15 @@ _RECORDS = (
         figures={"": {"output": _integer(132)}},
         estimate=True,
     ),
-    Operator("RESHAPE", remark="copies", shapes="same size", cost="copy", record=(36, 4, 0), code_bytes=1120),
+    Operator(
+        "RESHAPE",
+        kernel="reshape",
+        remark="copies",
+        shapes="same size",
+        cost="copy",
+        record=(36, 4, 0),
+        code_bytes=1120,
+    ),
     Operator(
         "SLICE",
         remark="copies",
@@ -609,9 +655,10 @@ _RECORDS = (
         figures={"": {"output": _integer(13)}},
         estimate=True,
     ),
-    Operator("SQUEEZE", remark="copies", shapes="same size", cost="copy", record=(36, 4, 0)),
+    Operator("SQUEEZE", kernel="reshape", remark="copies", shapes="same size", cost="copy", record=(36, 4, 0)),
     Operator(
         "STRIDED_SLICE",
+        kernel="strided_slice",
         remark="copies",
         types=_WITH_INT32 | {"bool"},
         shapes="part",
@@ -758,6 +805,7 @@ _RECORDS = (
     # each makes up to 16 bits; pair = of these, pairs of bits; threshold = thresholds, which are packed before.
     Operator(
         "LceQuantize",
+        kernel="quantize_signs",
         shapes="packing",
         sources=("micro/lce_quantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
@@ -773,6 +821,7 @@ _RECORDS = (
     ),
     Operator(
         "LceDequantize",
+        kernel="dequantize_signs",
         shapes="unpacking",
         sources=("micro/lce_dequantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
@@ -788,6 +837,7 @@ _RECORDS = (
     ),
     Operator(
         "LceBMaxPool2d",
+        kernel="binary_max_pool",
         shapes="binary pooling",
         sources=(
             *("micro/lce_bmaxpool2d.cc", "micro/tensors.cc"),
@@ -808,6 +858,7 @@ _RECORDS = (
     ),
     Operator(
         "LceBconv2d",
+        kernel="binary_convolution",
         shapes="binary convolution",
         sources=(
             *("micro/lce_bconv2d.cc", "micro/tensors.cc"),
@@ -827,6 +878,7 @@ _RECORDS = (
     ),
     Operator(
         "BcnetGate",
+        kernel="gate",
         shapes="gate",
         sources=(
             *("micro/bcnet_gate.cc", "micro/tensors.cc", "kernels/gate.cc", "kernels/budget.cc"),
@@ -840,6 +892,7 @@ _RECORDS = (
     ),
     Operator(
         "BcnetThermometer",
+        kernel="thermometer",
         shapes="thermometer",
         sources=("micro/bcnet_thermometer.cc", "micro/tensors.cc", "kernels/thermometer.cc"),
         cost="thermometer",

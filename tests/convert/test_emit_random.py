@@ -55,9 +55,9 @@ def check_int8(seed):
     mine, theirs = flatbuffer.write(emit(net)), convert_int8(net, INPUT_RANGE)
     ours, converted = (tflite.Interpreter(data)._run(codes)[0].astype(int) for data in (mine, theirs))
     pairs = [[each for each in operators(data) if each[0] != "RESHAPE"] for data in (mine, theirs)]
-    names = [[name.replace("MEAN", "AVERAGE_POOL_2D") for name, *_ in each] for each in pairs]  # the same in other words
+    names = [[name.replace("MEAN", "AVERAGE_POOL_2D") for name, *_ in each] for each in pairs]  # are the same
     assert names[0] == names[1]
-    if not any(name == "MEAN" for name, *_ in pairs[1]):  # which rounds otherwise where two scales differ in a last bit
+    if not any(name == "MEAN" for name, *_ in pairs[1]):  # which rounds otherwise for scales that are not quite equal
         assert np.abs(ours - converted).max() <= 1
     for (_, _, constants, quantization), (name, _, others, expected) in zip(*pairs, strict=True):
         np.testing.assert_allclose(quantization, expected, rtol=1e-6)

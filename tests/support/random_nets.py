@@ -129,7 +129,7 @@ def random_net(make, seed):
     codes = random.integers(-128, 128, (8, *net.input_shape[1:])).astype(np.int8)
     zoo.settle(net, codes.astype(np.float32) / 128, statistics=True)
     for layer in net.layers:
-        if isinstance(layer, layers.BatchNormalization):  # of a dead channel, mean and sum would differ by rounding only
+        if isinstance(layer, layers.BatchNormalization):  # no sum of a dead channel equals its mean, but for rounding
             layer.moving_mean.assign_add(random.uniform(0.01, 0.04, layer.moving_mean.shape))
         if isinstance(layer, FakeQuant) and layer.range[0] == layer.range[1]:
             layer.range = -1.0, 1.0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bcnet_keras.device import arena, cost
+from bcnet_keras.runtime import numpy_operators
 from bcnet_keras.tflite import operators, support, verify
 from bcnet_keras.tflite.operators import OPERATORS, kernel_sources, operator
 from bcnet_keras.tflite.schema import schema
@@ -85,6 +86,7 @@ def test_every_rule_has_an_operator():
     assert {check for record in records for check in record.checks} == set(support._CHECKS)
     assert {record.remark for record in records} - {None} == set(support._REMARKS)
     assert {record.shapes for record in records} - {None} == verify.RULES
+    assert {record.kernel for record in records} - {None} == set(numpy_operators.RULES)
 
 
 def test_sources_are_those_of_the_folders():
