@@ -266,9 +266,9 @@ def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[di
                 f"{len(every)} pairs done; the same command goes on, and --repeats=1 takes the least memory."
             ) from None
         except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()  # nobody waits for pairs that still train: their runs go on later
+            workers.shutdown(cancel_futures=True)
             raise
     return results
 
