@@ -1,13 +1,18 @@
 """Package metadata of bcnet-keras; pyproject.toml holds the build system and the settings of the tools."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
 
+_PACKAGE = pathlib.Path(__file__).with_name("bcnet_keras") / "__init__.py"
+_VERSION = re.search(r'^__version__ = "(.+)"$', _PACKAGE.read_text(), re.MULTILINE).group(1)
 _TFLM_NIGHTLIES = "tflite-micro>=0.dev20260928214037,<=0.dev20261002230103"
 _NOT_ARM_LINUX = "(platform_system != 'Linux' or platform_machine == 'x86_64')"
 
 setup(
     name="bcnet-keras",
-    version="0.1.0",
+    version=_VERSION,
     description="Cooperating binary and 8-bit networks for Keras and TensorFlow Lite Micro",
     license="Apache-2.0",
     # The C++ sources go along: the operators for TensorFlow Lite Micro are compiled on first use.

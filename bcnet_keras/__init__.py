@@ -19,7 +19,7 @@ import sys
 from bcnet_keras import moved
 from bcnet_keras.utils.lazy import PackageFunction, lazy
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Public name -> module that defines it.
 _PUBLIC = {

@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import bcnet_keras
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -60,6 +62,12 @@ def test_links_and_named_files_exist(name):
     named = re.findall(r"`((?:bcnet_keras|tflm_ops|tests|experiments)/[\w./]+)`", text)
     places = (ROOT, ROOT / "tflm_ops")
     assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
+def test_the_version_is_the_same_everywhere():
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    changed = re.search(r"^## ([\d.]+), \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert bcnet_keras.__version__ == cited == changed == metadata("bcnet-keras")["Version"]
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
