@@ -24,7 +24,7 @@ fi
 
 # What the environment was made from; written last, so that an interrupted installation is taken up again.
 stamp=.venv/installed
-made_from=$("$python" -VV; pwd; cat setup.py constraints.txt tests/larq_zoo.txt)
+made_from=$("$python" -VV; pwd; cat setup.py constraints.txt tests/larq_zoo.txt; grep __version__ bcnet_keras/__init__.py)
 if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$made_from" ]; then
   exit 0
 fi
