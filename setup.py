@@ -31,7 +31,7 @@ setup(
         "absl-py",
         "flatbuffers",
         "numpy",
-        # Published as dated pre-releases only, for one kind of machine. Later ones register operators otherwise, and
+        # Published as dated pre-releases only, for one kind of machine. Later ones register operators differently, and
         # earlier ones for Python 3.11 need a symbol of Python 3.13.
         f"{_TFLM_NIGHTLIES}; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "tqdm",

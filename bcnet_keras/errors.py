@@ -18,7 +18,7 @@ class FlatbufferError(BcnetError):
 
 
 class ModelError(BcnetError):
-    """A Keras model that cannot be turned into a twin, trained, paired or converted."""
+    """A Keras model of which no twin can be made, or that cannot be trained, paired or converted."""
 
 
 class DataError(BcnetError):

@@ -3,7 +3,7 @@
 # shifts and masks are known, and clang writes them in line.
 # What happens: at every level, -O3 included, GCC calls __popcountsi2 of libgcc for each word. The call
 # costs its branches and the registers that the loop around it must save, and the masks are built anew
-# each time: 20 instructions a word, where clang's loop takes 15.
+# each time: 20 instructions per word, where clang's loop takes 15.
 # Version: Debian's gcc-arm-none-eabi 12.2.1 (15:12.2.rel1-1), clang 14.0.6; counted under QEMU 7.2.
 # Misled: whoever writes xor and popcount for a binary network and takes the builtin for the fast way.
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Guess: with -icount shift=0 (one instruction a nanosecond) SysTick on the processor clock falls by one
-# an instruction, and DWT_CYCCNT counts, or its NOCYCCNT bit says that there is no counter.
+# per instruction, and DWT_CYCCNT counts, or its NOCYCCNT bit says that there is no counter.
 # What happens: SysTick counts the board's 25 MHz against virtual time, so one tick is 40 instructions
 # (5 with shift=3), whatever the core. DWT is not there at all: DWT_CTRL reads 0, whose clear NOCYCCNT bit means
 # "counter present", enabling it is accepted, and CYCCNT stays 0.

@@ -128,7 +128,7 @@ def layers():
             _NOTE,
             "# Keras layers\n",
             "What a float model for `BCNet.from_keras`, `int8_twin` and `binary_twin` may be made of. Models may be "
-            "functional or sequential, and may hold others. An error names every layer that cannot be turned.\n",
+            "functional or sequential, and may hold others. An error names every layer that cannot be converted.\n",
             "## Layers\n",
             *_bullets(kinds),
             "\n## Activations\n",

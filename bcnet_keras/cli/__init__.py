@@ -14,14 +14,14 @@ USAGE = """Trains, converts and runs cooperating binary and int8 nets.
 
 usage: bcnet COMMAND [flags]
 
-  demo       train four pairs on 2,000 of MNIST's digits each and say what they are worth; minutes on two cores
+  demo       train four pairs, each on 2,000 of MNIST's digits, and report what they are worth; minutes on two cores
   train      the same on a data set or on a folder of your own images
   calibrate  pick another threshold for a finished run, by budget or by accuracy
   convert    turn a saved pair into a .tflite file
   run        run a .tflite file on images
   optimize   plan the memory of a .tflite file, so that its arena is smaller
   export     turn a .tflite file into the source of a firmware: C, CMake, Arduino, Zephyr or PlatformIO
-  profile    cycles of every operator, flash and RAM of a .tflite file on a core, milliseconds on a board
+  profile    show what a .tflite file needs: cycles of every operator, flash, RAM; milliseconds on a board
 
 bcnet COMMAND --help lists the flags of a command.
 """

@@ -18,14 +18,14 @@ def define(values: flags.FlagValues) -> None:
     number(
         "max_cost",
         None,
-        "Most accurate threshold within this part of the int8 net's estimated cycles.",
+        "Pick the most accurate threshold within this fraction of the int8 net's estimated cycles.",
         flag_values=values,
         lower_bound=0.0,
     )
     number(
         "min_accuracy",
         None,
-        "Cheapest threshold that reaches this accuracy, 0 to 1.",
+        "Pick the cheapest threshold that reaches this accuracy, 0 to 1.",
         flag_values=values,
         lower_bound=0.0,
         upper_bound=1.0,

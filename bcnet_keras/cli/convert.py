@@ -18,11 +18,11 @@ def define(values: flags.FlagValues) -> None:
         "gate",
         "custom",
         ["custom", "builtin"],
-        "Gate and thermometer as custom operators, or in builtin ones.",
+        "Write gate and thermometer as custom operators, or in builtin ones.",
         flag_values=values,
     )
     flags.DEFINE_list(
-        "threshold", None, "Threshold in [0, 1] instead of the pair's own; one, or one per class.", flag_values=values
+        "threshold", None, "Threshold in [0, 1] to replace the pair's own: one, or one per class.", flag_values=values
     )
 
 

@@ -18,23 +18,23 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("format", None, list(FORMATS), "Build system to write for.", flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write, which must not exist.", flag_values=values)
     flags.DEFINE_string(
-        "name", None, "Start of the names of files and symbols. By default that of the file.", flag_values=values
+        "name", None, "Prefix of the names of files and symbols. By default the name of the file.", flag_values=values
     )
     flags.DEFINE_enum(
-        "core", None, list(CORES), "Core for which the arena is enough. By default all of them.", flag_values=values
+        "core", None, list(CORES), "Core to size the arena for. By default all of them.", flag_values=values
     )
-    flags.DEFINE_string("board", None, f"Board for which the arena is enough: {', '.join(BOARDS)}.", flag_values=values)
+    flags.DEFINE_string("board", None, f"Board to size the arena for: {', '.join(BOARDS)}.", flag_values=values)
     flags.DEFINE_integer(
         "arena_size",
         None,
-        "Bytes of the tensor arena. By default as many as the net takes.",
+        "Bytes of the tensor arena. By default as many as the net needs.",
         flag_values=values,
         lower_bound=1,
     )
     flags.DEFINE_integer(
         "scratch_budget",
         48 << 10,
-        "Bytes of the arena that a binary convolution may use to need fewer cycles.",
+        "Bytes of the arena that a binary convolution may use to save cycles.",
         flag_values=values,
         lower_bound=0,
         upper_bound=(1 << 31) - 1,

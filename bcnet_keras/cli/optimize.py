@@ -18,12 +18,12 @@ from bcnet_keras.utils.atomic_files import write_atomic
 
 def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet optimize`."""
-    flags.DEFINE_string("output", None, "Where to write it. By default FILE_optimized.tflite.", flag_values=values)
+    flags.DEFINE_string("output", None, "File to write. By default FILE_optimized.tflite.", flag_values=values)
     flags.DEFINE_enum(
         "core",
         None,
         list(CORES),
-        "Core to plan for; by default all, and no core takes more.",
+        "Core to plan for. By default all: no core's arena grows.",
         flag_values=values,
     )
     flags.DEFINE_string("board", None, "Board whose core to plan for.", flag_values=values)

@@ -26,24 +26,24 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "escalation_rate",
         None,
-        "Part of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run tells it. By default "
-        "1, the most that the pair can cost.",
+        "Fraction of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run shows it. By "
+        "default 1, the most that the pair can cost.",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "scratch_budget",
         SCRATCH_BUDGET,
-        "Bytes of the arena that a binary convolution may use to need fewer cycles, as the application sets it.",
+        "Bytes of the arena that a binary convolution may use to save cycles, as the application sets it.",
         flag_values=values,
         lower_bound=0,
     )
     flags.DEFINE_string(
         "json",
         None,
-        "Where to write the profile as JSON; alone, standard output, and nothing else there.",
+        "File for the profile as JSON; without a file name, standard output gets the JSON and nothing else.",
         flag_values=values,
     )
-    flags.DEFINE_string("html", None, "Where to write the profile as a page with pictures.", flag_values=values)
+    flags.DEFINE_string("html", None, "File for the profile as an HTML page with pictures.", flag_values=values)
 
 
 def prepare(arguments: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ def define(values: flags.FlagValues) -> None:
         "latter on any machine. By default TensorFlow Lite where Larq Compute Engine is installed, else NumPy.",
         flag_values=values,
     )
-    flags.DEFINE_string("output", None, "Where to write logits, predicted and escalated: .npz.", flag_values=values)
+    flags.DEFINE_string("output", None, "File to write logits, predicted and escalated to: .npz.", flag_values=values)
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:

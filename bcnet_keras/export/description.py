@@ -73,7 +73,7 @@ class NetDescription:
       scratch_budget: bytes that a binary convolution may use of them.
       variables: number of resource variables.
       remarks: what TensorFlow Lite Micro does otherwise than TensorFlow Lite, sentences.
-      verdict: what the pair is worth beside its int8 net; None where it was not judged.
+      verdict: how the pair compares with its int8 net; None where it was not judged.
     """
 
     name: str

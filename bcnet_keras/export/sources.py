@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bcnet_keras.export.description import NetDescription, TensorDescription
     from bcnet_keras.export.formats import Layout
 
-_BYTES_A_LINE = 16
+_BYTES_PER_LINE = 16
 _GATE_CONTEXT = "  if (made->SetMicroExternalContext(&context) != kTfLiteOk) return false;\n"
 _GATE_DECLARED = """
 // The gate: set `thresholds` to use others than the model's, read `confidence` after Run.
@@ -124,7 +124,7 @@ def substitutions(net: NetDescription, layout: Layout) -> dict[str, str]:
 
 
 def _bytes(data: bytes) -> str:
-    lines = (data[start : start + _BYTES_A_LINE] for start in range(0, len(data), _BYTES_A_LINE))
+    lines = (data[start : start + _BYTES_PER_LINE] for start in range(0, len(data), _BYTES_PER_LINE))
     return "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in line) for line in lines)
 
 

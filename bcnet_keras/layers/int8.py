@@ -137,7 +137,7 @@ def _int8_kernel_one_scale(kernel):
 
 @register
 class Int8Conv2D(QuantConv2D):
-    """`tf.keras.layers.Conv2D` with an int8 kernel, one scale an output channel. Put `FakeQuant` behind its activation.
+    """`tf.keras.layers.Conv2D` with an int8 kernel, one scale per output channel. Put `FakeQuant` after its activation.
 
     Since every output channel has its own scale, batch normalisation behind it folds into the kernel exactly.
     """

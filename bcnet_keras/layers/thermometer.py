@@ -22,7 +22,7 @@ class ThermometerEncoding(tf.keras.layers.Layer):
     binary layer that follows takes. Levels lie on the input's 8-bit grid, so the digits on the device are exact.
 
     Arguments:
-      planes: levels a channel, 1 to 255.
+      planes: levels per channel, 1 to 255.
       input_range: (lowest, highest) value of the input; 0 must be inside. The default is that of `bcnet_keras` nets.
     """
 
@@ -71,7 +71,7 @@ class CalibratedThermometer(tf.keras.layers.Layer):
     It stands behind a `FakeQuant`, on whose codes the levels lie, and in front of a binary layer.
 
     Arguments:
-      planes: levels a channel, 1 to 255.
+      planes: levels per channel, 1 to 255.
     """
 
     def __init__(self, planes: int, **kwargs: Any) -> None:

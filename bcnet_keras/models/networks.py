@@ -95,7 +95,7 @@ def binary_cnn(
       blocks: (filters, strides) of each convolution; filters best in multiples of 32. Strides are 1, 2, or "pool" for
         one without strides and 2x2 max-pooling behind it, which on the device is an OR of bits
         (behind the last convolution, whose map is averaged, a maximum of int8).
-      planes: thermometer planes a channel, so that all convolutions are binary; None for an int8 first one.
+      planes: thermometer planes per channel, so that all convolutions are binary; None for an int8 first one.
       stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin, for `share_stem`. The
         planes are then of its output.
     """

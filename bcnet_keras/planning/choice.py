@@ -111,7 +111,7 @@ class Plan(PairProfile):
         return cells
 
     def problem(self, max_cost: float | None = None) -> str | None:
-        """Why training would be in vain, in one line with what would help; None where it would not."""
+        """Why training would be useless, in one line with what would help; None where it would not."""
         if self.pair.shortage():
             return misfit(self.pair, self.fitting)
         if max_cost is not None and self.cost[0] > max_cost:

@@ -93,7 +93,7 @@ def sketch_binary(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes
 
 
 def _packed(shape, channels):
-    """The shape of a map of bits, 32 channels a word."""
+    """The shape of a map of bits, 32 channels per word."""
     return [*shape[:-1], math.ceil(channels / 32)]
 
 

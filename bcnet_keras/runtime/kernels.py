@@ -5,7 +5,7 @@ They compute what the operators of the same name compute in a flatbuffer. A C++ 
     packed = kernels.quantize(np.array([[0.5, -2.0, 3.0]], np.float32))     # [[0b010]]
     signs = kernels.dequantize(packed, channels=3, dtype=np.float32)        # [[1, -1, 1]]
 
-Bitpacked arrays are uint32: the last dimension holds 32 channels a word, channel c in bit c % 32, a 1 bit for -1.
+Bitpacked arrays are uint32: the last dimension holds 32 channels per word, channel c in bit c % 32, a 1 bit for -1.
 """
 
 from __future__ import annotations

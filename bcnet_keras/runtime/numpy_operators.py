@@ -1,4 +1,4 @@
-"""The operators of the NumPy runtime: one function a name, which prepares a kernel; and the simple kernels.
+"""The operators of the NumPy runtime: one function per name, which prepares a kernel; and the simple kernels.
 
 A function takes a `numpy_nodes.Node`, reads all that does not change from run to run, and gives a function of the
 arrays of its inputs (None for one that is left out).

@@ -63,7 +63,7 @@ def _wheel_flags(wheel):
     if re.search(
         rb"(?:micro|S\d*_)16TFLMRegistration", names
     ):  # inside a namespace, as from 2026-10-06 on; contexts are laid out otherwise there, too
-        raise ToolError("this version of tflite-micro registers operators otherwise; install one that setup.py names")
+        raise ToolError("this version of tflite-micro registers operators differently; install one that setup.py names")
     flags = [f"-DBCNET_RESOLVER_CAPACITY={capacity[1].decode()}"]
     if b"MicroContext24DecompressTensorToBuffer" in names:
         flags.append("-DUSE_TFLM_COMPRESSION")

@@ -42,7 +42,7 @@ def metadata(model: schema.ModelT) -> dict[str, Any] | None:
 
 
 def verdict_of(source: str | os.PathLike[str] | bytes) -> str | None:
-    """What the pair in a flatbuffer (bytes or path) is worth beside its int8 net, in a line; None for no pair."""
+    """The verdict on the pair in a flatbuffer (bytes or path), in one line; None for no pair."""
     record = metadata(flatbuffer.read(flatbuffer.load(source))) or {}
     if "measure" not in record:
         return None

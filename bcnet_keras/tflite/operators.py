@@ -97,10 +97,10 @@ class Operator:
         return self.method or "Add" + "".join(words)
 
 
-# What the figures count. Convolutions and matrices: mac = multiply-accumulates; rest = inputs of a filter modulo 4, an
-# output; vector = 16 inputs begun, an output; output = output elements (requantisation); position = filter positions
-# gathered, an output pixel; element = elements gathered; pixel = output pixels; row output = output channels, a row of
-# output; row weight = weights, a row of output; four vectors = 16 inputs begun for four pixels of a row begun, an
+# What the figures count. Convolutions and matrices: mac = multiply-accumulates; rest = inputs of a filter modulo 4, per
+# output; vector = 16 inputs begun, per output; output = output elements (requantisation); position = filter positions
+# gathered, per output pixel; element = elements gathered; pixel = output pixels; row output = output channels, per row
+# of output; row weight = weights, per row of output; four vectors = 16 inputs begun for four pixels of a row begun, per
 # output channel; row = rows of output; call = the operator. Pooling: window = elements of all windows. Else input and
 # output are elements read and written, pixel pixels read or written.
 # In a custom operator's record and in those of MEAN and QUANTIZE the first two columns are estimates, scaled from the

@@ -86,7 +86,7 @@ class CosineSchedule(tf.keras.callbacks.Callback):
         if not self.skipped:
             self.skipped = epochs_to_skip(self.validation, self.epochs, self.patience)
             if self.skipped:
-                log.info("validation no longer improves: cooling down, %d epochs are left out", self.skipped)
+                log.info("validation no longer improves: cooling down, %d epochs are skipped", self.skipped)
         if epoch + 1 + self.skipped >= self.epochs:
             self.model.stop_training = True
 

@@ -43,7 +43,7 @@ class StageCheckpoint:
       built_on: text that stands for all that the stage starts from. What is there from another start is set aside.
 
     Attributes:
-      history: {metric: list with one value an epoch} of what is trained already.
+      history: {metric: list with one value per epoch} of what is trained already.
       epochs: how many epochs that is; stopped: whether the schedule ended with the last of them.
     """
 
@@ -124,7 +124,7 @@ class StageCheckpoint:
                     mine = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
                     callback.restore(mine)
             self.history, self.epochs, self.stopped = about["history"], about["epochs"], about["stopped"]
-            log.info("stage %s goes on behind epoch %d", self.stage, self.epochs)
+            log.info("stage %s resumes after epoch %d", self.stage, self.epochs)
             return
 
     def keep(

@@ -42,7 +42,7 @@ MANY, FEWEST_EPOCHS = 5000, 0.4
 EFFORT_FACTORS = {"quick": 0.4, "default": 1.0, "best": 2.0}  # of the epochs of a set that has a recipe of its own
 # (least training images, batch size).
 BATCH_SIZES = ((0, 16), (600, 32), (6000, 64), (20000, 128))
-STEPS_AN_EPOCH = 40  # at least: what an epoch takes besides its steps (validation, a checkpoint) would take longest
+STEPS_PER_EPOCH = 40  # at least: what an epoch takes besides its steps (validation, a checkpoint) would take longest
 WEIGHT_DECAY = 0.05
 PATIENCE = 0.3
 SURE = Variation(shift=0.1)  # what images of any class bear
@@ -92,7 +92,7 @@ def recipe_for(images: int, classes: int, effort: str = "default", batch_size: i
     if batch_size is None:
         batch_size = max(size for least, size in BATCH_SIZES if images >= least)
     steps = math.ceil(images / batch_size)
-    passes = math.ceil(STEPS_AN_EPOCH / steps)
+    passes = math.ceil(STEPS_PER_EPOCH / steps)
     more = math.sqrt(max(1.0, classes / 10))  # more classes take more steps to tell apart
     part = min(1.0, max(FEWEST_EPOCHS, MANY / images))
     epochs = {
@@ -202,7 +202,7 @@ def fitted(recipe: Recipe, images: int, seconds: dict[str, float], minutes: floa
     needed += steps * epochs["cooperative"] * seconds["binary"]
     fits = recipe.scaled(0.9 * max(60 * minutes - 60, 30 * minutes) / needed)
     if min(fits.epochs.values()) == 1:
-        log.warning("%g minutes are little for these images: some stages get a single epoch.", minutes)
+        log.warning("%g minutes are short for these images: some stages get a single epoch.", minutes)
     return fits
 
 

@@ -210,7 +210,7 @@ def test_a_process_that_ends_early_is_told_in_one_line(bcnet, monkeypatch):
 
     monkeypatch.setattr(cli_train, "_workers", Broken)
     status, _, err = bcnet("demo", "--repeats=3")
-    assert status == 1 and "with 0 of 3 pairs done; the same command goes on" in err and len(err.splitlines()) == 1
+    assert status == 1 and "with 0 of 3 pairs done; the same command resumes" in err and len(err.splitlines()) == 1
 
 
 def test_a_fault_of_the_program_shows_its_traceback(bcnet, monkeypatch):

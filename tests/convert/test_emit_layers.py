@@ -290,15 +290,15 @@ def odd(kind, *arguments, **options):
         (odd(layers.SeparableConv2D, 4, 3), "cannot be written; use Int8DepthwiseConv2D and Int8Conv2D"),
         (odd(layers.UpSampling2D), r"'odd' \(UpSampling2D\) cannot be written; expected one of .*AveragePooling2D"),
         (odd(layers.Softmax), "'odd'.*a net of a pair ends in logits"),
-        (odd(layers.Activation, "softmax"), "'odd': the activation 'softmax' is no operator; leave it out"),
+        (odd(layers.Activation, "softmax"), "'odd': the activation 'softmax' has no operator; leave it out"),
         (odd(layers.Activation, "swish"), "'odd': the activation 'swish' .*use Multiply"),
-        (odd(layers.Activation, lambda x: x), "'odd': the activation '<lambda>' is no operator; there are relu"),
+        (odd(layers.Activation, lambda x: x), "'odd': the activation '<lambda>' has no operator; there are relu"),
         (odd(Int8Conv2D, 4, 3, activation=tf.math.softplus), "'odd': the activation 'softplus'"),
         (odd(Doubled), r"'odd' \(Doubled\) cannot be written: the class computes something of its own; use ReLU"),
         (odd(Int8Conv2D, 4, 3, padding="same", pad_values=1.0), "'odd' pads with 1; pad with 0"),
         (odd(Int8Conv2D, 4, 3, input_quantizer="ste_sign"), "'odd' quantises its input itself; .* use BinaryConv2D"),
         (odd(QuantConv2D, 4, 3, kernel_quantizer="ste_sign"), "'odd'.*does not take the sign of its input"),
-        (odd(layers.ReLU, threshold=0.2), "'odd': a threshold"),
+        (odd(layers.ReLU, threshold=0.2), "'odd': no operator has a threshold"),
         (odd(layers.BatchNormalization, axis=1), "'odd' normalises along axis 1; expected the last"),
         (lambda x: layers.Concatenate(1, name="odd")([x, x]), "'odd' joins along axis 1; expected the last"),
         (lambda x: layers.Multiply(name="odd")([x, x, x]), "'odd' merges 3 tensors; merge them in pairs"),
@@ -314,7 +314,7 @@ def odd(kind, *arguments, **options):
         ),
         (lambda x: normal(layers.ReLU()(convolution(x)), name="odd"), "'odd'.*put FakeQuant in front of it"),
         (lambda x: HardSwish()(ThermometerEncoding(3, name="odd")(x)), "'odd'.*a binary layer must follow"),
-        (lambda x: block(FakeQuant(-9, 9, fixed=True)(ThermometerEncoding(3, name="odd")(x))), "'odd'.*take it away"),
+        (lambda x: block(FakeQuant(-9, 9, fixed=True)(ThermometerEncoding(3, name="odd")(x))), "'odd'.*remove it"),
         (lambda x: BinaryDense(3)(layers.Flatten()(block(bits(x), filters=20))), "FakeQuant is missing behind it"),
     ],
 )
@@ -360,5 +360,5 @@ def test_without_a_converter_the_message_is_that_of_the_layer():
 
     image = tf.keras.Input(SHAPE)
     model = tf.keras.Model(image, FakeQuant()(layers.Dense(3, name="odd")(layers.Flatten()(FakeQuant()(image)))))
-    with pytest.raises(bc.BcnetError, match=r"'odd' \(Dense\) .*use Int8Dense.*larq_compute_engine, is not installed"):
+    with pytest.raises(bc.BcnetError, match=r"'odd' \(Dense\) .*use Int8Dense.*larq_compute_engine, .* not installed"):
         lower(model, missing)

@@ -130,8 +130,8 @@ def int8_net(make):
     return settled(tf.keras.Model(image, FakeQuant()(Int8Dense(3)(layers.Flatten()(tensor)))))
 
 
-def test_a_file_that_answers_otherwise_than_keras_is_refused():
-    with pytest.raises(bc.BcnetError, match="int8 net, converted, answers otherwise than in Keras: logits of random"):
+def test_a_file_that_does_not_answer_as_keras_is_refused():
+    with pytest.raises(bc.BcnetError, match="converted int8 net does not answer as Keras does: logits of random"):
         convert_int8(int8_net(Centred()), INPUT_RANGE)
 
 

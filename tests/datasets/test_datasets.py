@@ -257,7 +257,7 @@ def test_broken_idx_files_are_named(fashion, name, content, text):
 
 
 def cifar_files(kind):
-    """{file name: dictionary} as the archives have them, with 20 images a batch, protocol 2 and bytes as keys."""
+    """{file name: dictionary} as the archives have them, with 20 images per batch, protocol 2 and bytes as keys."""
     random = np.random.default_rng(6)
 
     def batch(count):

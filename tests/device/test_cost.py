@@ -13,8 +13,8 @@ from bcnet_keras.device import cost_bconv2d, cycles
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.tflite import flatbuffer
 
-# Instructions a MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on Cortex-M0+, M3, M4, M7 and M55:
-# (height and width, input channels, output channels, kernel) -> figures.
+# Instructions per MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on Cortex-M0+, M3, M4, M7 and
+# M55: (height and width, input channels, output channels, kernel) -> figures.
 INT8_CONVOLUTIONS = {
     (32, 32, 32, 3): (6.702, 2.870, 1.925, 1.927, 0.2530),
     (16, 64, 64, 3): (6.332, 2.670, 1.761, 1.762, 0.2057),
@@ -85,7 +85,7 @@ def test_cycles_of_other_operators_match_the_bench():
     records = json.loads((BENCH / "results.json").read_text())["operators"]
     assert {record["core"] for record in records} == set(CORES)
     assert fit.cycles_of_instruction(records) == cycles.figures()
-    # An operator's cycles an instruction hardly depend on its shape: a copy of ten bytes is ten cycles off.
+    # An operator's cycles per instruction hardly depend on its shape: a copy of ten bytes is ten cycles off.
     for record in records:
         told = cycles.of_instructions(record["operator"], record["core"], record["instructions"])
         assert sum(record["cycles"]) / 2 == pytest.approx(told.middle, rel=0.2, abs=10), record

@@ -41,8 +41,8 @@ def test_a_wheel_with_a_namespace_for_nodes_is_called_by_its_names(tmp_path, ins
     [
         ([], "has another operator resolver"),
         ([FIND.format(200)], "lacks AllocateTempInputTensor"),
-        ([FIND.format(200), "_ZN6tflite3AddERKNS_5micro16TFLMRegistrationE"], "registers operators otherwise"),
-        ([FIND.format(200), "_ZN6tflite5micro3AddEPPKNS0_16TFLMRegistrationE"], "registers operators otherwise"),
+        ([FIND.format(200), "_ZN6tflite3AddERKNS_5micro16TFLMRegistrationE"], "registers operators differently"),
+        ([FIND.format(200), "_ZN6tflite5micro3AddEPPKNS0_16TFLMRegistrationE"], "registers operators differently"),
     ],
 )
 def test_a_wheel_that_cannot_be_extended_is_refused_before_it_could_crash(tmp_path, library, message):

@@ -138,7 +138,7 @@ CASES = [
             ("smlal r1, r2, r3, r5", 1, f"{RP2350_SLOTHY}: 1 through what is added to"),
             ("ldr r4, [r4]", 2, RP2350_SLOTHY),
             ("ldr r1, [r0]", 1, RP2350_SLOTHY),
-            ("ldr r1, [r0]; add.w r2, r1, r3", 3, f"{RP2350_SLOTHY}: 1.49 an instruction at a distance of 1"),
+            ("ldr r1, [r0]; add.w r2, r1, r3", 3, f"{RP2350_SLOTHY}: 1.49 per instruction at a distance of 1"),
             ("ldr r1, [r0]; add.w r5, r3, r3; add.w r2, r1, r3", 3, f"{RP2350_SLOTHY}: no bubble at a distance of 2"),
             ("ldr r1, [r0]; str r1, [r0, #4]", 2, f"{RP2350}: load to store 1"),
             ("ldrd r1, r2, [r0]", 2, RP2350),
@@ -151,7 +151,7 @@ CASES = [
     *_cases(
         "cortex-m7",
         [
-            ("add.w r1, r1, r8; add.w r2, r2, r8", 1, f"{STM32_7}: two instructions a cycle"),
+            ("add.w r1, r1, r8; add.w r2, r2, r8", 1, f"{STM32_7}: two instructions per cycle"),
             ("uxtb.w r1, r2; uxtb.w r3, r5", 2, f"{STM32_7}: not two of these"),
             ("mul r1, r2, r3; mul r5, r2, r3", 2, f"{STM32_7}: one multiplication"),
             ("mul r1, r2, r3; str.w r5, [r0]", 2, f"{STM32_7}: no store beside a multiplication"),
@@ -172,7 +172,7 @@ CASES = [
     *_cases(
         "cortex-m55",
         [
-            ("vadd.i32 q0, q1, q2; vadd.i32 q3, q1, q2", 4, f"{SLOTHY_55}: two beats a cycle"),
+            ("vadd.i32 q0, q1, q2; vadd.i32 q3, q1, q2", 4, f"{SLOTHY_55}: two beats per cycle"),
             ("vadd.i32 q0, q1, q2; vmul.i32 q3, q1, q2", 2, f"{SLOTHY_55}: units of their own overlap"),
             ("vldrw.32 q0, [r0]; vadd.i32 q3, q1, q2", 2, f"{SLOTHY_55}: a load beside arithmetic"),
             ("vldrw.32 q0, [r0]; vldrw.32 q1, [r0, #16]", 4, SLOTHY_55),

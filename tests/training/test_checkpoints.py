@@ -122,7 +122,7 @@ def test_a_damaged_epoch_is_set_aside_for_the_one_before(whole, tmp_path, caplog
     with caplog.at_level(logging.INFO):
         net = _float(tmp_path, epochs=4)
     assert f"{last} is damaged: set aside as {last.name}.damaged." in caplog.text
-    assert "stage float goes on behind epoch 2" in caplog.text
+    assert "stage float resumes after epoch 2" in caplog.text
     _assert_same(net.get_weights(), whole)
 
 

@@ -129,7 +129,7 @@ def test_a_small_class_that_becomes_another_decides():
 
 
 def arrows(sides, number=240):
-    """Grey images of 8x8 with a bright bar at one of the named sides, each side a class."""
+    """Grey images of 8x8 with a bright bar at one of the named sides; each side is a class."""
     random = np.random.default_rng(0)
     labels = np.arange(number) % len(sides)
     images = random.integers(0, 120, (number, 8, 8, 1))

@@ -2,7 +2,7 @@
 
     python tflm_ops/bench/published.py
 
-The published ones are MLPerf Tiny's: inferences a second in `closed/ORGANISATION/results/SYSTEM/TASK/performance/
+The published ones are MLPerf Tiny's: inferences per second in `closed/ORGANISATION/results/SYSTEM/TASK/performance/
 results.txt` of github.com/mlcommons/tiny_results_VERSION, of submissions that ran CMSIS-NN's kernels on a board that
 `boards` knows. The predicted ones are those of `bcnet profile --board`, of nets with the shapes of the benchmark's.
 A factor for what a prediction leaves out is fitted on the other boards' rows: leave one board out.
@@ -23,7 +23,7 @@ TASKS = ("ic", "kws", "vww", "ad")
 
 
 class Submission(NamedTuple):
-    """Inferences a second that an organisation published for a system, by task."""
+    """Inferences per second that an organisation published for a system, by task."""
 
     version: str
     organisation: str

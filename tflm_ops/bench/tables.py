@@ -26,12 +26,12 @@ def table(head, rows):
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines] + [""]
 
 
-def a_mac(record):
+def per_mac(record):
     return f"{record['instructions'] / record['macs']:.4f}" if record else ""
 
 
-def cycles_a_mac(record):
-    """Estimated cycles a MAC, "low to high"; one number where the model of the core leaves nothing open."""
+def cycles_per_mac(record):
+    """Estimated cycles per MAC, "low to high"; one number where the model of the core leaves nothing open."""
     return _range(*(bound / record["macs"] for bound in record["cycles"]), ".4f") if record else ""
 
 
@@ -71,14 +71,14 @@ def layers(records):
             f"{best['macs']:,}",
             best["kernel"],
             f"{best['scratch_bytes']:,}",
-            cycles_a_mac(best),
+            cycles_per_mac(best),
             f"{best['instructions']:,}",
-            a_mac(best),
-            a_mac(less),
-            *map(a_mac, others),
-            a_mac(find(bits, kernel="carry-save")),
-            a_mac(find(bits, kernel="portable")),
-            *([a_mac(cmsis), cycles_a_mac(cmsis)] if cmsis else []),
+            per_mac(best),
+            per_mac(less),
+            *map(per_mac, others),
+            per_mac(find(bits, kernel="carry-save")),
+            per_mac(find(bits, kernel="portable")),
+            *([per_mac(cmsis), cycles_per_mac(cmsis)] if cmsis else []),
             *([f"{cmsis['instructions'] / best['instructions']:.1f}", _ratio(cmsis, best)] if cmsis else []),
         ]
 
@@ -109,7 +109,7 @@ def sweep(records, output):
     sizes = sorted({size for row in chosen.values() for size in row})
     marks = {"carry-save": " c", "portable": " p", "sliced-5": " 5"}
     rows = [
-        [rest, *(a_mac(row.get(n)) + marks.get(row[n]["kernel"], "") if n in row else "" for n in sizes)]
+        [rest, *(per_mac(row.get(n)) + marks.get(row[n]["kernel"], "") if n in row else "" for n in sizes)]
         for rest, row in chosen.items()
     ]
     return table(["channels, kernel, stride", *(f"{n}x{n}" for n in sizes)], rows)
@@ -164,15 +164,15 @@ def report(results):
         *([f"- CMSIS-NN: {results['cmsis_nn']}; int8, `arm_convolve_wrapper_s8`, `-Ofast`"] if cmsis else []),
         "",
     ]
-    head = ["layer", "shape", "MACs", "kernel", "scratch bytes", "cycles a MAC", "instructions", "a MAC"]
+    head = ["layer", "shape", "MACs", "kernel", "scratch bytes", "cycles per MAC", "instructions", "per MAC"]
     head += ["with 24 KB", "int8 output", "float output", "carry-save", "portable"]
-    head += ["CMSIS-NN", "its cycles a MAC", "ratio", "ratio of cycles"] if cmsis else []
+    head += ["CMSIS-NN", "its cycles per MAC", "ratio", "ratio of cycles"] if cmsis else []
     for core in cores:
         lines += [f"## {core_name(core)}, on QEMU's {results['boards'][core]}", ""]
         lines += table(head, layers(by_core[core]))
     lines += [
-        "`cycles a MAC` and the columns from `a MAC` on: bitpacked output with the kernel that is chosen for 48 KB of",
-        "scratch memory, then instructions a MAC for 24 KB, for the other outputs (48 KB), and of other kernels",
+        "`cycles per MAC` and the columns from `per MAC` on: bitpacked output with the kernel chosen for 48 KB of",
+        "scratch memory, then instructions per MAC for 24 KB, for the other outputs (48 KB), and of other kernels",
         "(bitpacked output).",
         *(
             ["`ratio` is CMSIS-NN's instructions over ours, and `ratio of cycles` its cycles over ours."]
@@ -198,7 +198,7 @@ def report(results):
     lines += ["no mark is the sliced kernel with tables of 3 inputs.", ""]
     for output in ("bitpacked", "int8", "float32"):
         rows = sweep(by_core.get("cortex-m4", []), output)
-        lines += [f"Cortex-M4, {output} output, 48 KB, instructions a MAC:", "", *rows]
+        lines += [f"Cortex-M4, {output} output, 48 KB, instructions per MAC:", "", *rows]
     lines += other_operators(results["operators"], cores)
     lines += ["## Code in bytes", ""]
     code = results["code_bytes"]

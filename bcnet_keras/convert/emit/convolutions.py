@@ -208,7 +208,7 @@ class Thermometer(Value):
 
     def _codes(self, quantization):
         if quantization[0] > 2 * self.step:
-            raise self.problem("FakeQuant behind it would round differences to 0; take it away")
+            raise self.problem("FakeQuant behind it would round differences to 0; remove it")
         return self  # rounding to finer steps changes no sign, and signs alone are read
 
     def _bits(self):

@@ -113,7 +113,7 @@ class Emitter(Graph):
             raise NotEmitted(f"the net must end in logits [n, classes], got {[None, *logits.shape[1:]]}")
         self.graph.outputs = np.array([logits.index], np.int32)
         if self.graph.inputs is None:
-            raise NotEmitted("the image reaches no layer that is written")
+            raise NotEmitted("no layer that becomes an operator reads the image")
         self.builder.signature(0, {"image": self.graph.inputs[0]}, {"logits": logits.index})
 
     def walk(self, model: tf.keras.Model, values: dict[int, Value], done: Sequence[Layer] = ()) -> None:
@@ -226,7 +226,7 @@ class Emitter(Graph):
 
     def relu(self, layer: Layer, shape: Shape, value: Value) -> Value:
         if layer.threshold or (layer.negative_slope and layer.max_value is not None):
-            raise NotEmitted(f"layer {layer.name!r}: a threshold, or a slope with a maximum, is no operator")
+            raise NotEmitted(f"layer {layer.name!r}: no operator has a threshold, or a slope and a maximum")
         if layer.negative_slope:
             return self.leaky(layer, shape, value, layer.negative_slope)
         return value.activated(layer, shape, None if layer.max_value is None else float(layer.max_value))
@@ -235,13 +235,13 @@ class Emitter(Graph):
         """`value` behind a function that Keras calls an activation, or None."""
         name = getattr(function, "__name__", type(function).__name__)
         if isinstance(function, _keras.Layer):
-            raise NotEmitted(f"layer {layer.name!r} has the layer {name} as its activation; put it behind")
+            raise NotEmitted(f"layer {layer.name!r} has the layer {name} as its activation; put that layer behind it")
         own = not str(getattr(function, "__module__", "")).startswith(("tf_keras", "keras", "tensorflow"))
         if function is None or (name == "linear" and not own):
             return value
         if own or name not in ("relu", "relu6", "sigmoid", "tanh"):
             hint = _NO_OPERATOR.get(name, "there are relu, relu6, sigmoid and tanh")
-            raise NotEmitted(f"layer {layer.name!r}: the activation {name!r} is no operator; {hint}")
+            raise NotEmitted(f"layer {layer.name!r}: the activation {name!r} has no operator; {hint}")
         if name in ("relu", "relu6"):
             return value.activated(layer, shape, 6.0 if name == "relu6" else None)
         return Function(self, layer, shape, value, {"sigmoid": "LOGISTIC", "tanh": "TANH"}[name])

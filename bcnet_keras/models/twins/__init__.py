@@ -42,7 +42,7 @@ def int8_twin(model: Any, input_range: Range | None = None) -> tf.keras.Model:
       input_range: (lowest, highest) value of what the model takes; by default [-1, 127/128], where codes of uint8
         pixels are `pixel - 128`, or [0, 255] for a model that begins with Rescaling or Normalization.
 
-    The twin takes what the model takes. Raises ValueError that names every layer it cannot turn.
+    The twin takes what the model takes. Raises ValueError that names every layer it cannot convert.
     """
     graph = read(model)
     return Int8Twin(graph, input_range).build(f"{graph.name}_int8")
@@ -68,9 +68,9 @@ def binary_twin(
       stem: how the image enters: `"thermometer"` (all binary, cheapest), `"int8"` (int8 first convolution), or
         `"shared"`: by the first convolution of the int8 twin, for `share_stem`, and a thermometer behind it. A shortcut
         from there to an Add is left out.
-      planes: thermometer planes a channel; None for 8 of the image, or 4 of a shared stem's output.
+      planes: thermometer planes per channel; None for 8 of the image, or 4 of a shared stem's output.
 
-    Raises ValueError that names every layer it cannot turn.
+    Raises ValueError that names every layer it cannot convert.
     """
     graph = read(model)
     return BinaryTwin(graph, input_range, width, stem, planes).build(f"{graph.name}_binary")

@@ -156,9 +156,7 @@ def _check(model):
         if reason is not None:
             wrong.append(f"{layer.name} ({reason})")
     if wrong:
-        raise ModelError(
-            f"cannot make a twin of these layers: {', '.join(wrong)}. Layers that can be turned: {SUPPORTED}."
-        )
+        raise ModelError(f"cannot make a twin of these layers: {', '.join(wrong)}. Supported layers: {SUPPORTED}.")
     if not any(isinstance(layer, _WITH_WEIGHTS) for layer in layers.values()):
         raise ModelError("cannot make a twin: the model has neither a convolution nor a dense layer.")
 
@@ -577,7 +575,7 @@ class _Reader:
         if len(inputs) == 2:
             nodes = [self.node(value) for value in inputs]
             if function == "divide":
-                raise ModelError(f"cannot make a twin: {layer.name} divides a tensor by another.")
+                raise ModelError(f"cannot make a twin: {layer.name} divides one tensor by another.")
             if function == "multiply":
                 return self.product(*nodes)
             return self.merged({"add": _keras.Add, "subtract": _keras.Subtract}[function], nodes)

@@ -118,7 +118,7 @@ def test_unknown_functions_and_layers_of_nested_models_are_named_at_once():
     inputs = tf.keras.Input((8, 8, 1))
     tensor = tf.math.cumsum(layers.Conv2D(4, 3, padding="same")(inputs), axis=1)
     model = tf.keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inner(tensor))))
-    with pytest.raises(ValueError, match=r"\(tf\.math\.cumsum\), up \(UpSampling2D\)\. Layers that can be turned:"):
+    with pytest.raises(ValueError, match=r"\(tf\.math\.cumsum\), up \(UpSampling2D\)\. Supported layers:"):
         read(model)
 
 

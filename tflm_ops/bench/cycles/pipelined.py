@@ -250,7 +250,7 @@ class M7(_Scoreboard):
 
 
 class M55(_Scoreboard):
-    """Cortex-M55, whose vector unit takes two beats a cycle. Open: how long gathers take, and their index."""
+    """Cortex-M55, whose vector unit takes two beats per cycle. Open: how long gathers take, and their index."""
 
     _SLOW_INTEGER = re.compile(r"v(r?shrn|q|rshr|rshl|movn|max[a]?v|min[a]?v|shll|sli|movl)")
 
@@ -270,13 +270,13 @@ class M55(_Scoreboard):
         if kind in ("load", "store", "load pair", "store pair", "float load", "float store", *_SEVERAL):
             return [("memory", 1)]
         if kind in ("vector integer", "vector move"):
-            return [("integer", 2)]  # [slothy55] two beats a cycle
+            return [("integer", 2)]  # [slothy55] two beats per cycle
         if kind == "vector multiply":
             return [("multiply", 2)]  # [slothy55]
         return [("multiply", 1)] if kind.startswith("float") else []
 
     def _memory_cycles(self, instruction):
-        """[slothy55] 2 of any vector; [llvm55] two elements a cycle of a gather, or one, as Arm's M85 reads."""
+        """[slothy55] 2 of any vector; [llvm55] two elements per cycle of a gather, or one, as Arm's M85 reads."""
         return 2 if self.low or not instruction.lanes else max(2, instruction.lanes)
 
     def blocks(self, instruction):
@@ -284,7 +284,7 @@ class M55(_Scoreboard):
         if instruction.lanes and not self.low:
             return self._memory_cycles(instruction)
         if kind in _SEVERAL:
-            return (instruction.count + 1) // 2  # 64 bits a cycle
+            return (instruction.count + 1) // 2  # 64 bits per cycle
         if kind == "divide":
             return 2 if self.low else 11
         return {"float divide": 14}.get(kind, 1)

@@ -1,5 +1,5 @@
 // The carry-save kernel: full adders on the words of mismatches of one output channel, 32 input
-// channels an operation, and a population count of their digits at the end.
+// channels per operation, and a population count of their digits at the end.
 #include "tflm_ops/kernels/optimize_for_speed.h"
 
 #include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"

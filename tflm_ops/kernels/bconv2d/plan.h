@@ -28,7 +28,7 @@ struct Bconv2dTableCosts {
   int32_t block;  // of a pixel
   int32_t pixel;  // of 32 output channels
 };
-// With Helium, a pixel and an input word are four.
+// With Helium, "pixel" and "input word" stand for four of them.
 struct Bconv2dSlicedCosts {
   Bconv2dTableCosts tables[2];  // of one full adder, of two
   int32_t pass;                 // of 32 output channels

@@ -1,6 +1,6 @@
 // Counters of 32 output channels at once. Digit d of the 32 counters is one word: bit c of it is
 // the binary digit of weight 2^d of the counter of channel c. Adding is done by full adders on
-// words, 32 channels an operation.
+// words, 32 channels per operation.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_DIGITS_H_
 #define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_DIGITS_H_
 
