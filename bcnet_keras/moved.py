@@ -38,7 +38,7 @@ MOVED = {
     "twins": "models.twins",
     "twins.binary": "models.twins.binary",
     "twins.choice": "models.twins.choice",
-    "twins.graph": "models.twins.graph",
+    "twins.graph": "models.twins.reader",
     "twins.int8": "models.twins.int8",
     "twins.stem": "models.twins.stem",
     "twins.walk": "models.twins.walk",

@@ -29,8 +29,8 @@ from bcnet_keras.models.keras3 import is_keras3
 from bcnet_keras.models.pair_profile import PairProfile
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
-from bcnet_keras.models.twins.graph import read
 from bcnet_keras.models.twins.int8 import Int8Twin
+from bcnet_keras.models.twins.reader import read
 from bcnet_keras.utils.types import Array, Range
 
 STAGES = ("binary", "int8", "boosted", "cooperative")

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 import bcnet_keras as bc
 from bcnet_keras.models import keras3
-from bcnet_keras.models.twins import graph
+from bcnet_keras.models.twins.rules import RULES
 
 layers, ops = keras.layers, keras.ops
-KINDS = {kind.__name__ for kind in graph._Reader.RULES}
+KINDS = {kind.__name__ for kind in RULES}
 
 
 def functional(shape, build):

@@ -3,8 +3,9 @@
     quantised = int8_twin(float_model)                  # same layers, same weights, 8-bit rounding in place
     binary = binary_twin(float_model, width=2.0)        # same topology on bits, twice as wide, new weights
 
-Both read the float model into a graph of few kinds of layers (`graph`), walk it from image to logits (`walk`, `int8`,
-`binary`), and give a functional Keras model of `bcnet_keras.layers` that maps what the float model takes to logits.
+Both read the float model (`reader`, by the `rules` of its layers) into a `graph` of few kinds of layers, walk it from
+image to logits (`walk`, `int8`, `binary`), and give a functional Keras model of `bcnet_keras.layers` that maps what
+the float model takes to logits.
 `light_binary_twin` (`choice`) picks the binary twin by what it costs on a core.
 """
 
@@ -15,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 from bcnet_keras.models.twins.binary import BinaryTwin
-from bcnet_keras.models.twins.graph import SUPPORTED, read
 from bcnet_keras.models.twins.int8 import Int8Twin
+from bcnet_keras.models.twins.reader import SUPPORTED, read
 from bcnet_keras.models.twins.stem import share_stem
 from bcnet_keras.utils.types import Range
 

@@ -11,7 +11,8 @@ from bcnet_keras.device.cost import cost
 from bcnet_keras.device.profile import DEFAULT_CORE
 from bcnet_keras.models.pair_profile import PairProfile, flatbuffer_of
 from bcnet_keras.models.twins.binary import BinaryTwin, compact_model
-from bcnet_keras.models.twins.graph import Graph, read
+from bcnet_keras.models.twins.graph import Graph
+from bcnet_keras.models.twins.reader import read
 from bcnet_keras.utils.types import Range
 
 WIDTHS = (2.0, 1.5, 1.0, 0.75, 0.5)

@@ -14,7 +14,7 @@ from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.models.pair_profile import flatbuffer_of
-from bcnet_keras.models.twins.graph import read
+from bcnet_keras.models.twins.reader import read
 from bcnet_keras.runtime import tflite, tflm
 from bcnet_keras.tflite import flatbuffer, lce
 

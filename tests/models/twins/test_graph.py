@@ -8,7 +8,7 @@ import tensorflow as tf
 import zoo
 
 import bcnet_keras as bc
-from bcnet_keras.models.twins.graph import SUPPORTED, read
+from bcnet_keras.models.twins.reader import SUPPORTED, read
 
 layers = tf.keras.layers
 

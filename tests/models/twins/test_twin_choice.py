@@ -8,7 +8,7 @@ import zoo
 
 import bcnet_keras as bc
 from bcnet_keras.layers import BinaryConv2D
-from bcnet_keras.models.twins.graph import read
+from bcnet_keras.models.twins.reader import read
 
 layers = tf.keras.layers
 
