@@ -29,7 +29,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the stream.")
 def main(_):
     from bcnet_keras import datasets
     from bcnet_keras.device.cost import cost
-    from bcnet_keras.experiment.training_run import command_line, read_settings, versions
+    from bcnet_keras.experiment.provenance import command_line, versions
+    from bcnet_keras.experiment.saved_settings import read_settings
     from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 
     folder = pathlib.Path(_RUN.value)

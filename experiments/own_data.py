@@ -61,7 +61,7 @@ HAND_TUNED = {
 
 
 def main(_):
-    from bcnet_keras.experiment.training_run import command_line, revision, versions
+    from bcnet_keras.experiment.provenance import command_line, revision, versions
     from bcnet_keras.utils.atomic_files import write_atomic
 
     names = _RECIPES.value or ([DEFAULT] if _PAIRS.value else [DEFAULT, *HAND_TUNED])
@@ -131,7 +131,8 @@ def lay_out(whole, count, folder):
 
 def verdict_checked(data, name):
     """Trains a pair by the default recipe; returns its verdict and what the second test images say of it."""
-    from bcnet_keras.experiment.training_run import Settings, run
+    from bcnet_keras.experiment.settings import Settings
+    from bcnet_keras.experiment.training_run import run
     from bcnet_keras.experiment.verdict import compare
     from bcnet_keras.runtime.tflite import Interpreter
 
@@ -166,12 +167,14 @@ def trained(data, name):
 
     from bcnet_keras.convert.lce import convert_int8
     from bcnet_keras.datasets import Variation
-    from bcnet_keras.experiment.training_run import Settings, chosen_nets, input_batches
+    from bcnet_keras.experiment.settings import Settings
+    from bcnet_keras.experiment.training_run import chosen_nets, input_batches
     from bcnet_keras.layers import INPUT_RANGE
     from bcnet_keras.models.pair import BCNet, rescale
     from bcnet_keras.models.twins import int8_twin
     from bcnet_keras.runtime.tflite import Interpreter
-    from bcnet_keras.training.recipe import Recipe, probe
+    from bcnet_keras.training.probe import probe
+    from bcnet_keras.training.recipe import Recipe
     from bcnet_keras.training.stages import train, train_float
 
     tf.keras.utils.set_random_seed(_SEED.value)

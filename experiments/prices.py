@@ -73,7 +73,8 @@ def nets_of(summary):
     """{"int8", "binary", and pairs that "sum" or "swap": `device.cost.Cost`} of a benchmark's nets."""
     from bcnet_keras.convert import Gate, merge
     from bcnet_keras.device.cost import cost
-    from bcnet_keras.experiment.training_run import chosen_nets, settings_of
+    from bcnet_keras.experiment.saved_settings import settings_of
+    from bcnet_keras.experiment.training_run import chosen_nets
     from bcnet_keras.planning.sketch import sketch_binary, sketch_int8
 
     settings = settings_of(summary["settings"])

@@ -33,7 +33,8 @@ _CURVE = np.linspace(0, 1, 51)  # escalation rates at which curves are kept
 
 
 def main(_):
-    from bcnet_keras.experiment.training_run import run, take_float_net
+    from bcnet_keras.experiment.saved_settings import take_float_net
+    from bcnet_keras.experiment.training_run import run
 
     # TensorFlow's 270,000 objects stay: the collector need not look at them each time that a step is traced (7 % of
     # the time that the digits take).
@@ -57,7 +58,7 @@ def main(_):
 
 def _finished(folder, settings, ablations):
     """The record of a run that is finished with these settings, or None."""
-    from bcnet_keras.experiment.training_run import read_settings
+    from bcnet_keras.experiment.saved_settings import read_settings
 
     place = folder / "results.json"
     if not place.exists():
@@ -82,7 +83,7 @@ def summarise(records, note=""):
 
     A row that some seeds lack has those of the others.
     """
-    from bcnet_keras.experiment.training_run import command_line
+    from bcnet_keras.experiment.provenance import command_line
 
     names = list(dict.fromkeys(name for record in records for name in record["rows"]))
     first = records[0]

@@ -18,15 +18,9 @@ import numpy as np
 from absl import app, flags
 
 from bcnet_keras import datasets
-from bcnet_keras.experiment.training_run import (
-    PACKAGES,
-    chosen_nets,
-    command_line,
-    input_batches,
-    revision,
-    take_float_net,
-    versions,
-)
+from bcnet_keras.experiment.provenance import PACKAGES, command_line, revision, versions
+from bcnet_keras.experiment.saved_settings import take_float_net
+from bcnet_keras.experiment.training_run import chosen_nets, input_batches
 from bcnet_keras.layers import fastest_precision
 from bcnet_keras.planning.search import objective, params_of, study, trial_record
 from bcnet_keras.training.stages import train_float

@@ -7,36 +7,24 @@ import pathlib
 
 from absl import flags
 
-from bcnet_keras.cli.common import define_confidence_level, positionals
+from bcnet_keras.cli.common import positionals
+from bcnet_keras.cli.setting_flags import define_setting
 from bcnet_keras.cli.train import finish
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.experiment.settings import TARGET
 
 
 def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet calibrate`."""
-    number = flags.DEFINE_float
-    number(
-        "max_cost",
-        None,
-        "Pick the most accurate threshold within this fraction of the int8 net's estimated cycles.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
-    number(
-        "min_accuracy",
-        None,
-        "Pick the cheapest threshold that reaches this accuracy, 0 to 1.",
-        flag_values=values,
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-
-    define_confidence_level(values)
+    text = "Pick the most accurate threshold within this fraction of the int8 net's estimated cycles."
+    define_setting(values, "max_cost", default=None, help=text)
+    define_setting(values, "min_accuracy")
+    define_setting(values, "confidence_level")
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Goes on with a finished run, with another target for its thresholds."""
-    from bcnet_keras.experiment.training_run import TARGET, read_settings
+    from bcnet_keras.experiment.saved_settings import read_settings
 
     (folder,) = positionals(arguments, 1, "the folder of a run")
     if (values.max_cost is None) == (values.min_accuracy is None):

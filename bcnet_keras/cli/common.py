@@ -1,26 +1,12 @@
-"""What the commands share: reading arguments and files, and the flags that several have."""
+"""What the commands share: reading arguments and files."""
 
 from __future__ import annotations
 
 import zipfile
 
 import numpy as np
-from absl import flags
 
 from bcnet_keras.errors import BcnetError
-
-
-def define_confidence_level(values: flags.FlagValues) -> None:
-    """Declares --confidence_level."""
-    flags.DEFINE_float(
-        "confidence_level",
-        None,
-        "Pick thresholds that keep to the budget on fresh samples with this probability, 0 to 1. By default they keep "
-        "to it on the validation data.",
-        flag_values=values,
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
 
 
 def read_array(path: str, what: str) -> np.ndarray:

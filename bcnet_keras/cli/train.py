@@ -10,178 +10,57 @@ import os
 import pathlib
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
-from bcnet_keras.cli.common import define_confidence_level, positionals
+from bcnet_keras.cli.common import positionals
+from bcnet_keras.cli.setting_flags import define_setting
 from bcnet_keras.datasets import NAMES
-from bcnet_keras.device.boards import BOARDS
-from bcnet_keras.device.cost import CORES
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.experiment.settings import FLAGS, Settings
 from bcnet_keras.utils.pages import text_table
-
-if TYPE_CHECKING:
-    from bcnet_keras.experiment.training_run import Settings
 
 DEMO = "mnist_5k"  # the data set of `bcnet demo`
 REPEATS = 4
+_OF_THE_DATA = ("data_dir", "resize")  # settings that the demo's data set has no use for
+_ONLY_LATER = ("min_accuracy",)  # a setting that only `bcnet calibrate` takes
 _SEEDS_APART = 1000  # so that the repeats of two seeds share no split
 
 
 def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet train`."""
-    _define_run(values, None, None)
+    define_setting(values, "dataset", default=None)
+    for name in _OF_THE_DATA:
+        define_setting(values, name)
+    _define_run(values, None)
 
 
 def define_demo(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet demo`."""
-    _define_run(values, DEMO, "demo")
+    _define_run(values, "demo")
     flags.DEFINE_integer(
         "repeats",
         REPEATS,
-        "Number of pairs, each on another split of the images, whose mean is told: a single one depends on its split.",
+        "Number of pairs to train, each on another split of the images. Their mean is printed, because a single one "
+        "depends on its split.",
         flag_values=values,
         lower_bound=1,
     )
 
 
-def _define_run(values, dataset, name):
-    string, integer, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
-    if dataset is None:
-        string("dataset", None, f"Data set: {', '.join(NAMES)}.", flag_values=values)
-        string(
-            "data_dir",
-            None,
-            "Folder that holds the data sets. By default $BCNET_DATA_DIR, or ~/datasets.",
-            flag_values=values,
-        )
-        string(
-            "resize",
-            None,
-            "Scale the images of a folder to this height and width, such as 32x32. By default they have one size.",
-            flag_values=values,
-        )
-    string("name", name, "Name of the run. By default that of the data set and the seed.", flag_values=values)
-    string("runs_dir", "runs", "Folder in which the run gets its folder.", flag_values=values)
-    integer("seed", 0, "Seed of splits, weights and the order of training.", flag_values=values, lower_bound=0)
-    flags.DEFINE_enum(
-        "effort", "default", ["quick", "default", "best"], "How long to train; see --minutes.", flag_values=values
-    )
-    number(
-        "minutes",
-        None,
-        "Fit the training to about so many minutes on this machine: steps are timed before it begins.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
-    flags.DEFINE_list(
-        "epochs",
-        None,
-        "Epochs of the float net, the binary net, the boosted and the cooperative stage: four numbers. "
-        "By default as the number of images asks for.",
-        flag_values=values,
-    )
-    integer(
-        "batch_size",
-        None,
-        "Batch size. By default as the number of images asks for.",
-        flag_values=values,
-        lower_bound=1,
-    )
-    flags.DEFINE_enum(
-        "measure",
-        "score_margin",
-        ["score_margin", "max_probability", "entropy", "learned"],
-        "Confidence measure of the binary net's answer.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool("per_class", False, "One threshold per class instead of one for all.", flag_values=values)
-    flags.DEFINE_enum(
-        "core",
-        None,
-        list(CORES),
-        "Core whose estimated cycles are the cost. By default that of the board, or cortex-m4.",
-        flag_values=values,
-    )
-    string(
-        "board",
-        None,
-        f"Board whose cycles are the cost, and whose memories the pair must fit: {', '.join(BOARDS)}. Nets for "
-        "images of your own follow it.",
-        flag_values=values,
-    )
-    number(
-        "max_cost",
-        0.5,
-        "Budget of the pair, as a part of the int8 net's estimated cycles. Thresholds are picked for it on validation "
-        "data; the binary net for images of your own takes at most half of it.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
-    define_confidence_level(values)
-    number(
-        "cost_weight",
-        0.1,
-        "Price of running the int8 net on every sample in the cooperative stage, in nats.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
-    number(
-        "weight_decay",
-        None,
-        "Decay of the float net's kernels, as a part of the learning rate (AdamW). By default the recipe's own.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
-    flags.DEFINE_bool(
-        "mixed_precision",
-        False,
-        "Train binary layers in bfloat16, which is faster, where the hardware has it.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "deterministic",
-        False,
-        "The same command gives the same flatbuffers, bit for bit, with the same versions on the same machine, also "
-        "when the run is killed and goes on; it may train more slowly. Not with --minutes or --search_minutes, which "
-        "go by the clock. Without this, a run on a CPU mostly repeats itself, and one on a GPU does not.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "shared_stem",
-        None,
-        "Both nets begin with the float net's first block, run once. By default chosen for images of your own, and not "
-        "so for named data sets.",
-        flag_values=values,
-    )
-    number(
-        "binary_width",
-        1.0,
-        "Multiplies the filters of the binary net's convolutions, in steps of 32.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
+def _define_run(values, name):
     flags.DEFINE_string(
-        "binary_blocks",
-        None,
-        "Filters and strides (1, 2 or pool) of the binary net's convolutions in place of the data set's own, on "
-        "thermometer-coded pixels where it begins with their planes, such as '10 planes, 64/pool, 128/2, 128/1'.",
-        flag_values=values,
+        "name", name, "Name of the run. By default that of the data set and the seed.", flag_values=values
     )
-    number(
-        "search_minutes",
-        0.0,
-        "Time in which other binary nets are tried, once the float net is trained, on validation data.",
-        flag_values=values,
-        lower_bound=0.0,
-    )
+    flags.DEFINE_string("runs_dir", "runs", "Folder in which the run gets its folder.", flag_values=values)
+    for each in FLAGS:
+        if each not in ("dataset", *_OF_THE_DATA, *_ONLY_LATER):
+            define_setting(values, each)
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Trains a pair, or resumes where an earlier call was stopped."""
-    from bcnet_keras.experiment.training_run import Settings
-
     positionals(arguments, 0)
     dataset = values.dataset if "dataset" in values else DEMO
     epochs = values.epochs
@@ -203,35 +82,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"then both together, in {pathlib.Path(values.runs_dir) / (values.name or 'NAME_SEED')}; bcnet demo needs "
             "no data."
         )
-    settings = Settings(
-        dataset=dataset,
-        data_dir=values.data_dir if "data_dir" in values else None,
-        epochs=epochs,
-        resize=resize,
-        **{
-            name: values[name].value
-            for name in (
-                "seed",
-                "effort",
-                "minutes",
-                "batch_size",
-                "measure",
-                "per_class",
-                "core",
-                "board",
-                "max_cost",
-                "confidence_level",
-                "cost_weight",
-                "weight_decay",
-                "mixed_precision",
-                "deterministic",
-                "shared_stem",
-                "binary_width",
-                "binary_blocks",
-                "search_minutes",
-            )
-        },
-    )
+    given = {name: values[name].value for name in FLAGS if name in values}
+    settings = Settings(**{**given, "dataset": dataset, "epochs": epochs, "resize": resize})
     name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
     folder = pathlib.Path(values.runs_dir) / name
     repeats = values.repeats if "repeats" in values else 1

@@ -51,7 +51,7 @@ class Dataset:
       raw_range: (lowest, highest) value of the images, to be mapped linearly to the input range of a net.
       source: what the splits are, for tables of results.
       augmentation: "photo", "sound", a `Variation` or None: how training may vary a sample that then still shows its
-        class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.training.recipe.probe` finds it out.
+        class, see `as_tf_dataset`. "probe": nobody knows; `bcnet_keras.training.probe.probe` finds it out.
       front_end: dict of what turns the recorded signal into `images`, for a device to do the same; None where `images`
         are the recording itself.
       files: {path within the data set's folder: hash of its content}; None where images are no files of their own.

@@ -3,6 +3,6 @@
 from bcnet_keras.utils.lazy import lazy
 
 # Name -> module of this package that defines it.
-_PUBLIC = dict.fromkeys(("Settings", "read_settings", "run"), "training_run")
+_PUBLIC = {"Settings": "settings", "read_settings": "saved_settings", "run": "training_run"}
 __all__ = list(_PUBLIC)
 __getattr__ = lazy(__name__, _PUBLIC)

@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import logging
 import math
 import pathlib
 import platform
-import shlex
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,10 +31,13 @@ from bcnet_keras.convert.pair import convert, convert_parts
 from bcnet_keras.datasets import Variation
 from bcnet_keras.device.cost import cost
 from bcnet_keras.device.cycles import as_record
-from bcnet_keras.device.profile import Profile, core_of
+from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.experiment.provenance import command_line, revision, versions
 from bcnet_keras.experiment.report import COLOURS, accuracy_cost_figure, write_report
 from bcnet_keras.experiment.run_folder import check_data, locked
+from bcnet_keras.experiment.saved_settings import FILE, FREE, PRICE, read_settings, trained_on, write_settings
+from bcnet_keras.experiment.settings import Settings
 from bcnet_keras.experiment.verdict import Row, judge
 from bcnet_keras.layers import MEASURES, fastest_precision, with_precision
 from bcnet_keras.models.networks import NETWORKS, Nets
@@ -51,7 +49,8 @@ from bcnet_keras.planning.search import STEMS, search
 from bcnet_keras.runtime.choice import Interpreter
 from bcnet_keras.training import COOPERATIVE_STAGES, LEARNING_RATES, cascade, coopnet, train, train_float
 from bcnet_keras.training.checkpoints import finished_identity
-from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, fitted, probe, recipe_for, step_seconds
+from bcnet_keras.training.probe import probe, step_seconds
+from bcnet_keras.training.recipe import Recipe, fitted
 from bcnet_keras.training.watch import class_findings
 from bcnet_keras.utils.atomic_files import replace_when_done, write_atomic
 from bcnet_keras.utils.sealed_files import DamagedError, digest, read_record, set_aside, write_record
@@ -59,126 +58,8 @@ from bcnet_keras.utils.types import Array, StrPath
 
 log = logging.getLogger(__name__)
 
-# Data set with a recipe made by hand -> (batch size, epochs of the float net, of the binary net, and of the boosted and
-# the cooperative stage). Nets alone get the same number of epochs as those in the pair: the int8 net the sum of the
-# last two, the binary net the cooperative ones on top of its own. All other sets get `training.recipe.recipe_for`.
-RECIPES = {
-    "digits": (32, 20, 40, 12, 4),
-    "mnist_5k": (50, 20, 30, 30, 8),
-    "fashion_mnist": (128, 8, 16, 3, 1),
-    "cifar10": (128, 60, 30, 8, 2),
-    "speech_commands": (64, 80, 160, 30, 10),
-}
+_SEARCH = "search.json"
 _TELL_SECONDS = 30  # between two lines on how far a run is
-_SETTINGS, _SEARCH = "settings.json", "search.json"
-TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew
-_PRICE = {"cost": "estimated cycles"}  # in a run's settings; of before, when costs were instructions, they lack it
-_FREE = (*TARGET, "data_dir")  # settings that may change between two starts: what the data are, `DATA` says
-PACKAGES = ("tensorflow", "tf-keras", "larq", "larq-compute-engine", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a run depends on.
-
-    dataset, data_dir, seed: as `datasets.load` takes them; the seed also starts weights and order of training.
-    resize: (height, width) to which images of a folder are brought, see `datasets.load`.
-    effort: "quick", "default" or "best", see `training.recipe`. minutes: a time to fit the training to, or None.
-    batch_size, epochs: None for the recipe's own; epochs of the float net, the binary net, the boosted and the
-      cooperative stage.
-    measure, per_class: the gate, see `ConfidenceGate`.
-    core: whose estimated cycles are the cost, see `bcnet_keras.device.cost`; None for that of the board, or
-      `DEFAULT_CORE`.
-    board: whose cycles, with the waits of its flash, are the cost, and whose memories the pair must fit, see
-      `bcnet_keras.device.boards`; None for any memories, and cycles without waits.
-    max_cost, min_accuracy, confidence_level: how thresholds are picked on validation data, see
-      `AccuracyCostCurve.pick`; one of the first two is None.
-    cost_weight: price of the int8 net in the cooperative stage, see `BCNet.compile`.
-    weight_decay: of the float net, see `train_float`; None for the recipe's own.
-    mixed_precision: binary layers train in bfloat16 where the hardware has it, see `layers.fastest_precision`.
-    shared_stem: both nets begin with the float net's first block, which the device computes once; None to have it
-      chosen for images of one's own, False for named data sets.
-    binary_width: multiplies the filters of the binary net's convolutions, in steps of 32.
-    binary_blocks: other convolutions for the binary net, see `networks.parse_blocks`; None for the data set's own.
-    search_minutes: time in which other binary nets are tried once the float net is trained, see `planning.search`.
-    deterministic: TensorFlow's operators give the same bits every time, see `repeatable`.
-    nets: the `networks.Nets`; None for those of the data set or, for images of one's own, for those that
-      `bcnet_keras.planning.choice` finds. A run's folder has those that were taken.
-
-    Raises ValueError for an unknown core or board, and for two that do not go together.
-    """
-
-    dataset: str = "digits"
-    data_dir: str | None = None
-    seed: int = 0
-    resize: tuple[int, int] | None = None
-    effort: str = "default"
-    minutes: float | None = None
-    batch_size: int | None = None
-    epochs: tuple[int, ...] | None = None
-    measure: str = "score_margin"
-    per_class: bool = False
-    core: Any = None  # str from `__post_init__` on
-    board: str | None = None
-    max_cost: float | None = 0.5
-    min_accuracy: float | None = None
-    confidence_level: float | None = None
-    cost_weight: float = 0.1
-    weight_decay: float | None = None
-    mixed_precision: bool = False
-    shared_stem: bool | None = None
-    binary_width: float = 1.0
-    binary_blocks: str | None = None
-    search_minutes: float = 0.0
-    deterministic: bool = False
-    nets: Any = None  # `Nets` in a run's folder
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "core", core_of(self.core, self.board))
-        if self.shared_stem is None and not self.own_images:
-            object.__setattr__(self, "shared_stem", False)
-        if self.search_minutes and (self.binary_blocks is not None or self.binary_width != 1):
-            raise BcnetError("a search draws the binary net's convolutions; leave out binary_blocks and binary_width.")
-        if self.deterministic and (self.minutes is not None or self.search_minutes):
-            raise BcnetError("minutes and search_minutes go by the clock, which is not deterministic; use epochs.")
-
-    @property
-    def own_images(self) -> bool:
-        """Whether nets are chosen for the images: those of somebody's own folder, and sign digits as one of them."""
-        return self.dataset.startswith("folder:") or self.dataset == "sign_digits"
-
-    @property
-    def named_recipe(self) -> tuple[int, ...] | None:
-        """As in `RECIPES`, with the settings' own epochs and batch size; None where it takes the data to know it."""
-        if self.dataset not in RECIPES and not (self.batch_size and self.epochs):
-            return None
-        batch_size, *epochs = RECIPES.get(self.dataset, [None])
-        return (self.batch_size or batch_size, *(self.epochs or epochs))
-
-    def recipe(self, images: int, classes: int) -> Recipe:
-        """The `Recipe` for as many training images and classes, without regard to `minutes`."""
-        if self.named_recipe is None:
-            found = recipe_for(images, classes, self.effort, self.batch_size)
-            if self.epochs:
-                epochs = dict(zip(STAGES, self.epochs, strict=True))
-                found = dataclasses.replace(found, epochs=epochs, patience=None, passes=1)
-        else:
-            batch_size, *named = self.named_recipe
-            found = Recipe(batch_size, dict(zip(STAGES, named, strict=True)))
-            if self.epochs is None:
-                found = found.scaled(EFFORT_FACTORS[self.effort])
-        decay = self.weight_decay
-        return found if decay is None else dataclasses.replace(found, weight_decay=decay)
-
-    @property
-    def target(self) -> dict[str, float | None]:
-        """Arguments of `AccuracyCostCurve.pick`."""
-        return {name: getattr(self, name) for name in TARGET}
-
-    @property
-    def device(self) -> dict[str, Any]:
-        """Arguments that say whose cycles are the cost."""
-        return {"core": self.core, "board": self.board}
 
 
 def run(settings: Settings, folder: StrPath, verbose: str | int = "auto", ablations: bool = False) -> dict[str, Any]:
@@ -236,7 +117,7 @@ def _run(settings: Settings, folder, verbose, ablations):
     def trained(pair, name, *stages, **arguments):
         settled = dict(epochs=epochs, cost_weight=settings.cost_weight, teacher=float_net, **settings.device, **fit)
         clock.folder = name
-        settled["built_on"] = digest([float_identity, _fixed(settings), settings.nets.record(), recorded])
+        settled["built_on"] = digest([float_identity, trained_on(settings), settings.nets.record(), recorded])
         train(pair, stages=stages, checkpoint_dir=checkpoints / name, **{**settled, **arguments})
         return pair
 
@@ -358,7 +239,7 @@ def _run(settings: Settings, folder, verbose, ablations):
     with replace_when_done(folder / "accuracy_cost.png") as path:
         accuracy_cost_figure([results]).savefig(path, dpi=130)
     write_report(results, test_answers, data.test, own_cost, folder / "report.html")
-    _write_settings(folder, settings)
+    write_settings(folder, settings)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
     return results
 
@@ -485,30 +366,6 @@ def agreement(pair: BCNet, parts: tuple[bytes, bytes], merged: bytes, images: Ar
     return {**shares, "images": len(images), "interpreter": Interpreter.NAME}
 
 
-def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """{package: version} of the packages among `names` that are installed."""
-    installed = {each.name.lower().replace("_", "-"): each.version for each in importlib.metadata.distributions()}
-    return {name: installed[name] for name in names if name in installed}
-
-
-def command_line(program: str) -> str:
-    """The command that runs now, as one would type it: `program` and the arguments, the home folder as ~."""
-    return " ".join([program, *map(shlex.quote, sys.argv[1:])]).replace(str(pathlib.Path.home()), "~")
-
-
-def revision() -> str | None:
-    """The git revision of these sources, with "+" where they differ from it; None outside of a checkout."""
-    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
-    try:
-        head, changed = (
-            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
-            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "."])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+" if changed else "")
-
-
 class _Clock(tf.keras.callbacks.Callback):
     """Adds up the time that epochs take, over all starts of a run, and tells how much is left.
 
@@ -564,7 +421,7 @@ def _claimed(folder, settings: Settings, data):
     Says what the nets cost and take. Raises ValueError where the folder holds another run, or one of other data, and
     where nets do not fit the board or the budget.
     """
-    place, shape, classes = folder / _SETTINGS, data.train.images.shape[1:], len(data.class_names)
+    place, shape, classes = folder / FILE, data.train.images.shape[1:], len(data.class_names)
     try:
         theirs = read_settings(folder) if place.exists() else None
     except BcnetError as error:
@@ -576,14 +433,14 @@ def _claimed(folder, settings: Settings, data):
         before, now = dataclasses.asdict(theirs), dataclasses.asdict(settings)
         differing = [name for name in before if before[name] != now[name]]
         told = {name: "" if name == "nets" else f" was {before[name]}, is {now[name]}" for name in differing}
-        refused = [name + change for name, change in told.items() if name not in _FREE]
+        refused = [name + change for name, change in told.items() if name not in FREE]
         if refused:
             raise BcnetError(
                 f"{folder} holds a run with other settings ({'; '.join(refused)}); use another name or delete it."
             )
         if told:
             log.info("%s: only thresholds follow from that", "; ".join(name + change for name, change in told.items()))
-        if not read_record(place)[0].items() >= _PRICE.items():
+        if not read_record(place)[0].items() >= PRICE.items():
             log.warning(
                 "%s was begun when costs were instructions: its nets stay, and its thresholds are picked anew by "
                 "estimated cycles, of which max_cost is a part now",
@@ -594,13 +451,8 @@ def _claimed(folder, settings: Settings, data):
     _announce(settings, shape, classes)
     data_hash = check_data(folder, data)
     if theirs is None:
-        _write_settings(folder, settings)
+        write_settings(folder, settings)
     return settings, data_hash
-
-
-def _fixed(settings: Settings):
-    """The settings on which training depends, as a dict for JSON."""
-    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in (*_FREE, "nets")}
 
 
 def chosen_nets(settings: Settings, shape: tuple[int, ...], classes: int) -> Nets:
@@ -649,53 +501,8 @@ def _searched(settings: Settings, folder, float_net, data, batches, epochs, prec
         write_record(place, kept)
     settings = dataclasses.replace(settings, nets=Nets.from_record(kept["nets"]))
     _announce(settings, data.train.images.shape[1:], len(data.class_names))
-    _write_settings(folder, settings)
+    write_settings(folder, settings)
     return settings
-
-
-def read_settings(folder: StrPath) -> Settings:
-    """The `Settings` of the run in `folder`. Raises FileNotFoundError where there is none, ValueError where damaged."""
-    place = pathlib.Path(folder) / _SETTINGS
-    if not place.is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {_SETTINGS}.")
-    try:
-        return settings_of(read_record(place)[0])
-    except (ValueError, TypeError, KeyError):
-        raise BcnetError(f"{place} is damaged or of another version") from None
-
-
-def settings_of(record: dict[str, Any]) -> Settings:
-    """The `Settings` of a record of them, as JSON holds it."""
-    values: dict[str, Any] = {name: value for name, value in record.items() if name not in _PRICE}
-    values |= {name: values[name] and tuple(values[name]) for name in ("epochs", "resize") if name in values}
-    nets = values.get("nets")
-    return Settings(**{**values, "nets": nets and Nets.from_record(nets)})
-
-
-def take_float_net(source: pathlib.Path, folder: pathlib.Path, settings: Settings) -> None:
-    """Copies the float net of the run in `source` to where one in the new `folder` looks for it.
-
-    Does nothing where `folder` is there already, where there is no such net, and where the run's settings are not
-    `settings`: it may then be another net. Only the epochs of the other stages may differ.
-    """
-    files = [source / "checkpoints" / name for name in ("float.history.json", "float.weights.h5")]
-    if folder.exists() or not all(file.exists() for file in files):
-        return
-    theirs = read_settings(source)
-    same = (
-        dataclasses.replace(theirs, **{name: getattr(settings, name) for name in ("epochs", "nets", *TARGET)})
-        == settings
-    )
-    float_epochs = [each.named_recipe and each.named_recipe[1] for each in (theirs, settings)]
-    if same and float_epochs[0] == float_epochs[1]:
-        (folder / "checkpoints").mkdir(parents=True)
-        for file in files:
-            with replace_when_done(folder / "checkpoints" / file.name) as path:
-                shutil.copy(file, path)
-
-
-def _write_settings(folder, settings: Settings):
-    write_record(folder / _SETTINGS, dataclasses.asdict(settings) | _PRICE)
 
 
 def input_batches(data: datasets.Dataset, batch_size: int, seed: int, passes: int = 1) -> dict[str, tf.data.Dataset]:

@@ -1,19 +1,26 @@
-"""Trains float nets, pairs and the baselines that pairs are measured against."""
+"""Trains float nets, pairs and the baselines that pairs are measured against; names are loaded on first use."""
+
+from typing import Any
 
 from bcnet_keras.moved import renamed
-from bcnet_keras.training.baselines import cascade, coopnet
-from bcnet_keras.training.batch_norm import recalibrate_batch_norm
-from bcnet_keras.training.boost import fit_boost
-from bcnet_keras.training.stages import COOPERATIVE_STAGES, LEARNING_RATES, train, train_float
+from bcnet_keras.utils.lazy import lazy
 
-__all__ = [
-    "COOPERATIVE_STAGES",
-    "LEARNING_RATES",
-    "cascade",
-    "coopnet",
-    "fit_boost",
-    "recalibrate_batch_norm",
-    "train",
-    "train_float",
-]
-__getattr__ = renamed(__name__, settle=("recalibrate_batch_norm", recalibrate_batch_norm))
+# Name -> module of this package that defines it.
+_PUBLIC = {
+    "COOPERATIVE_STAGES": "stages",
+    "LEARNING_RATES": "stages",
+    "cascade": "baselines",
+    "coopnet": "baselines",
+    "fit_boost": "boost",
+    "recalibrate_batch_norm": "batch_norm",
+    "train": "stages",
+    "train_float": "stages",
+}
+__all__ = list(_PUBLIC)
+_load = lazy(__name__, _PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "settle":
+        return renamed(__name__, settle=("recalibrate_batch_norm", _load("recalibrate_batch_norm")))(name)
+    return _load(name)

@@ -1,7 +1,7 @@
 """The benchmarks, one module each: `SETTINGS` of a run, `SEEDS`, and a `NOTE` that stands under every table; with
 `ABLATIONS = False` BC-Net's parts are not left out one by one.
 
-Nets and epochs are those of `models.networks.NETWORKS` and `experiment.training_run.RECIPES` for the data set.
+Nets and epochs are those of `models.networks.NETWORKS` and `experiment.settings.RECIPES` for the data set.
 `VARIANTS` are changes of them that were tried.
 """
 

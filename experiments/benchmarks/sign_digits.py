@@ -1,6 +1,6 @@
 """Sign Language Digits: 1,487 photos of hands at 32x32 for training, by the recipe that follows from their number."""
 
-from bcnet_keras.experiment.training_run import Settings
+from bcnet_keras.experiment.settings import Settings
 from experiments.benchmarks import TARGET
 
 # Half of the int8 net's cycles, and as for Speech Commands not for each seed with 95 %: on 165 validation photos

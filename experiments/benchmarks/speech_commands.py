@@ -1,6 +1,6 @@
 """Speech Commands, twelve classes: MLPerf Tiny's DS-CNN on MFCCs, and a binary net behind an int8 first layer."""
 
-from bcnet_keras.experiment.training_run import Settings
+from bcnet_keras.experiment.settings import Settings
 from experiments.benchmarks import TARGET
 
 # On some 390 validation clips a guarantee of 95 % for each seed would cost five points of escalation. With this one the

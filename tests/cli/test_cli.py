@@ -17,7 +17,7 @@ import bcnet_keras as bc
 from bcnet_keras.cli import train as cli_train
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.errors import BcnetError
-from bcnet_keras.experiment import training_run
+from bcnet_keras.experiment import Settings, saved_settings
 from bcnet_keras.runtime import choice
 from bcnet_keras.tflite import flatbuffer, lce
 from experiments import benchmarks
@@ -194,8 +194,8 @@ def test_the_demo_tells_the_mean_of_its_repeats(bcnet, monkeypatch):
 def test_nobody_waits_for_other_pairs_where_one_fails(bcnet, tmp_path):
     for seed, name in enumerate(("demo", "demo_2")):
         (tmp_path / name).mkdir()
-        training_run._write_settings(tmp_path / name, training_run.Settings(dataset="mnist_5k", seed=1000 * seed))
-    training_run._write_settings(tmp_path / "demo", training_run.Settings(dataset="mnist_5k", seed=5))
+        saved_settings.write_settings(tmp_path / name, Settings(dataset="mnist_5k", seed=1000 * seed))
+    saved_settings.write_settings(tmp_path / "demo", Settings(dataset="mnist_5k", seed=5))
     status, _, err = bcnet("demo", f"--runs_dir={tmp_path}", "--repeats=2")
     assert status == 1 and "seed was 5, is 0" in err.splitlines()[-1] and "Traceback" not in err
     assert not (tmp_path / "demo_2" / "results.json").exists()

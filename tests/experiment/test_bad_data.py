@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import bcnet_keras as bc
+from bcnet_keras.experiment import Settings
 from bcnet_keras.training.stages import train_float
 
 CLASSES, SHAPE = 4, (8, 8, 1)
@@ -208,3 +209,18 @@ def test_calibration_needs_data_and_a_target_within_reach(pair):
         with pytest.raises(ValueError) as caught:
             curve.pick(**target)
         _one_line(caught, message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_cost": -1.0}, "max_cost must be 0 or more, got -1.0"),
+        ({"max_cost": float("nan")}, "max_cost must be 0 or more, got nan"),
+        ({"confidence_level": 1.5}, "confidence_level must be from 0 to 1, got 1.5"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"measure": "luck"}, "measure must be one of score_margin, max_probability, entropy, learned; got 'luck'"),
+    ],
+)
+def test_settings_out_of_their_range(settings, message):
+    with pytest.raises(bc.BcnetError, match=message):
+        Settings(**settings)

@@ -17,7 +17,7 @@ from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.cycles import shares
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.experiment.report import TITLES
-from bcnet_keras.experiment.training_run import Settings
+from bcnet_keras.experiment.settings import Settings
 from bcnet_keras.experiment.verdict import Row, judge
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.models.networks import NETWORKS, parse_blocks

@@ -15,6 +15,7 @@ from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.experiment import training_run as experiment
+from bcnet_keras.experiment.saved_settings import read_settings, write_settings
 from bcnet_keras.models.networks import NETWORKS, Nets
 from bcnet_keras.models.pair_profile import LIGHT
 from bcnet_keras.models.twins import int8_twin, share_stem
@@ -244,9 +245,9 @@ def test_a_run_has_the_same_nets_when_it_goes_on(tmp_path):
     asked = experiment.Settings(dataset="folder:photos", board="nucleo-f446re")
     first, _ = experiment._claimed(tmp_path / "run", asked, data)
     assert first.nets == choice.choose(shape, 10, board="nucleo-f446re") and first.shared_stem is None
-    assert experiment.read_settings(tmp_path / "run") == first
+    assert read_settings(tmp_path / "run") == first
     other = dataclasses.replace(first.nets, planes=2)  # as another version or a search may have chosen
-    experiment._write_settings(tmp_path / "run", dataclasses.replace(first, nets=other))
+    write_settings(tmp_path / "run", dataclasses.replace(first, nets=other))
     assert experiment._claimed(tmp_path / "run", asked, data)[0].nets == other
     with pytest.raises(ValueError, match=r"other settings \(binary_width was 1.0, is 2.0\)"):
         experiment._claimed(tmp_path / "run", dataclasses.replace(asked, binary_width=2.0), data)

@@ -12,8 +12,9 @@ from small_nets import float_net
 
 import bcnet_keras as bc
 from bcnet_keras.datasets import Dataset, Split
-from bcnet_keras.experiment.training_run import RECIPES, Settings
-from bcnet_keras.training.recipe import EFFORTS, STAGES, fitted, keeps_class, probe, recipe_for, step_seconds
+from bcnet_keras.experiment.settings import RECIPES, Settings
+from bcnet_keras.training.probe import keeps_class, probe, step_seconds
+from bcnet_keras.training.recipe import EFFORTS, STAGES, fitted, recipe_for
 
 
 @pytest.mark.parametrize(
