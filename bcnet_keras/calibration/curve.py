@@ -76,6 +76,13 @@ class AccuracyCostCurve:
           min_accuracy: picks the cheapest point with `accuracy >= min_accuracy`.
           confidence_level: in [0, 1], with `max_cost`; `upper_cost` must then be within the budget.
 
+        Examples:
+          >>> curve = bc.calibrate(pair, validation, core="cortex-m4")
+          >>> point = curve.pick(max_cost=1.5)
+          >>> point.cost <= 1.5
+          True
+          >>> pair.threshold = point
+
         Raises:
           ValueError: no point fits; the message names what is possible.
         """
@@ -137,6 +144,11 @@ def calibrate(
 
     Returns:
       `AccuracyCostCurve`.
+
+    Examples:
+      >>> curve = bc.calibrate(pair, validation, core="cortex-m4")
+      >>> curve.samples
+      32
     """
     core = core_of(core, board)
     if pair_cost is None:

@@ -118,7 +118,12 @@ def merge_models(
 
 
 def get_threshold(data: bytes) -> float | Array:
-    """Returns the threshold in a merged flatbuffer: a float, or a float32 array [classes] with one per class."""
+    """Returns the threshold in a merged flatbuffer: a float, or a float32 array [classes] with one per class.
+
+    Examples:
+      >>> bc.get_threshold(bc.convert(pair, threshold=0.5))
+      0.5
+    """
     model = flatbuffer.read(data)
     threshold = _gate(model)[1].threshold
     return threshold if threshold.ndim else float(threshold)
@@ -128,6 +133,11 @@ def set_threshold(data: bytes, threshold: ArrayLike) -> bytes:
     """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one per class.
 
     The verdict in the file holds for its threshold only; a new threshold removes it.
+
+    Examples:
+      >>> cheaper = bc.set_threshold(flatbuffer, 0.25)
+      >>> bc.get_threshold(cheaper)
+      0.25
 
     Raises:
       ValueError: the threshold is not a number in [0, 1], or `data` is not a flatbuffer that `convert` made.

@@ -64,6 +64,11 @@ def convert(
     Returns:
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
 
+    Examples:
+      >>> flatbuffer = bc.convert(pair, threshold=0.5)
+      >>> flatbuffer[4:8]
+      b'TFL3'
+
     Raises:
       TypeError: `pair` is no pair.
       ValueError: a net does not convert to integers only, the threshold is missing, or the two nets do not fit.

@@ -91,6 +91,11 @@ class Profile:
           escalation_rate: part of the inputs that a pair escalates, 0 to 1; 1, the most that it can cost, by default.
           scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles.
 
+        Examples:
+          >>> profile = bc.Profile.of(flatbuffer, board_name="nucleo-f446re")
+          >>> profile.core, profile.shortage() or "fits"
+          ('cortex-m4', 'fits')
+
         Raises:
           FileNotFoundError: there is no such file.
           ValueError: no flatbuffer; an operator that TensorFlow Lite Micro lacks; an unknown core or board, or two that

@@ -85,6 +85,11 @@ def export(
     Returns:
       pathlib.Path of the folder.
 
+    Examples:
+      >>> folder = bc.export(flatbuffer, "c", "sources", name="net")
+      >>> (folder / "README.md").is_file()
+      True
+
     Raises:
       FileExistsError: there is something at `output`.
       FileNotFoundError: there is no such file.

@@ -29,6 +29,11 @@ class BinaryConv2D(QuantConv2D):
     Arguments are those of `tf.keras.layers.Conv2D` less bias and activation, and Larq's `input_quantizer` and
     `kernel_quantizer`. With `dtype="mixed_bfloat16"` it trains faster where bfloat16 does; signs, and sums up to 256,
     are exact in it.
+
+    Examples:
+      >>> layer = bc.BinaryConv2D(32, 3, strides=2)
+      >>> layer(tf.ones((1, 8, 8, 1))).shape
+      TensorShape([1, 4, 4, 32])
     """
 
     def __init__(

@@ -15,7 +15,13 @@ from bcnet_keras.utils.types import Array
 
 
 def score_margin(probabilities: tf.Tensor) -> tf.Tensor:
-    """Highest minus second highest probability; [n, classes] -> [n] in [0, 1]."""
+    """Highest minus second highest probability; [n, classes] -> [n] in [0, 1].
+
+    Examples:
+      >>> from bcnet_keras.layers import score_margin
+      >>> score_margin(tf.constant([[0.75, 0.25, 0.0]])).numpy().tolist()
+      [0.5]
+    """
     top = tf.math.top_k(probabilities, k=2).values
     return top[:, 0] - top[:, 1]
 

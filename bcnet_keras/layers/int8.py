@@ -26,6 +26,11 @@ class FakeQuant(tf.keras.layers.Layer):
       fixed: keep the range as given.
       symmetric: keep `minimum = -maximum`, so that the zero point is 0.
       momentum: weight of the old range in the moving average, in [0, 1).
+
+    Examples:
+      >>> quantise = bc.FakeQuant(0.0, 255.0, fixed=True)
+      >>> quantise(tf.constant([0.4, 0.6, 300.0])).numpy().tolist()
+      [0.0, 1.0, 255.0]
     """
 
     def __init__(

@@ -24,6 +24,13 @@ class ThermometerEncoding(tf.keras.layers.Layer):
     Arguments:
       planes: levels per channel, 1 to 255.
       input_range: (lowest, highest) value of the input; 0 must be inside. The default is that of `bcnet_keras` nets.
+
+    Examples:
+      >>> encode = bc.ThermometerEncoding(planes=4)
+      >>> encode.levels.tolist()
+      [-0.75, -0.25, 0.25, 0.75]
+      >>> encode(tf.fill((1, 1, 1, 1), 0.5)).shape
+      TensorShape([1, 1, 1, 4])
     """
 
     def __init__(self, planes: int = 8, input_range: Range = INPUT_RANGE, **kwargs: Any) -> None:

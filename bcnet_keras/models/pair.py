@@ -57,6 +57,13 @@ class BCNet(tf.keras.Model):
       input_range: (lowest, highest) value at the nets' input; `raw_range` maps to it linearly.
       front_end: dict of JSON types that describes how a recorded signal becomes the data; kept in the converted file.
 
+    Examples:
+      >>> pair = bc.BCNet(bc.binary_twin(float_model), bc.int8_twin(float_model))
+      >>> pair.threshold = 0.5
+      >>> pair.save("pair.keras")
+      >>> tf.keras.models.load_model("pair.keras").threshold
+      0.5
+
     Raises:
       ValueError: the two nets do not fit together.
     """
@@ -138,6 +145,11 @@ class BCNet(tf.keras.Model):
             Cortex-M4's by default.
           verbose: 1 prints the cost and memory of each net; 0 prints nothing. `pair.profile()` has the figures.
           kwargs: arguments of `BCNet`.
+
+        Examples:
+          >>> pair = bc.BCNet.from_keras(float_model, width=1.0, verbose=0)
+          >>> sorted(pair(pair.preprocess(images)))
+          ['binary_logits', 'escalated', 'int8_logits', 'logits']
 
         A warning in the log tells if the binary net is not light or the board cannot hold the pair.
 

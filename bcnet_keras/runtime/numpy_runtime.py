@@ -69,6 +69,12 @@ class Interpreter(BaseInterpreter):
     Arguments:
       source: the flatbuffer's bytes or its path.
 
+    Examples:
+      >>> from bcnet_keras.runtime.numpy_runtime import Interpreter
+      >>> answer = Interpreter(flatbuffer).predict(images)
+      >>> answer.predicted.shape, answer.escalated.dtype
+      ((4,), dtype('bool'))
+
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: not such a flatbuffer, truncated, or with an operator that this runtime lacks.

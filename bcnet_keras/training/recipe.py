@@ -66,6 +66,11 @@ def recipe_for(images: int, classes: int, effort: str = "default", batch_size: i
       effort: one of `EFFORTS`.
       batch_size: in place of the recipe's own.
 
+    Examples:
+      >>> from bcnet_keras.training.recipe import recipe_for
+      >>> recipe_for(images=1500, classes=10, effort="quick").batch_size
+      32
+
     Raises ValueError for an unknown effort, fewer images than classes, and fewer than two classes.
     """
     if effort not in EFFORTS:

@@ -28,6 +28,11 @@ def float_logits(model: Any) -> tf.keras.Model:
     """The float Keras model with the weights of `model` that gives logits [n, classes], for a teacher.
 
     A closing softmax or sigmoid is left out, one logit becomes two, and augmentation goes. Errors as for `int8_twin`.
+
+    Examples:
+      >>> teacher = bc.float_logits(float_model)
+      >>> teacher.output_shape
+      (None, 3)
     """
     return read(model).model
 
@@ -42,6 +47,11 @@ def int8_twin(model: Any, input_range: Range | None = None) -> tf.keras.Model:
         it first. Augmentation layers are left out.
       input_range: (lowest, highest) value of what the model takes; by default [-1, 127/128], where codes of uint8
         pixels are `pixel - 128`, or [0, 255] for a model that begins with Rescaling or Normalization.
+
+    Examples:
+      >>> int8 = bc.int8_twin(float_model)
+      >>> int8.input_shape, int8.output_shape
+      ((None, 8, 8, 1), (None, 3))
 
     The twin takes what the model takes. Raises ValueError that names every layer it cannot convert.
     """
@@ -70,6 +80,11 @@ def binary_twin(
         `"shared"`: by the first convolution of the int8 twin, for `share_stem`, and a thermometer behind it. A shortcut
         from there to an Add is left out.
       planes: thermometer planes per channel; None for 8 of the image, or 4 of a shared stem's output.
+
+    Examples:
+      >>> binary = bc.binary_twin(float_model, width=2.0, planes=4)
+      >>> [layer.filters for layer in binary.layers if isinstance(layer, bc.BinaryConv2D)]
+      [32]
 
     Raises ValueError that names every layer it cannot convert.
     """
