@@ -123,8 +123,8 @@ def test_picked_points_lie_on_their_curves(demo):
 
 def test_agreement_names_the_interpreter(demo):
     agreement = _results(demo[0])["agreement"]
-    assert agreement["interpreter"] == tflite.Interpreter.NAME
-    assert tflite.Interpreter.NAME in (demo[0] / "report.html").read_text()
+    assert agreement["interpreter"] == bc.Interpreter.NAME
+    assert bc.Interpreter.NAME in (demo[0] / "report.html").read_text()
 
 
 def test_flash_bytes_are_the_sizes_of_the_files(demo):
