@@ -1,4 +1,4 @@
-"""Examples in docstrings run: each in a namespace with a small pair, its data and its flatbuffer."""
+"""Examples in docstrings run: each with a small pair, its data and its flatbuffer at hand."""
 
 import doctest
 import importlib
@@ -42,10 +42,10 @@ def objects():
     images = random.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
     some = random.uniform(-1, 1, (32, 8, 8, 1)).astype(np.float32)
     validation = tf.data.Dataset.from_tensor_slices((some, np.arange(32) % 3)).batch(16)
-    flatbuffer = bc.convert(pair, threshold=0.5)
+    converted = bc.convert(pair, threshold=0.5)
     return {
         **{"bc": bc, "tf": tf, "np": np, "float_model": float_model, "pair": pair},
-        **{"images": images, "validation": validation, "flatbuffer": flatbuffer},
+        **{"images": images, "validation": validation, "converted": converted},
     }
 
 
@@ -53,7 +53,7 @@ def objects():
 def test_example(test, objects, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     objects["pair"].threshold = 0.5
-    test.globs.clear()
+    Path("pair.tflite").write_bytes(objects["converted"])
     test.globs.update(objects)
     told = []
     failed = doctest.DocTestRunner().run(test, out=told.append).failed

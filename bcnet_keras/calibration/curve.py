@@ -1,8 +1,8 @@
 """The accuracy-cost curve of a trained pair on validation data, and operating points on it.
 
-    curve = calibrate(pair, validation_data)
-    pair.threshold = curve.pick(max_cost=0.5)        # most accurate at no more than half the int8 net's cycles
-    pair.threshold = curve.pick(min_accuracy=0.93)   # cheapest that reaches 93 %
+    >>> curve = calibrate(pair, validation)
+    >>> pair.threshold = curve.pick(max_cost=1.5)        # most accurate within 1.5 times the int8 net's cycles
+    >>> pair.threshold = curve.pick(min_accuracy=0.2)    # cheapest that reaches 20 %
 
 Use data that training has not seen: a net is overconfident on its training samples.
 """

@@ -135,7 +135,7 @@ def set_threshold(data: bytes, threshold: ArrayLike) -> bytes:
     The verdict in the file holds for its threshold only; a new threshold removes it.
 
     Examples:
-      >>> cheaper = bc.set_threshold(flatbuffer, 0.25)
+      >>> cheaper = bc.set_threshold(converted, 0.25)
       >>> bc.get_threshold(cheaper)
       0.25
 

@@ -65,8 +65,8 @@ def convert(
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
 
     Examples:
-      >>> flatbuffer = bc.convert(pair, threshold=0.5)
-      >>> flatbuffer[4:8]
+      >>> converted = bc.convert(pair, threshold=0.5)
+      >>> converted[4:8]
       b'TFL3'
 
     Raises:

@@ -1,6 +1,9 @@
 """Where the tensors of a flatbuffer lie in the arena, planned before the interpreter starts.
 
-    before, after = plan_memory(model)
+    >>> model = flatbuffer.read(flatbuffer.load("pair.tflite"))
+    >>> before, after = plan_memory(model)
+    >>> after.bytes <= before.bytes
+    True
 
 TensorFlow Lite Micro's own planner places the largest buffer first, in the order of the tensors' numbers, and never
 takes back a decision. An offline plan in the metadata (`flatbuffer.OFFLINE_PLAN`) gives each tensor an offset instead.

@@ -1,7 +1,8 @@
 """What a flatbuffer takes of a microcontroller: cycles of each operator, flash and RAM, and whether it fits.
 
-    profile = Profile.of("pair.tflite", core="cortex-m4", escalation_rate=0.3)
-    print(profile.text())
+    >>> profile = Profile.of("pair.tflite", core="cortex-m4", escalation_rate=0.3)
+    >>> "arena" in profile.text()
+    True
 
 Cycles and instructions are estimates of `bcnet_keras.device.cost`; on a board, cycles are those with code and weights
 in its flash, and milliseconds follow (`bcnet_keras.device.boards`). The arena is planned as TensorFlow Lite Micro plans
@@ -92,7 +93,7 @@ class Profile:
           scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles.
 
         Examples:
-          >>> profile = bc.Profile.of(flatbuffer, board_name="nucleo-f446re")
+          >>> profile = bc.Profile.of(converted, board_name="nucleo-f446re")
           >>> profile.core, profile.shortage() or "fits"
           ('cortex-m4', 'fits')
 

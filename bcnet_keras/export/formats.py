@@ -86,7 +86,7 @@ def export(
       pathlib.Path of the folder.
 
     Examples:
-      >>> folder = bc.export(flatbuffer, "c", "sources", name="net")
+      >>> folder = bc.export(converted, "c", "sources", name="net")
       >>> (folder / "README.md").is_file()
       True
 

@@ -4,12 +4,12 @@ A binary net is built from `BinaryConv2D` and `BinaryDense`, each followed by ba
 `Int8Conv2D`, `Int8DepthwiseConv2D` and `Int8Dense`; `FakeQuant` marks every place where a real number becomes an 8-bit
 code. Nets built so convert without a float operation left:
 
-    x = inputs = tf.keras.Input((32, 32, 3))            # pixels in [-1, 127/128]
-    x = ThermometerEncoding(planes=10)(x)               # 30 planes, so that the first layer can be binary
-    x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3, strides=2)(x))
-    x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3)(x))
-    x = global_average(x, FakeQuant())
-    logits = FakeQuant()(Int8Dense(10)(x))
+    >>> x = inputs = tf.keras.Input((32, 32, 3))            # pixels in [-1, 127/128]
+    >>> x = ThermometerEncoding(planes=10)(x)               # 30 planes, so that the first layer can be binary
+    >>> x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3, strides=2)(x))
+    >>> x = tf.keras.layers.BatchNormalization()(BinaryConv2D(64, 3)(x))
+    >>> x = global_average(x, FakeQuant())
+    >>> logits = FakeQuant()(Int8Dense(10)(x))
 
 All layers take NHWC float32 tensors. The binary ones may compute in mixed precision, see `with_precision`.
 """

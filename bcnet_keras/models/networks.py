@@ -1,7 +1,7 @@
 """Float CNNs whose int8 twins are today's standard on microcontrollers, and binary nets beside them.
 
-    float_net, binary_net = NETWORKS["fashion_mnist"](input_shape=(28, 28, 1), classes=10)
-    pair = BCNet(binary_net, int8_twin(float_net))
+    >>> float_net, binary_net = NETWORKS["digits"](input_shape=(8, 8, 1), classes=10)
+    >>> pair = bc.BCNet(binary_net, bc.int8_twin(float_net))
 
 All map images in `INPUT_RANGE` to logits. A pair of such nets is described by a `Nets`, which JSON can hold. `NETWORKS`
 has those of named data sets; `bcnet_keras.planning.choice` finds others for a user's own images.

@@ -1,7 +1,7 @@
 """Which nets suit a user's images, a budget and a board: chosen by rule, before anything is trained.
 
-    nets = choose(input_shape=(64, 64, 3), classes=10, max_cost=0.5, board="nucleo-f446re")
-    float_net, binary_net = nets.build((64, 64, 3), 10)
+    >>> nets = choose(input_shape=(32, 32, 3), classes=10, max_cost=0.5, board="nucleo-f446re")
+    >>> float_net, binary_net = nets.build((32, 32, 3), 10)
 
 Candidates are sketched (`planning.sketch`), so that cost, arena and flash of the converted pair are known without
 training. The float net is a ResNet-8 whose first convolution is strided so that its stages work on maps of 20 to 40

@@ -1,7 +1,9 @@
 """The flatbuffer that a pair of nets will become, drawn without Keras nets, training or a converter.
 
-    data = sketch(nets, input_shape=(32, 32, 3), classes=10)
-    Profile.of(data, board_name="nucleo-f446re").shortage()
+    >>> from bcnet_keras.models.networks import NETWORKS
+    >>> data = sketch(NETWORKS["images"].nets(), input_shape=(32, 32, 3), classes=10)
+    >>> bc.Profile.of(data, board_name="nucleo-f446re").shortage() or "fits"
+    'fits'
 
 It has the operators, shapes and types that `bcnet_keras.convert` makes of a trained pair of `networks.Nets`, with zeros
 for weights. `cost`, `arena` and `Profile` read it like any other file, in a fraction of a second where building and

@@ -1,6 +1,6 @@
 """Converted nets and pairs in NumPy alone: no wheel of an interpreter and no compiler is needed.
 
-    answers = Interpreter("pair.tflite").predict(images)
+    >>> answers = Interpreter("pair.tflite").predict(images)
 
 Codes and decisions are those of TensorFlow Lite Micro's reference kernels, bit by bit. It has the operators that
 `bcnet_keras.convert` writes, and those of usual int8 nets.
@@ -71,7 +71,7 @@ class Interpreter(BaseInterpreter):
 
     Examples:
       >>> from bcnet_keras.runtime.numpy_runtime import Interpreter
-      >>> answer = Interpreter(flatbuffer).predict(images)
+      >>> answer = Interpreter(converted).predict(images)
       >>> answer.predicted.shape, answer.escalated.dtype
       ((4,), dtype('bool'))
 

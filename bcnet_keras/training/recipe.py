@@ -1,6 +1,6 @@
 """How a pair is trained: from the number of images, their classes, and the time there is.
 
-    recipe = recipe_for(images=1487, classes=10)
+    >>> recipe = recipe_for(images=1487, classes=10)
 
 What a net learns depends on the number of optimiser steps, not of epochs: with few images, the epochs that suit a large
 set are too few steps. So a recipe starts from steps, and small sets get small batches. `training.probe` finds out what

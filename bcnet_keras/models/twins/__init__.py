@@ -1,7 +1,7 @@
 """Turns a float Keras CNN into its int8 twin and its binary twin.
 
-    quantised = int8_twin(float_model)                  # same layers, same weights, 8-bit rounding in place
-    binary = binary_twin(float_model, width=2.0)        # same topology on bits, twice as wide, new weights
+    >>> quantised = int8_twin(float_model)                  # same layers, same weights, 8-bit rounding in place
+    >>> binary = binary_twin(float_model, width=2.0)        # same topology on bits, twice as wide, new weights
 
 Both read the float model (`reader`, by the `rules` of its layers) into a `graph` of few kinds of layers, walk it from
 image to logits (`walk`, `int8`, `binary`), and give a functional Keras model of `bcnet_keras.layers` that maps what

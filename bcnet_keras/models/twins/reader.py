@@ -1,7 +1,7 @@
 """Reads a user's float Keras model into a graph of few kinds of layers, from which both twins are made.
 
-    graph = read(float_model)
-    graph.model(images)         # the same answers as float logits, from fewer kinds of layers
+    >>> graph = read(float_model)
+    >>> logits = graph.model(pair.preprocess(images))      # the same answers, from fewer kinds of layers
 
 What a device has no use for goes: augmentation, and a closing softmax or sigmoid. What it has no operator for is
 written in others: Conv1D as Conv2D over [t, 1, c], activations as layers of their own, separable convolutions as two,
