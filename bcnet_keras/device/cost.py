@@ -35,7 +35,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -61,6 +61,7 @@ _COLUMNS = {
     "cortex-m55": 4,
 }
 CORES = tuple(_COLUMNS)
+_TOLD = CORES.index("cortex-m4")  # the core by whose instructions a branch of an IF is called the dearer one
 
 # Figures that many operators share: kind -> {what is counted: instructions for each, by column}. Those of one operator
 # are in its record. All of these are estimates. Counts: byte = bytes copied.
@@ -123,7 +124,7 @@ class Cost:
       flash_bytes: size of the flatbuffer.
       ops: tuple of `OpCost`, subgraph by subgraph.
       accepted, escalated: for a net with one IF, as a pair has it, dicts of core to instructions of an inference that
-        takes its else branch (the gate accepts) or its then branch (the gate escalates); None for any other.
+        takes its cheaper and its dearer branch; None for any other. A pair's gate escalates to the dearer one.
       incomplete: why the figures are less than the whole, a tuple of sentences; empty where they are the whole.
       cycles, least_cycles, accepted_cycles, escalated_cycles: the same as dicts of core to estimated `Cycles`.
     """
@@ -180,15 +181,10 @@ def cost(
     """
     data = flatbuffer.load(source)
     model = flatbuffer.read(data)
-    paths = _paths(model)
     graphs = [
-        [_op_cost(model, number, paths[number], operator, scratch_budget, board_name) for operator in graph.operators]
+        [_op_cost(model, number, operator, scratch_budget, board_name) for operator in graph.operators]
         for number, graph in enumerate(model.subgraphs)
     ]
-    ops = tuple(op for graph in graphs for op in graph)
-    incomplete = _incomplete(model, ops, paths)
-    if incomplete and not partial:
-        raise FlatbufferError(incomplete[0])
 
     @functools.cache
     def total(number: int, choose: Callable[[Array, Array], Array], branch: int | None = None) -> Array:
@@ -207,8 +203,16 @@ def cost(
         return result
 
     worst, least = total(0, np.maximum), total(0, np.minimum)
-    gated = sum(map(_is_branch, model.subgraphs[0].operators)) == 1
-    escalated, accepted = (total(0, np.maximum, branch) for branch in (0, 1)) if gated else (None, None)
+    escalated = accepted = dearer = None
+    if sum(map(_is_branch, model.subgraphs[0].operators)) == 1:
+        branches = [total(0, np.maximum, branch) for branch in (0, 1)]
+        dearer = max((0, 1), key=lambda branch: float(branches[branch][_TOLD, 0]))
+        escalated, accepted = np.maximum(*branches), np.minimum(*branches)
+    paths = _paths(model, dearer)
+    ops = tuple(replace(op, path=path) for graph, path in zip(graphs, paths, strict=True) for op in graph)
+    incomplete = _incomplete(model, ops, paths)
+    if incomplete and not partial:
+        raise FlatbufferError(incomplete[0])
     return Cost(
         instructions=_instructions(worst),
         least=_instructions(least),
@@ -245,8 +249,8 @@ def _is_branch(operator: schema.OperatorT) -> bool:
     return isinstance(operator.builtinOptions, schema.IfOptionsT)
 
 
-def _paths(model: schema.ModelT) -> list[str]:
-    """When each subgraph runs, as `OpCost.path`; a list."""
+def _paths(model: schema.ModelT, dearer: int | None) -> list[str]:
+    """When each subgraph runs, as `OpCost.path`; a list. `dearer`: which branch of the net's one IF is it, or None."""
     found: list[set[str]] = [set() for _ in model.subgraphs]
 
     def walk(number: int, path: str) -> None:
@@ -254,13 +258,13 @@ def _paths(model: schema.ModelT) -> list[str]:
             return
         found[number].add(path)
         operators = model.subgraphs[number].operators
-        gated = number == 0 and sum(map(_is_branch, operators)) == 1
+        gated = number == 0 and dearer is not None
         for operator in operators:
             called = flatbuffer.called_subgraphs(operator)
             if len(set(called)) == 1 and _is_branch(operator):
                 inner = [path] * 2  # both branches are the same subgraph
             elif gated and _is_branch(operator):
-                inner = ["escalated", "accepted"]
+                inner = ["accepted", "escalated"] if dearer else ["escalated", "accepted"]
             elif _is_branch(operator):
                 inner = ["sometimes" if path != "once" else "once"] * 2
             elif isinstance(operator.builtinOptions, schema.WhileOptionsT):
@@ -301,11 +305,11 @@ def _incomplete(model: schema.ModelT, ops: Sequence[OpCost], paths: Sequence[str
 def _op_cost(
     model: schema.ModelT,
     number: int,
-    path: str,
     operator: schema.OperatorT,
     scratch_budget: int,
     board_name: str | None,
 ) -> OpCost:
+    """The `OpCost` of an operator of subgraph `number`, without its path."""
     graph, name = model.subgraphs[number], op_name(model, operator)
     inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
     outputs = [graph.tensors[index] for index in operator.outputs]
@@ -348,7 +352,7 @@ def _op_cost(
     )
     layer_name = flatbuffer.text(outputs[0].name) if outputs else ""
     return OpCost(
-        subgraph, path, name, layer_name, macs, instructions, estimated, problem, estimate, weights, activations
+        subgraph, "", name, layer_name, macs, instructions, estimated, problem, estimate, weights, activations
     )
 
 

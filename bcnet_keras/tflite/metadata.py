@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bcnet_keras.errors import FlatbufferError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 METADATA = "bcnet"
 FORMAT_VERSION = 1
+_LARGE = 1e30  # of a value of an image
 NO_VERDICT = "none: at this threshold the pair has not been judged on test images."
 
 
@@ -30,15 +32,49 @@ def metadata(model: schema.ModelT) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = json.loads(data.rstrip(b"\0"))
-        known = record["version"] == FORMAT_VERSION
+        version = record["version"]
     except (ValueError, KeyError, TypeError):
         raise FlatbufferError(f"the flatbuffer's {METADATA!r} metadata are damaged; convert the pair again") from None
-    if not known:
+    if isinstance(version, int) and version != FORMAT_VERSION:
         raise FlatbufferError(
-            f"the flatbuffer's {METADATA!r} metadata have version {record['version']}, expected {FORMAT_VERSION}; "
-            "use the bcnet_keras that wrote it"
+            f"the flatbuffer's {METADATA!r} metadata have version {version}, expected {FORMAT_VERSION}; use the "
+            "bcnet_keras that wrote it"
+        )
+    damaged = [name for name, sound in _SOUND.items() if name in record and not sound(record[name])]
+    outputs = model.subgraphs[0].outputs
+    names = None if damaged else record.get("class_names")
+    if names is not None and len(outputs):
+        classes = flatbuffer.shape(model.subgraphs[0].tensors[outputs[0]])[-1:]
+        damaged = [] if classes == (len(names),) else ["class_names"]
+    if damaged:
+        raise FlatbufferError(
+            f"the flatbuffer's {METADATA!r} metadata are damaged: they have {damaged[0]} = "
+            f"{json.dumps(record[damaged[0]])[:40]}; convert the pair again"
         )
     return record
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int | float) and abs(each) < _LARGE for each in value)
+
+
+def _range(value: Any) -> bool:
+    return _numbers(value) and len(value) == 2 and value[0] != value[1]
+
+
+def _names(value: Any) -> bool:
+    return value is None or isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+# Key -> whether a value can be what it stands for. A measure and thresholds that are not known are told by the gate.
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "version": lambda value: isinstance(value, int),
+    "class_names": _names,
+    "raw_range": _range,
+    "input_range": _range,
+    "front_end": lambda value: isinstance(value, dict),
+    "verdict": lambda value: isinstance(value, str),
+}
 
 
 def verdict_of(source: str | os.PathLike[str] | bytes) -> str | None:

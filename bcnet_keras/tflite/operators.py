@@ -28,6 +28,21 @@ _COMPARED = frozenset({"float32", "int8", "int32", "int64"})
 _PLAIN_WEIGHTS = {"float32": _FLOAT, "int8": frozenset({"int8"}), "int16": frozenset({"int8"})}
 _SAME_WEIGHTS = {type: frozenset({type}) for type in ("float32", "int8", "int16")}
 _INT4_WEIGHTS = {**_PLAIN_WEIGHTS, "int8": frozenset({"int8", "int4"})}
+_BIASES = {"float32": _FLOAT, "int8": frozenset({"int32"}), "int16": frozenset({"int64"})}
+_TWO_BIASES = {**_BIASES, "int16": frozenset({"int32", "int64"})}
+_STATES = {"float32": _FLOAT, "int8": frozenset({"int8", "int16"})}
+_CELLS = {"float32": _FLOAT, "int8": frozenset({"int16"}), "int16": frozenset({"int16"})}
+_WORDS = frozenset({"int32"})  # of 32 bits each
+_INDICES = frozenset({"int32", "int64"})
+_BOOL, _INT32 = ({"": frozenset({type})} for type in ("bool", "int32"))
+_ANY: Mapping[str, frozenset[str]] = {}
+_QUANTIZED = {
+    "float32": frozenset({"int8", "int16"}),
+    "int8": frozenset({"int8", "int16", "int32", "uint8"}),
+    "int16": frozenset({"int8", "int16", "int32"}),
+    "int32": frozenset({"int8", "int16"}),
+    "uint8": frozenset({"int8"}),
+}
 
 
 def _integer(m4: float) -> tuple[float, ...]:
@@ -48,8 +63,15 @@ class Operator:
       name: that of the builtin (`CONV_2D`) or of the custom operator (`LceBconv2d`).
       custom: whether TensorFlow Lite Micro brings it although the schema does not number it.
       types: types of its data that TensorFlow Lite Micro takes; None for any, or where `weights` has them.
-      weights: types of its weights by the type of the data; None for an operator without.
       data_input: which of its inputs is the data.
+      inputs: a letter for each of its inputs, the last one for those behind it too: d the type of the data, w
+        `weights`, b `biases`, s a state of SVDF or what it is multiplied by, c the cells of an LSTM, i int32, I int32
+        or int64, = the type of the input before, l bool, f float32, . any type.
+      weights: types of its weights by the type of the data; None for an operator without.
+      biases: types of its biases by the type of the data.
+      outputs: types of its outputs by the type of the data, "" standing for any type; None where they have the data's;
+        empty where any will do.
+      scaled: whether it computes with the scales of its quantised tensors, so that each must have one.
       checks: names of rules in `bcnet_keras.tflite.support` that it has to keep.
       remark: name of the rule there on what TensorFlow Lite Micro does otherwise than TensorFlow Lite; or None.
       shapes: name of the rule in `bcnet_keras.tflite.verify` that its shapes have to keep; None where there is none.
@@ -69,8 +91,12 @@ class Operator:
     name: str
     custom: bool = False
     types: frozenset[str] | None = None
-    weights: Mapping[str, frozenset[str]] | None = None
     data_input: int = 0
+    inputs: str = "d"
+    weights: Mapping[str, frozenset[str]] | None = None
+    biases: Mapping[str, frozenset[str]] = field(default_factory=lambda: _BIASES)
+    outputs: Mapping[str, frozenset[str]] | None = None
+    scaled: bool = False
     checks: tuple[str, ...] = ()
     remark: str | None = None
     shapes: str | None = None
@@ -84,6 +110,20 @@ class Operator:
     memory: str | None = None
     code_bytes: int | None = None
     kernel: str | None = None
+
+    def types_of(self, letter: str, data: str) -> frozenset[str] | None:
+        """The types that an input with this letter (see `inputs`) may have beside data of a type; None for any."""
+        fixed = {
+            "i": frozenset({"int32"}),
+            "I": _INDICES,
+            "l": frozenset({"bool"}),
+            "f": _FLOAT,
+            "d": frozenset({data}),
+        }
+        by_data = {"w": self.weights, "b": self.biases, "s": _STATES, "c": _CELLS}
+        if letter in by_data:
+            return (by_data[letter] or {}).get(data, frozenset())
+        return fixed.get(letter)
 
     @property
     def ours(self) -> bool:
@@ -109,6 +149,11 @@ _RECORDS = (
     Operator(
         "CONV_2D",
         kernel="convolution",
+        remark="weights",
+        scaled=True,
+        checks=("centred int16", "scale for each output"),
+        inputs="dwb",
+        biases=_TWO_BIASES,
         shapes="convolution",
         weights=_INT4_WEIGHTS,
         cost="convolution",
@@ -146,7 +191,10 @@ _RECORDS = (
     Operator(
         "DEPTHWISE_CONV_2D",
         kernel="depthwise_convolution",
-        checks=("wide bias",),
+        remark="weights",
+        scaled=True,
+        checks=("centred int16", "scale for each output"),
+        inputs="dwb",
         shapes="depthwise convolution",
         weights=_INT4_WEIGHTS,
         cost="depthwise convolution",
@@ -162,9 +210,12 @@ _RECORDS = (
     Operator(
         "FULLY_CONNECTED",
         kernel="fully_connected",
+        remark="weights",
+        scaled=True,
+        inputs="dwb",
         shapes="fully connected",
         weights=_INT4_WEIGHTS,
-        checks=("channel scales on int8 only",),
+        checks=("channel scales on int8 only", "centred int16", "scale for each output", "scale of the bias"),
         cost="fully connected",
         figures={
             "": {
@@ -181,6 +232,11 @@ _RECORDS = (
     ),
     Operator(
         "TRANSPOSE_CONV",
+        remark="weights",
+        scaled=True,
+        checks=("centred int16", "scale for each output"),
+        inputs="iwdb",
+        biases={**_BIASES, "int16": frozenset({"int16", "int64"})},
         weights=_PLAIN_WEIGHTS,
         data_input=2,
         shapes="transposed convolution",
@@ -195,6 +251,7 @@ _RECORDS = (
     Operator(
         "AVERAGE_POOL_2D",
         kernel="average_pool",
+        scaled=True,
         checks=("equal scales",),
         shapes="pooling",
         types=_ALL_THREE,
@@ -213,6 +270,7 @@ _RECORDS = (
     Operator(
         "MAX_POOL_2D",
         kernel="max_pool",
+        scaled=True,
         checks=("equal scales",),
         shapes="pooling",
         types=_ALL_THREE,
@@ -232,6 +290,8 @@ _RECORDS = (
     Operator(
         "ADD",
         kernel="add",
+        scaled=True,
+        checks=("one scale",),
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -242,6 +302,8 @@ _RECORDS = (
     Operator(
         "SUB",
         kernel="subtract",
+        scaled=True,
+        checks=("one scale",),
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -252,6 +314,11 @@ _RECORDS = (
     Operator(
         "MUL",
         kernel="multiply",
+        scaled=True,
+        checks=(
+            "one scale",
+            "centred int16",
+        ),
         shapes="broadcast",
         types=_WITH_INT32,
         cost="element-wise",
@@ -261,6 +328,8 @@ _RECORDS = (
     ),
     Operator(
         "ADD_N",
+        scaled=True,
+        checks=("equal inputs",),
         shapes="broadcast",
         types=_FLOAT_OR_INT8,
         cost="sum of several",
@@ -269,9 +338,19 @@ _RECORDS = (
         record=(0, 1, 0),
         memory="sum of several",
     ),
-    Operator("ABS", types=_ALL_THREE, shapes="broadcast", cost="element-wise", record=(0, 1, 28)),
+    Operator(
+        "ABS",
+        scaled=True,
+        checks=("centred int16",),
+        types=_ALL_THREE,
+        shapes="broadcast",
+        cost="element-wise",
+        record=(0, 1, 28),
+    ),
     Operator(
         "DIV",
+        scaled=True,
+        checks=("one scale",),
         types=frozenset({"float32", "int8", "int32"}),
         shapes="broadcast",
         cost="element-wise",
@@ -283,6 +362,7 @@ _RECORDS = (
         Operator(
             name,
             kernel=name.lower(),
+            remark="copies",
             types=_WITH_INT64,
             shapes="broadcast",
             cost="element-wise",
@@ -293,6 +373,9 @@ _RECORDS = (
     Operator(
         "PRELU",
         kernel="prelu",
+        scaled=True,
+        checks=("one scale",),
+        inputs="dw",
         weights=_PLAIN_WEIGHTS,
         shapes="broadcast",
         cost="counted",
@@ -303,6 +386,7 @@ _RECORDS = (
     Operator(
         "LEAKY_RELU",
         kernel="leaky_relu",
+        scaled=True,
         types=_ALL_THREE,
         shapes="same",
         cost="element-wise",
@@ -313,6 +397,8 @@ _RECORDS = (
     Operator(
         "RELU",
         kernel="relu",
+        scaled=True,
+        checks=("centred int16",),
         types=_ALL_THREE,
         shapes="same",
         cost="element-wise",
@@ -326,6 +412,7 @@ _RECORDS = (
     Operator(
         "HARD_SWISH",
         kernel="hard_swish",
+        scaled=True,
         shapes="same",
         types=_FLOAT_OR_INT8,
         cost="element-wise",
@@ -336,7 +423,9 @@ _RECORDS = (
     *(
         Operator(
             name,
+            scaled=True,
             types=_COMPARED | {"bool"},
+            outputs=_BOOL,
             shapes="broadcast",
             cost="element-wise",
             figures={"": {"output": _integer(80)}},
@@ -348,7 +437,9 @@ _RECORDS = (
     *(
         Operator(
             name,
+            scaled=True,
             types=_COMPARED,
+            outputs=_BOOL,
             shapes="broadcast",
             cost="element-wise",
             figures={"": {"output": _integer(80)}},
@@ -359,14 +450,26 @@ _RECORDS = (
     ),
     Operator(
         "GREATER",
+        remark="compares",
+        scaled=True,
         types=_COMPARED | {"int16"},
+        outputs=_BOOL,
         shapes="broadcast",
         cost="element-wise",
         record=(0, 1, 32),
         figures={"": {"output": _integer(80)}},
         estimate=True,
     ),
-    Operator("SELECT_V2", data_input=1, types=_ALL_THREE, shapes="broadcast", cost="element-wise", record=(0, 1, 1)),
+    Operator(
+        "SELECT_V2",
+        remark="copies",
+        data_input=1,
+        inputs="ld",
+        types=_ALL_THREE,
+        shapes="broadcast",
+        cost="element-wise",
+        record=(0, 1, 1),
+    ),
     *(
         Operator(name, types=frozenset({"bool"}), shapes="broadcast", cost="element-wise", record=(0, 1, 0))
         for name in ("LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR")
@@ -384,9 +487,19 @@ _RECORDS = (
         for name in ("FLOOR_DIV", "FLOOR_MOD")
     ),
     Operator("NEG", types=_FLOAT, shapes="broadcast", cost="element-wise", record=(0, 1, 0)),
-    Operator("RSQRT", types=_ALL_THREE, shapes="broadcast", cost="exponential", record=(0, 1, 28)),
+    Operator(
+        "RSQRT",
+        scaled=True,
+        checks=("centred int16",),
+        types=_ALL_THREE,
+        shapes="broadcast",
+        cost="exponential",
+        record=(0, 1, 28),
+    ),
     Operator(
         "SQUARED_DIFFERENCE",
+        scaled=True,
+        checks=("centred int16",),
         types=_WITH_INT32,
         shapes="broadcast",
         cost="element-wise",
@@ -402,6 +515,12 @@ _RECORDS = (
     Operator(
         "SOFTMAX",
         kernel="softmax",
+        scaled=True,
+        checks=(
+            "fixed scales",
+            "centred int16",
+        ),
+        outputs={"float32": _FLOAT, "int8": frozenset({"int8", "int16"}), "int16": frozenset({"int16"})},
         shapes="same",
         types=_ALL_THREE,
         cost="exponential",
@@ -413,6 +532,11 @@ _RECORDS = (
     Operator(
         "LOGISTIC",
         kernel="logistic",
+        scaled=True,
+        checks=(
+            "fixed scales",
+            "centred int16",
+        ),
         remark="fixed scale",
         shapes="same",
         types=_ALL_THREE,
@@ -425,6 +549,11 @@ _RECORDS = (
     Operator(
         "TANH",
         kernel="tanh",
+        scaled=True,
+        checks=(
+            "fixed scales",
+            "centred int16",
+        ),
         remark="fixed scale",
         shapes="same",
         types=_ALL_THREE,
@@ -439,6 +568,8 @@ _RECORDS = (
     ),
     Operator(
         "LOG_SOFTMAX",
+        scaled=True,
+        checks=("fixed scales",),
         shapes="same",
         types=_FLOAT_OR_INT8,
         cost="exponential",
@@ -446,9 +577,11 @@ _RECORDS = (
         figures={"": {"output": _integer(400)}},
         estimate=True,
     ),
-    Operator("ELU", shapes="same", types=_FLOAT_OR_INT8, cost="exponential", record=(0, 1, 256)),
+    Operator("ELU", scaled=True, shapes="same", types=_FLOAT_OR_INT8, cost="exponential", record=(0, 1, 256)),
     Operator(
         "L2_NORMALIZATION",
+        remark="fixed scale",
+        scaled=True,
         shapes="same",
         types=_FLOAT_OR_INT8,
         cost="counted",
@@ -460,6 +593,8 @@ _RECORDS = (
     Operator(
         "MEAN",
         kernel="mean",
+        scaled=True,
+        inputs="di",
         shapes="reduction",
         types=_ALL_THREE,
         cost="reduction",
@@ -476,6 +611,8 @@ _RECORDS = (
     ),
     Operator(
         "SUM",
+        scaled=True,
+        inputs="di",
         shapes="reduction",
         types=_ALL_THREE,
         cost="reduction",
@@ -488,7 +625,10 @@ _RECORDS = (
         Operator(
             name,
             kernel=name.lower(),
+            scaled=True,
+            checks=("equal codes",),
             types=_FLOAT_OR_INT8,
+            inputs="di",
             shapes="reduction",
             cost="reduction",
             record=(1, 1, 44),
@@ -498,6 +638,7 @@ _RECORDS = (
     ),
     Operator(
         "REDUCE_ALL",
+        inputs="di",
         types=frozenset({"bool"}),
         shapes="reduction",
         cost="reduction",
@@ -507,6 +648,8 @@ _RECORDS = (
     *(
         Operator(
             name,
+            inputs="di",
+            outputs=_INT32,
             types=_FLOAT_OR_INT8,
             shapes="reduction",
             cost="counted",
@@ -520,6 +663,9 @@ _RECORDS = (
     Operator(
         "QUANTIZE",
         kernel="quantize",
+        scaled=True,
+        checks=("one scale",),
+        outputs=_QUANTIZED,
         shapes="same",
         types=frozenset({"float32", "int32", "int16", "int8", "uint8"}),
         cost="counted",
@@ -530,6 +676,8 @@ _RECORDS = (
     Operator(
         "DEQUANTIZE",
         kernel="dequantize",
+        scaled=True,
+        outputs={"": _FLOAT},
         shapes="same",
         types=frozenset({"int8", "int16", "uint8"}),
         checks=("one scale",),
@@ -541,6 +689,7 @@ _RECORDS = (
     ),
     Operator(
         "CAST",
+        outputs={"": _WITH_INT32 | {"uint32"}},
         shapes="same",
         types=_WITH_INT32 | {"uint32", "bool"},
         cost="counted",
@@ -552,6 +701,8 @@ _RECORDS = (
     Operator(
         "CONCATENATION",
         kernel="concatenate",
+        scaled=True,
+        checks=("equal codes", "centred int16"),
         remark="copies",
         types=_WITH_INT64 | {"bool"},
         shapes="all of it",
@@ -564,6 +715,7 @@ _RECORDS = (
     Operator(
         "EXPAND_DIMS",
         kernel="reshape",
+        inputs="di",
         remark="copies",
         types=_ALL_THREE,
         shapes="same size",
@@ -585,6 +737,7 @@ _RECORDS = (
     Operator(
         "PAD",
         kernel="pad",
+        inputs="di",
         remark="copies",
         types=_WITH_INT32,
         shapes="padding",
@@ -596,6 +749,9 @@ _RECORDS = (
     ),
     Operator(
         "PADV2",
+        scaled=True,
+        checks=("scale of the padding",),
+        inputs="did",
         remark="copies",
         types=_WITH_INT32,
         shapes="padding",
@@ -607,6 +763,8 @@ _RECORDS = (
     ),
     Operator(
         "MIRROR_PAD",
+        remark="copies",
+        inputs="dI",
         types=_FLOAT_OR_INT8,
         shapes="padding",
         cost="moved",
@@ -619,6 +777,7 @@ _RECORDS = (
         "RESHAPE",
         kernel="reshape",
         remark="copies",
+        inputs="d.",
         shapes="same size",
         cost="copy",
         record=(36, 4, 0),
@@ -626,6 +785,7 @@ _RECORDS = (
     ),
     Operator(
         "SLICE",
+        inputs="dI=",
         remark="copies",
         types=_WITH_INT32 | {"bool"},
         shapes="part",
@@ -636,6 +796,7 @@ _RECORDS = (
     ),
     Operator(
         "SPLIT",
+        inputs="id",
         remark="copies",
         data_input=1,
         types=_WITH_INT32,
@@ -647,6 +808,7 @@ _RECORDS = (
     ),
     Operator(
         "SPLIT_V",
+        inputs="dii",
         remark="copies",
         types=_WITH_INT32,
         shapes="split",
@@ -659,6 +821,7 @@ _RECORDS = (
     Operator(
         "STRIDED_SLICE",
         kernel="strided_slice",
+        inputs="di",
         remark="copies",
         types=_WITH_INT32 | {"bool"},
         shapes="part",
@@ -679,6 +842,7 @@ _RECORDS = (
     ),
     Operator(
         "GATHER",
+        inputs="di",
         remark="copies",
         types=_FLOAT_OR_INT8,
         cost="counted",
@@ -687,13 +851,37 @@ _RECORDS = (
         record=(8, 4, 0),
         memory="own shape",
     ),
-    Operator("GATHER_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 0), memory="own shape"),
     Operator(
-        "EMBEDDING_LOOKUP", data_input=1, types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 24), memory="own shape"
+        "GATHER_ND",
+        remark="copies",
+        types=_FLOAT_OR_INT8,
+        inputs="di",
+        cost="moved",
+        record=(0, 1, 0),
+        memory="own shape",
     ),
-    Operator("TRANSPOSE", remark="copies", types=_ALL_THREE, shapes="permutation", cost="moved", record=(0, 1, 0)),
-    Operator("BATCH_TO_SPACE_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 0)),
-    Operator("SPACE_TO_BATCH_ND", remark="copies", types=_FLOAT_OR_INT8, cost="moved", record=(0, 1, 4)),
+    Operator(
+        "EMBEDDING_LOOKUP",
+        checks=("one scale",),
+        data_input=1,
+        types=_FLOAT_OR_INT8,
+        inputs="id",
+        outputs={"float32": _FLOAT, "int8": _FLOAT_OR_INT8},
+        cost="moved",
+        record=(0, 1, 24),
+        memory="own shape",
+    ),
+    Operator(
+        "TRANSPOSE",
+        remark="copies",
+        types=_ALL_THREE,
+        inputs="di",
+        shapes="permutation",
+        cost="moved",
+        record=(0, 1, 0),
+    ),
+    Operator("BATCH_TO_SPACE_ND", remark="copies", types=_FLOAT_OR_INT8, inputs="di", cost="moved", record=(0, 1, 0)),
+    Operator("SPACE_TO_BATCH_ND", remark="copies", types=_FLOAT_OR_INT8, inputs="di", cost="moved", record=(0, 1, 4)),
     *(
         Operator(
             name,
@@ -707,13 +895,31 @@ _RECORDS = (
         )
         for name in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
     ),
-    *(Operator(name, cost="moved", record=(0, 1, 0)) for name in ("BROADCAST_ARGS", "BROADCAST_TO", "REVERSE_V2")),
-    Operator("DYNAMIC_UPDATE_SLICE", types=_WITH_INT32, cost="moved", record=(0, 1, 0)),
-    Operator("FILL", data_input=1, types=_FLOAT_OR_INT8 | {"int32"}, cost="copy", record=(0, 1, 0)),
+    Operator("BROADCAST_ARGS", types=_INDICES, inputs="d", cost="moved", record=(0, 1, 0)),
+    Operator("BROADCAST_TO", remark="copies", inputs="dI", cost="moved", record=(0, 1, 0)),
+    Operator(
+        "REVERSE_V2",
+        remark="copies",
+        types=_WITH_INT64 | {"uint8", "bool"},
+        inputs="di",
+        cost="moved",
+        record=(0, 1, 0),
+    ),
+    Operator("DYNAMIC_UPDATE_SLICE", remark="copies", types=_WITH_INT32, inputs="ddI", cost="moved", record=(0, 1, 0)),
+    Operator(
+        "FILL",
+        remark="copies",
+        data_input=1,
+        types=_FLOAT_OR_INT8 | {"int32"},
+        inputs="Id",
+        cost="copy",
+        record=(0, 1, 0),
+    ),
     Operator("ZEROS_LIKE", types=_COMPARED, cost="copy", record=(0, 1, 0)),
-    Operator("SHAPE", cost="copy", record=(1, 1, 0)),
+    Operator("SHAPE", outputs=_INT32, cost="copy", record=(1, 1, 0)),
     Operator(
         "RESIZE_BILINEAR",
+        inputs="di",
         remark="copies",
         types=_FLOAT_OR_INT8,
         cost="counted",
@@ -721,10 +927,16 @@ _RECORDS = (
         record=(2, 1, 0),
         figures={"": {"output": _integer(150)}},
     ),
-    Operator("RESIZE_NEAREST_NEIGHBOR", remark="copies", types=_ALL_THREE, cost="moved", record=(2, 1, 0)),
+    Operator("RESIZE_NEAREST_NEIGHBOR", remark="copies", types=_ALL_THREE, inputs="di", cost="moved", record=(2, 1, 0)),
     # Matrices and sequences.
     Operator(
         "BATCH_MATMUL",
+        scaled=True,
+        checks=(
+            "one scale",
+            "centred int16",
+        ),
+        inputs="dw",
         weights=_SAME_WEIGHTS,
         method="AddBatchMatMul",
         shapes="matrices",
@@ -736,6 +948,8 @@ _RECORDS = (
     ),
     Operator(
         "CUMSUM",
+        scaled=True,
+        inputs="di",
         types=_FLOAT_OR_INT8,
         shapes="same",
         method="AddCumSum",
@@ -746,6 +960,9 @@ _RECORDS = (
     ),
     Operator(
         "SVDF",
+        scaled=True,
+        inputs="dwsbs",
+        checks=("one state type", "one scale", "scale of the state"),
         weights={"float32": _FLOAT, "int8": frozenset({"int8"})},
         cost="rank decomposition",
         estimate=True,
@@ -755,6 +972,9 @@ _RECORDS = (
     ),
     Operator(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        scaled=True,
+        checks=("one scale",),
+        inputs="dwwwwwwww...bbbb..dc.",
         weights=_PLAIN_WEIGHTS,
         method="AddUnidirectionalSequenceLSTM",
         cost="recurrent",
@@ -764,22 +984,25 @@ _RECORDS = (
         memory="recurrent",
     ),
     # Control, and variables.
-    Operator("IF", shapes="branches", cost="branch", record=(8, 4, 8), code_bytes=1024),
-    Operator("WHILE", shapes="loop", cost="loop", record=(8, 4, 8)),
+    Operator("IF", inputs="l.", outputs=_ANY, shapes="branches", cost="branch", record=(8, 4, 8), code_bytes=1024),
+    Operator("WHILE", inputs=".", outputs=_ANY, shapes="loop", cost="loop", record=(8, 4, 8)),
     Operator("CALL_ONCE", cost="call", record=(4, 4, 8)),
-    Operator("VAR_HANDLE", cost="call", record=(8, 4, 4)),
-    Operator("ASSIGN_VARIABLE", cost="assignment", record=(0, 1, 0)),  # the variable's memory: `arena._variables`
-    Operator("READ_VARIABLE", cost="copy", record=(0, 1, 0)),
+    Operator("VAR_HANDLE", outputs=_ANY, cost="call", record=(8, 4, 4)),
+    Operator(
+        "ASSIGN_VARIABLE", inputs=".", cost="assignment", record=(0, 1, 0)
+    ),  # the variable's memory: `arena._variables`
+    Operator("READ_VARIABLE", outputs=_ANY, cost="copy", record=(0, 1, 0)),
     # Custom operators of TensorFlow Lite Micro.
     Operator(
         "TFLite_Detection_PostProcess",
         custom=True,
+        types=_FLOAT,
         method="AddDetectionPostprocess",
         record=(0, 1, 112),
         memory="detections",
     ),
     *(
-        Operator(name, custom=True, method=method, memory="unknown")
+        Operator(name, custom=True, inputs=".", outputs=_ANY, method=method, memory="unknown")
         for name, method in {
             "CIRCULAR_BUFFER": "AddCircularBuffer",
             "TFLM_DECODE": "AddDecode",
@@ -806,6 +1029,8 @@ _RECORDS = (
     Operator(
         "LceQuantize",
         kernel="quantize_signs",
+        types=_FLOAT_OR_INT8 | {"bool"},
+        outputs=_INT32,
         shapes="packing",
         sources=("micro/lce_quantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
@@ -822,6 +1047,8 @@ _RECORDS = (
     Operator(
         "LceDequantize",
         kernel="dequantize_signs",
+        types=_WORDS,
+        outputs={"int32": _FLOAT_OR_INT8 | {"bool"}},
         shapes="unpacking",
         sources=("micro/lce_dequantize.cc", "micro/tensors.cc", "kernels/quantize.cc"),
         cost="counted",
@@ -838,6 +1065,7 @@ _RECORDS = (
     Operator(
         "LceBMaxPool2d",
         kernel="binary_max_pool",
+        types=_WORDS,
         shapes="binary pooling",
         sources=(
             *("micro/lce_bmaxpool2d.cc", "micro/tensors.cc"),
@@ -859,6 +1087,9 @@ _RECORDS = (
     Operator(
         "LceBconv2d",
         kernel="binary_convolution",
+        types=_WORDS,
+        inputs="ddffd",
+        outputs={"int32": _FLOAT_OR_INT8 | _WORDS},
         shapes="binary convolution",
         sources=(
             *("micro/lce_bconv2d.cc", "micro/tensors.cc"),
@@ -879,6 +1110,8 @@ _RECORDS = (
     Operator(
         "BcnetGate",
         kernel="gate",
+        types=_FLOAT_OR_INT8,
+        outputs=_BOOL,
         shapes="gate",
         sources=(
             *("micro/bcnet_gate.cc", "micro/tensors.cc", "kernels/gate.cc", "kernels/budget.cc"),
@@ -893,6 +1126,9 @@ _RECORDS = (
     Operator(
         "BcnetThermometer",
         kernel="thermometer",
+        types=frozenset({"int8"}),
+        inputs="di",
+        outputs=_INT32,
         shapes="thermometer",
         sources=("micro/bcnet_thermometer.cc", "micro/tensors.cc", "kernels/thermometer.cc"),
         cost="thermometer",

@@ -17,6 +17,7 @@ import numpy as np
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import custom_options, op_name, shape, type_name
+from bcnet_keras.tflite.operands import foreign_type, scales_problem, unscaled
 
 if TYPE_CHECKING:
     from bcnet_keras.tflite.flatbuffer import Tensors, schema
@@ -27,7 +28,7 @@ _SIZES = ("strideH", "strideW", "dilationHFactor", "dilationWFactor", "filterHei
 _CUSTOM_WINDOW = ("filter_height", "filter_width")
 _CUSTOM_SIZES = ("stride_height", "stride_width", "dilation_height_factor", "dilation_width_factor", *_CUSTOM_WINDOW)
 _WIDTHS = {"64": 8, "32": 4, "16": 2}
-_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def verify(model: schema.ModelT) -> None:
@@ -45,12 +46,16 @@ def verify(model: schema.ModelT) -> None:
                     f"the tensor {name!r} of the shape {list(shape(tensor))[:6]} is larger than any memory of a "
                     "microcontroller; write the file again"
                 )
+            problem = scales_problem(tensor, flatbuffer.is_constant(model, tensor))
+            if problem:
+                name = flatbuffer.text(tensor.name)[:40]
+                raise FlatbufferError(f"the tensor {name!r} has {problem}; write the file again")
         for index, operator in enumerate(graph.operators):
             name = op_name(model, operator)
             where = f"operator {name[:40]} (number {index} of subgraph {number})"
             try:
                 problem = _problem(model, graph, operator, name)
-            except _DAMAGED:
+            except DAMAGED:
                 raise FlatbufferError(
                     f"the {where} lacks inputs, dimensions or options; convert the model again"
                 ) from None
@@ -72,10 +77,20 @@ def _problem(model: schema.ModelT, graph: schema.SubGraphT, operator: schema.Ope
         return f"the unknown padding {options.padding}"
     if not 0 <= getattr(options, "fusedActivationFunction", 0) <= 5:
         return f"the unknown activation {options.fusedActivationFunction}"
-    rule = operators.operator(name).shapes
-    if rule is None:
+    record = operators.OPERATORS.get(name)
+    if record is None:
         return None
     inputs, outputs = flatbuffer.operands(graph, operator)
+    foreign = foreign_type(record, inputs, outputs, anywhere=True)
+    if foreign is not None:
+        what, found, wanted = foreign
+        return f"the type {found} as {what}, where it takes {wanted}"
+    without = unscaled(record, inputs, outputs)
+    if without is not None:
+        return f"tensors of {without} without a scale, with which it computes"
+    rule = record.shapes
+    if rule is None:
+        return None
     if rule in _ON_MODEL:
         return _ON_MODEL[rule](model, operator, inputs, outputs)
     if _RULES[rule](operator, inputs, outputs):
@@ -282,30 +297,30 @@ def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool
     return len(options["threshold"]) in (1, shape(inputs[0])[-1]) and _size(outputs[0]) == 1
 
 
-def _shapes(graph: schema.SubGraphT, indices: Iterable[int]) -> list[tuple[int, ...]]:
-    return [shape(graph.tensors[index]) for index in indices]
+def _forms(tensors: Iterable[schema.TensorT]) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and type of each."""
+    return [(shape(tensor), type_name(tensor)) for tensor in tensors]
+
+
+def _interface(graph: schema.SubGraphT) -> tuple[Any, Any]:
+    """Shapes and types of a subgraph's inputs, and of its outputs."""
+    inputs, outputs = (_forms(graph.tensors[index] for index in side) for side in (graph.inputs, graph.outputs))
+    return inputs, outputs
 
 
 def _branches(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
-    input_shapes, wanted = [shape(tensor) for tensor in inputs[1:]], [shape(tensor) for tensor in outputs]
     if _size(inputs[0]) != 1:
         return f"a condition of {_size(inputs[0])} elements"
     for number in flatbuffer.called_subgraphs(operator):
-        graph = model.subgraphs[number]
-        if _shapes(graph, graph.inputs) != input_shapes or _shapes(graph, graph.outputs) != wanted:
+        if _interface(model.subgraphs[number]) != (_forms(inputs[1:]), _forms(outputs)):
             return f"other inputs or outputs than subgraph {number}, which it runs"
     return None
 
 
 def _loop(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> str | None:
-    input_shapes, result = [shape(tensor) for tensor in inputs], [shape(tensor) for tensor in outputs]
-    condition, body = (model.subgraphs[number] for number in flatbuffer.called_subgraphs(operator))
-    wanted = [
-        (condition, condition.inputs, input_shapes),
-        (body, body.inputs, input_shapes),
-        (body, body.outputs, result),
-    ]
-    if input_shapes != result or any(_shapes(graph, indices) != shapes for graph, indices, shapes in wanted):
+    forms = _forms(inputs)
+    condition, body = (_interface(model.subgraphs[number]) for number in flatbuffer.called_subgraphs(operator))
+    if _forms(outputs) != forms or condition[0] != forms or body != (forms, forms):
         return "other inputs or outputs than the subgraphs that it runs"
     return None
 

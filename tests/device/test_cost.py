@@ -11,6 +11,7 @@ from flatbuffers_of import binary_convolution, branching_net, convolution
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.device import cost_bconv2d, cycles
 from bcnet_keras.device.cost import CORES, cost
+from bcnet_keras.device.profile import Profile
 from bcnet_keras.tflite import flatbuffer
 
 # Instructions per MAC of CMSIS-NN's arm_convolve_wrapper_s8 and arm_fully_connected_s8 on Cortex-M0+, M3, M4, M7 and
@@ -236,6 +237,21 @@ def test_every_branch_counts(name):
     )
     gated = sum(isinstance(part, tuple) and part[0] == "IF" for part in structure) == 1
     assert (found.accepted is not None) == gated and not found.incomplete
+
+
+def test_the_dearer_branch_of_one_decision_is_the_worst_case():
+    """Exits of other tools may lie in either branch; a pair escalates in the first."""
+    exits = [branching_net([1, ("IF", *branches), 1]) for branches in (([1, 1, 1], [1]), ([1], [1, 1, 1]))]
+    for found in map(cost, exits):
+        one = {op.name: op.instructions for op in found.ops}
+        for core in CORES:
+            dense, branch = one["FULLY_CONNECTED"][core], one["IF"][core]
+            assert found.instructions[core] == found.escalated[core] == pytest.approx(5 * dense + branch)
+            assert found.least[core] == found.accepted[core] == pytest.approx(3 * dense + branch)
+        paths = [op.path for op in found.ops]
+        assert (paths.count("escalated"), paths.count("accepted")) == (3, 1)
+    first, second = (Profile.of(data) for data in exits)
+    assert first.expected == second.expected == second.escalated > second.accepted
 
 
 def test_a_loop_makes_the_figures_a_lower_bound():

@@ -108,8 +108,9 @@ def make_int8_net(
 ):
     """Random weights, `scale` and `zero_point` those of the logits, whose codes mostly lie in 64 * `spread` around it.
 
-    `end` is the name of a builtin operator without options that is put behind the logits. `stem` is the seed of a 1x1
-    CONV_2D in front, with the image's scale at its output too; with `skip` the image is added to that.
+    `end` is the name of a builtin operator without options that is put behind the logits; probabilities have their own
+    scale. `stem` is the seed of a 1x1 CONV_2D in front, with the image's scale at its output too; with `skip` the image
+    is added to that.
     """
     int8, random, size = schema.TensorType.INT8, np.random.default_rng(seed), int(np.prod(shape))
     builder = flatbuffer.Builder("test")
@@ -141,7 +142,8 @@ def make_int8_net(
     logits = builder.tensor(graph, "logits", int8, [batch, classes], (scale, zero_point))
     builder.operator(graph, "FULLY_CONNECTED", [flat, kernel, -1], [logits], schema.FullyConnectedOptionsT(), version=4)
     if end:
-        last = builder.tensor(graph, "last", int8, [batch, classes], (scale, zero_point))
+        quantization = (1 / 256, -128) if end in ("LOGISTIC", "SOFTMAX") else (scale, zero_point)
+        last = builder.tensor(graph, "last", int8, [batch, classes], quantization)
         builder.operator(graph, end, [logits], [last])
         logits = last
     graph.inputs, graph.outputs = np.array([pixels], np.int32), np.array([logits], np.int32)

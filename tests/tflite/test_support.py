@@ -88,8 +88,68 @@ def test_first_of_several_scales_is_refused():
     model = flatbuffer.read(CASES["DEQUANTIZE of int8"])
     parameters = model.subgraphs[0].tensors[0].quantization
     parameters.scale, parameters.zeroPoint = np.ones(8, np.float32), np.zeros(8, np.int64)
+    parameters.quantizedDimension = 1
     with pytest.raises(ValueError, match="first of 8 scales"):
         check_micro(model)
+    runtime.Interpreter.from_bytes(flatbuffer.write(model)).invoke()  # which says nothing
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_scales_along_another_dimension_are_refused(name):
+    """A dimension of the same size is not told from that of the outputs by TensorFlow Lite Micro."""
+    right, other = {"CONV_2D": (0, 3), "DEPTHWISE_CONV_2D": (3, 0), "FULLY_CONNECTED": (0, 1)}[name]
+    model = flatbuffer.read(weighted(name, types.INT8, types.INT8, scales=8))
+    parameters = model.subgraphs[0].tensors[model.subgraphs[0].operators[0].inputs[1]].quantization
+    assert parameters.quantizedDimension == right
+    check_micro(model)
+    parameters.quantizedDimension = other
+    if name != "DEPTHWISE_CONV_2D":
+        runtime.Interpreter.from_bytes(flatbuffer.write(model)).invoke()  # which says nothing
+    match = f"{name} takes scales of its weights along dimension {right}, but they lie along dimension {other}; convert"
+    with pytest.raises(ValueError, match=match):
+        Profile.of(flatbuffer.write(model))
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"])
+def test_a_bias_of_another_scale_is_named(name):
+    """Its codes are added whatever scale they are said to have; a product rounded to float32 is the same scale."""
+    model = flatbuffer.read(net(name, "int8"))
+    graph = model.subgraphs[0]
+    index = graph.operators[0].inputs[2]
+    if name == "TRANSPOSE_CONV":
+        index = _with_bias(model)
+    bias = graph.tensors[index]
+    model.buffers[bias.buffer].data = np.full(flatbuffer.shape(bias), 3000, np.int32).view(np.uint8)
+    scale = np.asarray(bias.quantization.scale, np.float32)
+    inputs = [np.ones(flatbuffer.shape(graph.tensors[each]), np.int8) for each in graph.inputs]
+    answers = []
+    for factor in (1, 1 + 1e-6, 1.01):
+        bias.quantization.scale = (scale * factor).astype(np.float32)
+        told = remarks(model)
+        assert bool(told) == (factor == 1.01), told
+        answers.append(tflm.Model(flatbuffer.write(model)).run(inputs)[0])
+        np.testing.assert_array_equal(answers[0], answers[-1])
+    assert told == Profile.of(flatbuffer.write(model)).remarks
+    assert told[0].startswith(f"{name} adds its bias at the scale of input times weights, {scale[0]:.6g}, in")
+    bias.quantization = None
+    assert not remarks(model)
+
+
+def _with_bias(model):
+    """Gives a TRANSPOSE_CONV a bias; returns its tensor's index."""
+    graph, buffer, tensor = model.subgraphs[0], schema.BufferT(), schema.TensorT()
+    operator = graph.operators[0]
+    weights, image = (graph.tensors[operator.inputs[place]] for place in (1, 2))
+    channels = flatbuffer.shape(weights)[0]
+    tensor.name, tensor.type, tensor.shape = "bias", types.INT32, np.array([channels], np.int32)
+    scales = [flatbuffer.quantization(each)[0] for each in (weights, image)]
+    tensor.quantization = flatbuffer.quantization_parameters(scales[0] * scales[1], 0)
+    buffer.data = np.zeros(4 * channels, np.uint8)
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    operator.inputs = np.append(operator.inputs, len(graph.tensors) - 1).astype(np.int32)
+    return len(graph.tensors) - 1
 
 
 @pytest.mark.parametrize("name, rescales", [("RELU", True), ("RELU6", False)])
@@ -135,10 +195,10 @@ def test_depthwise_bias_of_sixteen_bits_must_be_wide():
         Profile.of(flatbuffer.write(model))
 
 
-def scaled(name, type, scale, zero_point):
-    """One operator whose output is said to have another scale than it gives."""
+def scaled(name, type, scale, zero_point, index=-1):
+    """One operator with a tensor, its last output if no other, that is said to have another scale."""
     model = flatbuffer.read(net(name, type))
-    parameters = model.subgraphs[0].tensors[-1].quantization
+    parameters = model.subgraphs[0].tensors[index].quantization
     parameters.scale, parameters.zeroPoint = np.array([scale], np.float32), np.array([zero_point], np.int64)
     return model
 
@@ -146,26 +206,48 @@ def scaled(name, type, scale, zero_point):
 OTHERWISE = {
     "TANH": ("int8", 1 / 100, 0),
     "LOGISTIC": ("int8", 1 / 200, -128),
+    "L2_NORMALIZATION": ("int8", 1 / 64, 0),
     "PAD": ("int8", 1 / 8, 0),
+    "MIRROR_PAD": ("int8", 1 / 8, 0),
     "RESHAPE": ("int8", 1 / 16, 3),
     "TRANSPOSE": ("int8", 1 / 8, 0),
+    "BROADCAST_TO": ("int8", 1 / 8, 0),
+    "REVERSE_V2": ("int16", 1 / 8, 0),
+    "DYNAMIC_UPDATE_SLICE": ("int8", 1 / 8, 0, 1),
+    "FILL": ("int8", 1 / 8, 0),
     "CONCATENATION": ("int16", 1 / 8, 0),
+    "PACK": ("int8", 1 / 8, 0, 1),
+    "UNPACK": ("int8", 1 / 8, 0),
+    "SPLIT": ("int8", 1 / 8, 0),
+    "SPLIT_V": ("int16", 1 / 8, 0),
+    "MAXIMUM": ("int8", 1 / 16, 2),
+    "MINIMUM": ("int16", 1 / 8, 0, 1),
+    "SELECT_V2": ("int8", 1 / 8, 0, 2),
+    "GREATER": ("int16", 1 / 8, 0, 1),
+    "CONV_2D": ("int8", 1 / 16, 4, 1),
+    "DEPTHWISE_CONV_2D": ("int8", 1 / 16, -4, 1),
+    "TRANSPOSE_CONV": ("int16", 1 / 16, 4, 1),
 }
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_scales_that_are_ignored_are_named(name):
-    """The interpreter gives the same codes whatever scale its output is said to have."""
-    type, scale, zero_point = OTHERWISE[name]
-    sound, other = flatbuffer.read(net(name, type)), scaled(name, type, scale, zero_point)
+    """The interpreter gives the same codes whatever scale that tensor is said to have."""
+    type, scale, zero_point, *index = OTHERWISE[name]
+    sound, other = flatbuffer.read(net(name, type)), scaled(name, type, scale, zero_point, *index)
     assert not remarks(sound)
     (sentence,) = remarks(other)
-    assert sentence.startswith(name) and f"{scale:.6g} and {zero_point}" in sentence
+    assert sentence.startswith(name) and str(zero_point) in sentence
+    assert "_CONV" in name or "CONV_" in name or f"{scale:.6g} and " in sentence
     assert Profile.of(flatbuffer.write(other)).record()["remarks"] == [sentence]
-    codes = np.arange(576).astype(np.int8).reshape(1, 8, 6, 12).astype({"int8": np.int8, "int16": np.int16}[type])
-    inputs = [codes] * len(sound.subgraphs[0].inputs)
-    answers = [tflm.Model(flatbuffer.write(model)).run(inputs)[0] for model in (sound, other)]
-    np.testing.assert_array_equal(*answers)
+    graph, inputs = sound.subgraphs[0], []
+    for number in graph.inputs:
+        tensor = graph.tensors[number]
+        codes = np.arange(np.prod(flatbuffer.shape(tensor))).reshape(flatbuffer.shape(tensor))
+        inputs.append(codes.astype(np.int8).astype(flatbuffer.dtype(tensor)))
+    answers = [tflm.Model(flatbuffer.write(model)).run(inputs) for model in (sound, other)]
+    for one, another in zip(*answers, strict=True):
+        np.testing.assert_array_equal(one, another)
 
 
 @pytest.mark.parametrize("name", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
@@ -200,7 +282,30 @@ def test_the_larger_of_both_fields_is_the_operator():
         assert name == ("DEQUANTIZE" if narrow != 127 else flatbuffer._OP_NAMES[130])
 
 
+@pytest.mark.parametrize("kind", ["IF", "WHILE"])
+def test_scales_across_subgraphs_are_named(kind):
+    model = flatbuffer.read(branching_net([1, (kind, [1], [1])]))
+    assert not remarks(model)
+    inside = model.subgraphs[2]
+    inside.tensors[inside.outputs[0]].quantization = flatbuffer.quantization_parameters(0.5, 0)
+    (told,) = remarks(model)
+    assert told.startswith(
+        f"{kind} copies codes, but its tensor has the scale 1 and the zero point 0, that of subgraph 2"
+    )
+    assert Profile.of(flatbuffer.write(model)).remarks == (told,)
+
+
 @pytest.mark.parametrize("name,type", [("CAST", "uint8"), ("GATHER", "int16"), ("BATCH_MATMUL", "int32")])
 def test_types_that_a_kernel_lacks_are_refused(name, type):
     with pytest.raises(ValueError, match=f"TensorFlow Lite Micro has no {name} on {type}"):
         Profile.of(net(name, type))
+
+
+def test_a_cast_to_bytes_is_refused():
+    model = flatbuffer.read(net("CAST", "int8"))
+    check_micro(model)
+    model.subgraphs[0].tensors[-1].type = types.UINT8
+    with pytest.raises(RuntimeError):
+        runtime.Interpreter.from_bytes(flatbuffer.write(model), arena_size=1 << 18).invoke()
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro has no CAST on int8 that gives uint8"):
+        Profile.of(flatbuffer.write(model))
