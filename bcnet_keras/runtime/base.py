@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from bcnet_keras.tflite.flatbuffer import schema
 
 _CHUNK = 256  # images between two steps of the progress bar
-# Parts of the values that saturate from which on images are warned of and refused; and the part of the input's range
-# that images must fill, or are warned of.
-_WARNED, _REFUSED, _FILLED = 0.02, 0.5, 1 / 32
+# Parts of the values that saturate from which on images are warned of and refused; and the parts of the input's range
+# that images must fill, or are warned of: any, and a number of them.
+_WARNED, _REFUSED, _FILLED, _FILLED_BY_MANY, _MANY = 0.02, 0.5, 1 / 32, 0.6, 10
 
 log = logging.getLogger(__name__)
 
@@ -161,8 +161,10 @@ class BaseInterpreter(abc.ABC):
             raise DataError(f"{100 * outside:.1f} % of the images' values saturate: {expected}; scale the images")
         if outside > _WARNED:
             log.warning("%.1f %% of the images' values saturate: %s", 100 * outside, expected)
-        elif 0 < images.max() - images.min() < _FILLED * (most - least):
-            log.warning("the images use less than 1/%d of the input's range: %s", round(1 / _FILLED), expected)
+            return
+        used = (images.max() - images.min()) / (most - least)
+        if 0 < used < (_FILLED if len(images) < _MANY else _FILLED_BY_MANY):
+            log.warning("the images use %.2g %% of the input's range: %s", 100 * used, expected)
 
     def _quantize(self, values):
         (raw_low, raw_high), (low, high) = self._raw_range, self._input_range

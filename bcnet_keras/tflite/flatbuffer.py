@@ -101,7 +101,7 @@ def read(data: bytes) -> schema.ModelT:
     """Parses and checks the bytes of a `.tflite` file; returns a `schema.ModelT`.
 
     Raises:
-      ValueError: not a TensorFlow Lite file, or one that is truncated or damaged.
+      ValueError: not a TensorFlow Lite file, one that is truncated or damaged, or one with constants outside.
     """
     data = bytes(data)
     if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
@@ -116,6 +116,11 @@ def read(data: bytes) -> schema.ModelT:
         problem = _problem(model)
     except _READ_ERRORS as error:
         problem = f"a table or vector lies outside its {len(data)} bytes ({error})"
+    if not problem and any(buffer.offset > 1 or buffer.size > 1 for buffer in model.buffers):  # 0 and 1: data inside
+        raise FlatbufferError(
+            "constants lie behind the flatbuffer's tables (buffers with an offset), which TensorFlow Lite Micro reads "
+            "as empty; convert the model again without use_buffer_offset"
+        )
     if problem:
         raise FlatbufferError(f"truncated or damaged TensorFlow Lite flatbuffer: {problem}; write the file again")
     return model

@@ -39,12 +39,6 @@ def check_micro(model: schema.ModelT) -> None:
             f"TensorFlow Lite Micro lacks the operator{'s' * (len(missing) > 1)} {', '.join(missing)}, and so does "
             "bcnet-keras; convert the model again without"
         )
-    for buffer in model.buffers:
-        if buffer.offset > 1 or buffer.size > 1:  # 0 and 1 stand for data inside
-            raise FlatbufferError(
-                "constants lie behind the flatbuffer's tables (buffers with an offset), which TensorFlow Lite Micro "
-                "reads as empty; convert the model again without use_buffer_offset"
-            )
     for graph in model.subgraphs:
         for operator in graph.operators:
             try:
@@ -77,6 +71,8 @@ def remarks(model: schema.ModelT) -> tuple[str, ...]:
                 carried = [t for t in (*inputs, *outputs) if t is not None and flatbuffer.type_name(t) == "float32"]
                 if carried:
                     found[f"{name} carries float32 in and out of its subgraphs, although the net is quantised"] = None
+            if name == "CALL_ONCE":
+                found[_ONCE] = None
             data = inputs[record.data_input] if len(inputs) > record.data_input else None
             sentences = [_carried(model, name, operator, inputs, outputs)]
             if record.remark is not None and data is not None and outputs:
@@ -239,6 +235,10 @@ def _one_state_type(name: str, data_type: str, inputs: Tensors, outputs: Tensors
     )
 
 
+_ONCE = (
+    "CALL_ONCE sets the net's variables before the first inference alone: TensorFlow Lite Micro's Reset clears them "
+    "and does not run it again"
+)
 _ADVICE = "quantise weights and activations both to int8, or neither"
 _SAME_SCALE = 1 / 512  # relative: a quarter of a step at the end of the range
 _SAME_PRODUCT = 1e-4  # relative: more than a product rounded to float32 is off, less than a code of most biases

@@ -240,7 +240,13 @@ def test_images_in_another_range_are_refused_or_warned_of(runtime, pair, make_pa
     assert "% of the images' values saturate: the net expects values from 0 to 255, found" in caplog.text
     caplog.clear()
     interpreter.predict(images / 255)
-    assert "use less than 1/32 of the input's range: the net expects values from 0 to 255" in caplog.text
+    assert "the images use 0.39 % of the input's range: the net expects values from 0 to 255" in caplog.text
+    caplog.clear()
+    interpreter.predict(images // 16)  # as another tool's digits
+    assert "the images use 5.9 % of the input's range: the net expects values from 0 to 255" in caplog.text
+    caplog.clear()
+    interpreter.predict(images[:9] // 2)  # a few dark images
+    assert not caplog.text
     with pytest.raises(
         ValueError, match=r"values saturate: the net expects values from 0 to 255, found 0 to 2.55e\+05"
     ):
@@ -248,3 +254,5 @@ def test_images_in_another_range_are_refused_or_warned_of(runtime, pair, make_pa
     # Without a record images are in the unit of the input: here of scale 1/128.
     with pytest.raises(ValueError, match="the net expects values from -1 to 0.9922, found 0 to 255; scale the images"):
         runtime.Interpreter(make_part(1, shape=SHAPE)).predict(images)
+    runtime.Interpreter(make_part(1, shape=SHAPE)).predict(images / 255)
+    assert "the images use 50 % of the input's range: the net expects values from -1 to 0.9922" in caplog.text

@@ -1,13 +1,16 @@
 """What is said to be refused by TensorFlow Lite Micro, against its own interpreter."""
 
+import flatbuffers
 import numpy as np
 import pytest
-from flatbuffers_of import branching_net, convolution
+from flatbuffers_of import branching_net, convolution, streaming_net
 from single_operators import net
 from tflite_micro.python.tflite_micro import runtime
 
+from bcnet_keras.convert import set_threshold
 from bcnet_keras.device.profile import Profile
-from bcnet_keras.runtime import tflm
+from bcnet_keras.export import export
+from bcnet_keras.runtime import numpy_runtime, tflite, tflm
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.support import check_micro, remarks
 
@@ -176,11 +179,41 @@ def test_only_the_batch_may_be_unknown():
         Profile.of(flatbuffer.write(model))
 
 
-def test_constants_outside_are_refused(make_part):
-    model = flatbuffer.read(make_part(0))
-    model.buffers[1].offset, model.buffers[1].size = 4096, 16
-    with pytest.raises(ValueError, match="constants lie behind the flatbuffer's tables"):
-        check_micro(model)
+def test_constants_outside_are_refused(make_part, tmp_path):
+    """As files with `use_buffer_offset` have them: TensorFlow Lite Micro reads nothing, and says nothing."""
+    model, builder = flatbuffer.read(make_part(0)), flatbuffers.Builder(1024)
+    number = next(number for number, buffer in enumerate(model.buffers) if buffer.data is not None)
+    constants, buffer = model.buffers[number].data.tobytes(), model.buffers[number]
+    buffer.data, buffer.offset, buffer.size = None, 4096, len(constants)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    data = bytes(builder.Output()).ljust(4096, b"\0") + constants
+    for use in (
+        Profile.of,
+        lambda data: export(data, "c", tmp_path / "net", name="net"),
+        lambda data: set_threshold(data, 0.5),
+        tflite.Interpreter,
+        tflm.Interpreter,
+        numpy_runtime.Interpreter,
+    ):
+        with pytest.raises(
+            ValueError, match=r"constants lie behind the flatbuffer's tables.*; convert the model again"
+        ):
+            use(data)
+
+
+def test_variables_that_a_reset_loses_are_named():
+    told = Profile.of(streaming_net()).remarks
+    assert told == remarks(flatbuffer.read(streaming_net())) and told[0].startswith(
+        "CALL_ONCE sets the net's variables"
+    )
+    interpreter = runtime.Interpreter.from_bytes(streaming_net(), arena_size=1 << 16)
+    answers = []
+    for _ in range(2):
+        interpreter.set_input(np.zeros((1, 24), np.int8), 0)
+        interpreter.invoke()
+        answers.append(int(interpreter.get_output(0)[0, 0]))
+        interpreter.reset()
+    assert answers == [3, 0]
 
 
 def test_depthwise_bias_of_sixteen_bits_must_be_wide():
