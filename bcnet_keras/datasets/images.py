@@ -419,7 +419,7 @@ def _read_image(file, resize):
         with PIL.Image.open(file) as image:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).replace(str(file), "it").split())
+        reason = " ".join(str(error).replace(repr(str(file)), "it").replace(str(file), "it").split())
         raise DataError(f"{file} is truncated or not an image ({reason[:80]})") from error
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise DataError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")

@@ -12,6 +12,7 @@ from bcnet_keras.device.profile import Profile
 from bcnet_keras.export import export
 from bcnet_keras.runtime import numpy_runtime, tflite, tflm
 from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.operators import OPERATORS
 from bcnet_keras.tflite.support import check_micro, remarks
 
 schema = flatbuffer.schema
@@ -342,3 +343,26 @@ def test_a_cast_to_bytes_is_refused():
         runtime.Interpreter.from_bytes(flatbuffer.write(model), arena_size=1 << 18).invoke()
     with pytest.raises(ValueError, match="TensorFlow Lite Micro has no CAST on int8 that gives uint8"):
         Profile.of(flatbuffer.write(model))
+
+
+@pytest.mark.parametrize("name", sorted(each.name for each in OPERATORS.values() if each.custom))
+def test_custom_operators_of_micro_are_not_lacking(name, tmp_path):
+    """They have no figures, so that the sum is a lower bound; an export needs to be told an arena for them."""
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    type = types.FLOAT32 if name == "TFLite_Detection_PostProcess" else types.INT16
+    first, last = (builder.tensor(graph, part, type, [1, 16]) for part in ("samples", "result"))
+    builder.operator(graph, name.encode(), [first], [last], custom_options=flatbuffer.encode_options({"x": 1}))
+    graph.inputs, graph.outputs = np.array([first], np.int32), np.array([last], np.int32)
+    data = builder.finish()
+    if name == "TFLite_Detection_PostProcess":  # of this one the options are known
+        with pytest.raises(ValueError, match=f"operator {name}.* lacks inputs, dimensions or options"):
+            Profile.of(data)
+        return
+    found = Profile.of(data)
+    assert found.cost.incomplete and found.arena.incomplete and "at least" in found.text()
+    with pytest.raises(ValueError, match=f"the memory of {name}.* is not known"):
+        export(data, "c", tmp_path / "without", name="net")
+    export(data, "c", tmp_path / "with", name="net", arena_size=1 << 16)
+    sources = "".join(path.read_text() for path in (tmp_path / "with" / "src").rglob("*") if path.is_file())
+    assert OPERATORS[name].resolver_method in sources

@@ -118,6 +118,22 @@ def test_nothing_is_left_to_fill_in(folders, kind):
                 assert not re.search(r"@\w+@", path.read_text()), path
 
 
+@pytest.mark.parametrize("format", sorted(set(exports.FORMATS) - {"c"}))
+def test_examples_write_the_input_before_every_run(folders, format):
+    """The arena reuses its memory, so that a second inference without a new input answers otherwise."""
+    examples = [
+        text
+        for path in folders["pair", format].rglob("*")
+        if path.suffix in (".ino", ".cc", ".cpp") and "Run())" in (text := path.read_text()) and "Begin()" in text
+    ]
+    assert examples
+    for text in examples:
+        written, run = (text.index(part) for part in ("input->data.uint8[i] = ", "Run())"))
+        assert text.count("Run()") == 1 and written < run
+        for loop in re.finditer(r"void loop\(\) \{|\bfor \(;;\)|\bwhile \(true\)", text):
+            assert not written < loop.start() < run
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_array_is_the_flatbuffer_and_the_header_tells_of_it(folders, flatbuffers, kind):
     source = folders[kind, "c"] / "src"
