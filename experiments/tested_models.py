@@ -23,6 +23,7 @@ import numpy as np
 from absl import app
 
 from bcnet_keras.device.arena import REFERENCE, arena
+from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.description import describe
@@ -34,7 +35,6 @@ from bcnet_keras.utils.silence import captured_output
 
 LIST = pathlib.Path(__file__).with_suffix(".json")
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "tested_models.md"
-_SCRATCH_BUDGET = 48 << 10
 _SECONDS = 300  # for one run
 
 
@@ -97,7 +97,7 @@ def row(name, path, data):
     found, outcome = in_micro(data)
     held = "not told" if found is None else f"{planned:,}, same" if found == planned else f"{planned:,} for {found:,}"
     try:
-        net = describe(data, None, None, _SCRATCH_BUDGET)
+        net = describe(data, None, None, SCRATCH_BUDGET)
         exported = f"arena of {net.arena_size:,}"
     except BcnetError as error:
         exported = str(error)

@@ -18,6 +18,7 @@ from scipy.stats import beta
 
 from bcnet_keras.calibration.measures import answers
 from bcnet_keras.calibration.thresholds import class_thresholds, common_thresholds
+from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.pair_cost import pair_cost as count_pair_cost
@@ -159,7 +160,7 @@ def calibrate(
 
 
 def curve(
-    answers: Answers, pair_cost: tuple[float, float], core: str = "cortex-m4", classes: int | None = None
+    answers: Answers, pair_cost: tuple[float, float], core: str = DEFAULT_CORE, classes: int | None = None
 ) -> AccuracyCostCurve:
     """Returns the `AccuracyCostCurve` of `Answers`; with the number of `classes`, for one threshold per class."""
     candidates = common_thresholds(answers) if classes is None else class_thresholds(answers, classes)

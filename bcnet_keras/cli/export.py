@@ -5,9 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
-from bcnet_keras.device.boards import BOARDS
-from bcnet_keras.device.cost import CORES
-from bcnet_keras.device.profile import core_of
+from bcnet_keras.cli.device_flags import chosen_core, define_device
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.formats import FORMATS, export
 from bcnet_keras.tflite.metadata import verdict_of
@@ -20,24 +18,13 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "name", None, "Prefix of the names of files and symbols. By default the name of the file.", flag_values=values
     )
-    flags.DEFINE_enum(
-        "core", None, list(CORES), "Core to size the arena for. By default all of them.", flag_values=values
-    )
-    flags.DEFINE_string("board", None, f"Board to size the arena for: {', '.join(BOARDS)}.", flag_values=values)
+    define_device(values, "Core to size the arena for. By default all of them.", "Board to size the arena for")
     flags.DEFINE_integer(
         "arena_size",
         None,
         "Bytes of the tensor arena. By default as many as the net needs.",
         flag_values=values,
         lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "scratch_budget",
-        48 << 10,
-        "Bytes of the arena that a binary convolution may use to save cycles.",
-        flag_values=values,
-        lower_bound=0,
-        upper_bound=(1 << 31) - 1,
     )
 
 
@@ -49,8 +36,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             raise BcnetError(f"--{flag} is missing: give {what}.")
 
     options = {name: values[name].value for name in ("name", "arena_size", "scratch_budget")}
-    core = core_of(values.core, values.board) if values.core or values.board else None
-    folder = export(source, values.format, values.output, core=core, **options)
+    folder = export(source, values.format, values.output, core=chosen_core(values), **options)
     if (verdict := verdict_of(source)) is not None:
         print(verdict)
     print(f"{folder}: {folder / 'README.md'} says how to build it")

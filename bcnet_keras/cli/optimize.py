@@ -7,11 +7,10 @@ import pathlib
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
+from bcnet_keras.cli.device_flags import chosen_core, define_device
 from bcnet_keras.device.arena import requests_of
 from bcnet_keras.device.cost import CORES
-from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.device.memory_plan import live_bytes, plan_memory
-from bcnet_keras.device.profile import core_of
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.atomic_files import write_atomic
 
@@ -19,21 +18,7 @@ from bcnet_keras.utils.atomic_files import write_atomic
 def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet optimize`."""
     flags.DEFINE_string("output", None, "File to write. By default FILE_optimized.tflite.", flag_values=values)
-    flags.DEFINE_enum(
-        "core",
-        None,
-        list(CORES),
-        "Core to plan for. By default all: no core's arena grows.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("board", None, "Board whose core to plan for.", flag_values=values)
-    flags.DEFINE_integer(
-        "scratch_budget",
-        SCRATCH_BUDGET,
-        "Bytes of the arena that a binary convolution may use, as the application sets it.",
-        flag_values=values,
-        lower_bound=0,
-    )
+    define_device(values, "Core to plan for. By default all: no core's arena grows.", "Board whose core to plan for")
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
@@ -41,7 +26,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     (name,) = positionals(arguments, 1, "a .tflite file")
     source = pathlib.Path(name)
     model = flatbuffer.read(flatbuffer.load(source))
-    core = core_of(values.core, values.board) if values.core or values.board else None
+    core = chosen_core(values)
     before, after = plan_memory(model, core, values.scratch_budget)
     output = pathlib.Path(values.output or source.with_name(f"{source.stem}_optimized.tflite"))
     data = flatbuffer.write(model)

@@ -7,9 +7,8 @@ import sys
 from absl import flags
 
 from bcnet_keras.cli.common import positionals
-from bcnet_keras.device.boards import BOARDS
-from bcnet_keras.device.cost import CORES
-from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
+from bcnet_keras.cli.device_flags import define_device
+from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.device.page import profile_page
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
@@ -19,23 +18,13 @@ from bcnet_keras.utils.atomic_files import write_atomic
 
 def define(values: flags.FlagValues) -> None:
     """Declares the flags of `bcnet profile`."""
-    flags.DEFINE_enum(
-        "core", None, list(CORES), "Core. By default that of the board, or cortex-m4.", flag_values=values
-    )
-    flags.DEFINE_string("board", None, f"Board: {', '.join(BOARDS)}.", flag_values=values)
+    define_device(values, f"Core. By default that of the board, or {DEFAULT_CORE}.", "Board")
     flags.DEFINE_float(
         "escalation_rate",
         None,
         "Fraction of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run shows it. By "
         "default 1, the most that the pair can cost.",
         flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "scratch_budget",
-        SCRATCH_BUDGET,
-        "Bytes of the arena that a binary convolution may use to save cycles, as the application sets it.",
-        flag_values=values,
-        lower_bound=0,
     )
     flags.DEFINE_string(
         "json",

@@ -82,8 +82,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
             f"then both together, in {pathlib.Path(values.runs_dir) / (values.name or 'NAME_SEED')}; bcnet demo needs "
             "no data."
         )
-    given = {name: values[name].value for name in FLAGS if name in values}
-    settings = Settings(**{**given, "dataset": dataset, "epochs": epochs, "resize": resize})
+    from_flags = {name: values[name].value for name in FLAGS if name in values}
+    settings = Settings(**{**from_flags, "dataset": dataset, "epochs": epochs, "resize": resize})
     name = values.name or f"{dataset.rpartition('/')[2].replace(':', '_')}_{values.seed}"
     folder = pathlib.Path(values.runs_dir) / name
     repeats = values.repeats if "repeats" in values else 1

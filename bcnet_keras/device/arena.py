@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import ONLINE, Tensors, custom_options, op_name, schema, shape, type_name
@@ -122,7 +123,7 @@ class Arena:
 
 
 def arena(
-    source: StrPath | bytes | schema.ModelT, core: str = "cortex-m4", scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET
+    source: StrPath | bytes | schema.ModelT, core: str = DEFAULT_CORE, scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET
 ) -> Arena:
     """The `Arena` of a flatbuffer, given as bytes, as a path or parsed, on a core.
 

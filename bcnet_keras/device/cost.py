@@ -61,7 +61,8 @@ _COLUMNS = {
     "cortex-m55": 4,
 }
 CORES = tuple(_COLUMNS)
-_TOLD = CORES.index("cortex-m4")  # the core by whose instructions a branch of an IF is called the dearer one
+DEFAULT_CORE = "cortex-m4"
+_TOLD = CORES.index(DEFAULT_CORE)  # the core by whose instructions a branch of an IF is called the dearer one
 
 # Figures that many operators share: kind -> {what is counted: instructions for each, by column}. Those of one operator
 # are in its record. All of these are estimates. Counts: byte = bytes copied.

@@ -19,7 +19,7 @@ from typing import Any
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, arena
 from bcnet_keras.device.boards import Board, board
-from bcnet_keras.device.cost import CORES, Cost, OpCost, cost
+from bcnet_keras.device.cost import CORES, DEFAULT_CORE, Cost, OpCost, cost
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer, operators
@@ -28,7 +28,6 @@ from bcnet_keras.tflite.support import check_micro, remarks
 from bcnet_keras.utils.pages import text_table
 from bcnet_keras.utils.types import StrPath
 
-DEFAULT_CORE = "cortex-m4"
 # Bytes of code on a Cortex-M4, linked with TensorFlow Lite Micro's release library: interpreter, start-up and what most
 # operators share. What each operator adds to them is in its record.
 _INTERPRETER_CODE = 14596

@@ -9,7 +9,7 @@ from typing import Any
 from bcnet_keras.convert.passes.add_gate import MEASURES
 from bcnet_keras.datasets import NAMES
 from bcnet_keras.device.boards import BOARDS
-from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.cost import CORES, DEFAULT_CORE
 from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.training.recipe import EFFORT_FACTORS, STAGES, Recipe, recipe_for
@@ -97,7 +97,9 @@ class Settings:
     measure: str = _setting("score_margin", "Confidence measure of the binary net's answer.", choices=MEASURES)
     per_class: bool = _setting(False, "One threshold per class instead of one for all.", bool)
     core: Any = _setting(  # str from `__post_init__` on
-        None, "Core whose estimated cycles are the cost. By default that of the board, or cortex-m4.", choices=CORES
+        None,
+        f"Core whose estimated cycles are the cost. By default that of the board, or {DEFAULT_CORE}.",
+        choices=CORES,
     )
     board: str | None = _setting(
         None,

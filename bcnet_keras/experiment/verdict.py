@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.errors import BcnetError
 
 MARGIN = 0.01  # of accuracy: a pair that loses no more than this is as accurate as the int8 net
@@ -227,7 +228,7 @@ def judge(
     labels: np.ndarray,
     rows: dict[str, Row],
     class_names: Sequence[str],
-    core: str = "cortex-m4",
+    core: str = DEFAULT_CORE,
     auroc: float | None = None,
     margin: float = MARGIN,
 ) -> Verdict:

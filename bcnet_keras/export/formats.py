@@ -18,6 +18,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.description import describe
 from bcnet_keras.export.sources import substitutions
@@ -67,7 +68,7 @@ def export(
     output: StrPath,
     name: str | None = None,
     arena_size: int | None = None,
-    scratch_budget: int = 48 << 10,
+    scratch_budget: int = SCRATCH_BUDGET,
     core: str | None = None,
 ) -> Path:
     """Writes a flatbuffer as a folder of sources for a build system.

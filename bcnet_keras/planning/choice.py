@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
-from bcnet_keras.device.cost import cost
-from bcnet_keras.device.profile import DEFAULT_CORE, Profile
+from bcnet_keras.device.cost import DEFAULT_CORE, cost
+from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.networks import Blocks, Nets, parse_blocks, widened
 from bcnet_keras.models.pair_profile import LIGHT, PairProfile

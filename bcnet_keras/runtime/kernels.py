@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from bcnet_keras.device import plan_costs
+from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
 from bcnet_keras.tflite import operators
@@ -125,7 +126,7 @@ def bconv2d(
     zero_point: int = 0,
     transform: str = "float",
     kernel: str | None = None,
-    scratch_budget: int = 48 * 1024,
+    scratch_budget: int = SCRATCH_BUDGET,
 ) -> np.ndarray:
     """LceBconv2d on bitpacked NHWC ``x`` and OHWI ``filters``.
 
@@ -182,7 +183,7 @@ def plan_bconv2d(
     output_shape: tuple[int, int, int, int],
     dtype: DTypeLike,
     core: str,
-    scratch_budget: int = 48 * 1024,
+    scratch_budget: int = SCRATCH_BUDGET,
 ) -> Bconv2dPlan:
     """How LceBconv2d would be computed on a core, whose code need not run here.
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from bcnet_keras.datasets import Split, Variation, as_tf_dataset
 from bcnet_keras.datasets.arrays import stratified
-from bcnet_keras.models.pair import rescale
+from bcnet_keras.models.pair import STAGES, rescale
 from bcnet_keras.training.recipe import WEIGHT_DECAY
 from bcnet_keras.training.stages import train_float
 
@@ -131,7 +131,7 @@ def step_seconds(pair: BCNet, float_net: tf.keras.Model, batches: tf.data.Datase
     """
     some = batches.repeat().take(steps + 3)
     weights, float_weights, seconds = pair.get_weights(), float_net.get_weights(), {}
-    for stage in ("float", "binary", "int8", "boosted", "cooperative"):
+    for stage in ("float", *STAGES):
         watch = _Stopwatch()
         if stage == "float":
             loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)

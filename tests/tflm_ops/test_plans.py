@@ -1,5 +1,6 @@
 """The planner of binary convolutions in Python beside that of the operators, which plans for any core on a host."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,9 @@ def test_both_planners_plan_alike(core):
 def test_operators_have_the_table_of_the_package():
     header = Path(__file__).parents[2] / "tflm_ops/kernels/bconv2d/plan_costs.h"
     assert header.read_text() == plan_costs.header() + "\n", "make sources"
+
+
+def test_the_scratch_budget_is_that_of_the_operator():
+    header = (Path(__file__).parents[2] / "tflm_ops/micro/bcnet_ops.h").read_text()
+    factors = re.search(r"kDefaultScratchBudget = (\d+) \* (\d+);", header)
+    assert int(factors[1]) * int(factors[2]) == cost_bconv2d.SCRATCH_BUDGET

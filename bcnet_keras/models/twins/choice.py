@@ -7,8 +7,7 @@ import logging
 import tensorflow as tf
 
 from bcnet_keras.device.boards import board
-from bcnet_keras.device.cost import cost
-from bcnet_keras.device.profile import DEFAULT_CORE
+from bcnet_keras.device.cost import DEFAULT_CORE, cost
 from bcnet_keras.models.pair_profile import PairProfile, flatbuffer_of
 from bcnet_keras.models.twins.binary import BinaryTwin, compact_model
 from bcnet_keras.models.twins.graph import Graph
