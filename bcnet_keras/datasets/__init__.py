@@ -15,17 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bcnet_keras.datasets.arrays import Dataset, Split, Variation, as_tf_dataset, check_arrays
+from bcnet_keras.datasets.cifar import cifar10, cifar100
 from bcnet_keras.datasets.copies import warning
-from bcnet_keras.datasets.images import (
-    cifar10,
-    cifar100,
-    digits,
-    fashion_mnist,
-    fer2013,
-    image_folder,
-    mnist_5k,
-    sign_digits,
-)
+from bcnet_keras.datasets.fashion import fashion_mnist
+from bcnet_keras.datasets.fer import fer2013
+from bcnet_keras.datasets.folders import image_folder, sign_digits
+from bcnet_keras.datasets.handwritten import digits, mnist_5k
 from bcnet_keras.datasets.speech import speech_commands
 from bcnet_keras.errors import DataError
 from bcnet_keras.utils.types import StrPath
