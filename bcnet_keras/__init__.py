@@ -48,6 +48,7 @@ _PUBLIC = {
     "AccuracyCostCurve": "calibration",
     "Interpreter": "runtime.choice",
     "Profile": "device.profile",
+    "profile": "device.profile",
     "get_threshold": "convert",
     "set_threshold": "convert",
 }

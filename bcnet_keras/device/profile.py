@@ -369,3 +369,19 @@ def _kib(size: int) -> str:
 def _left(needed: int, available: int) -> str:
     difference = f"{_kib(available - needed)} left" if needed <= available else f"{_kib(needed - available)} too much"
     return f"{_kib(available)} there, {difference}"
+
+
+def profile(
+    source: StrPath | bytes,
+    core: str | None = None,
+    board: str | None = None,
+    escalation_rate: float | None = None,
+    scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
+) -> Profile:
+    """Profiles a flatbuffer on a core or a board; arguments and errors are those of `Profile.of`.
+
+    Examples:
+      >>> bc.profile(converted, board="nucleo-f446re").core
+      'cortex-m4'
+    """
+    return Profile.of(source, core, board, escalation_rate, scratch_budget)
