@@ -4,9 +4,10 @@
 
 Cycles of `bcnet_keras.device.cost` are those of a memory that answers at once. Code in a board's flash is slower by a
 factor, which depends on the flash, on the caches before it and on the operator's code: the unrolled loops of the binary
-convolution need more of a cache than others. `boards.json` has the factors, a range for each board and operator;
-`tflm_ops/bench/flash.py` measures them under QEMU with the caches simulated, and writes it. Caches are as a board's
-firmware commonly enables them. Boards with a Cortex-M85, such as EK-RA8M1, are left out: that core has no model here.
+convolution need more of a cache than others, so that some boards should have them in RAM (`BCNET_FAST_CODE`).
+`boards.json` has the factors, a range for each board and operator; `tflm_ops/bench/flash.py` measures them under QEMU
+with the caches simulated, and writes it. Caches are as a board's firmware commonly enables them. Boards with a
+Cortex-M85, such as EK-RA8M1, are left out: that core has no model here.
 """
 
 from __future__ import annotations
@@ -166,6 +167,8 @@ BOARDS = {
         Flash(45, **_QSPI, source="RP2350 datasheet, 4.4; QSPI at half of the clock", sure=False),
     ),
 }
+FAST_CODE = "LceBconv2d, BCNET_FAST_CODE"  # the binary convolution with its innermost functions in RAM
+FAST_CODE_BYTES = 4096  # that it takes at most
 _UNSURE = 1.15  # how much further the factors of a board may reach whose flash is not known exactly
 
 
@@ -189,10 +192,25 @@ def _factors() -> dict[str, dict[str, tuple[float, float]]]:
     return tables["factors"]
 
 
-def in_flash(cycles: Cycles, operator: str, board_name: str) -> Cycles:
-    """`Cycles` of an operator, by its name, with code and weights in the flash of a board."""
+def _factor(operator: str, board_name: str) -> tuple[float, float]:
     known = _factors()[board_name]
     low, high = known.get(operator, known["other"])
     if not BOARDS[board_name].flash.sure:
         low, high = 1 + (low - 1) / _UNSURE, high * _UNSURE
+    return low, high
+
+
+def in_flash(cycles: Cycles, operator: str, board_name: str) -> Cycles:
+    """`Cycles` of an operator, by its name, with code and weights in the flash of a board."""
+    low, high = _factor(operator, board_name)
     return Cycles(cycles.low * low, cycles.high * high)
+
+
+def with_fast_code(cycles: Cycles, board_name: str) -> Cycles:
+    """`Cycles` of a binary convolution whose innermost functions are in RAM that answers at once.
+
+    Arguments:
+      cycles: those of `in_flash`.
+    """
+    (low, high), (fast_low, fast_high) = (_factor(name, board_name) for name in ("LceBconv2d", FAST_CODE))
+    return Cycles(cycles.low * min(1.0, fast_low / low), cycles.high * min(1.0, fast_high / high))

@@ -18,7 +18,7 @@ from typing import Any
 
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, arena
-from bcnet_keras.device.boards import Board, board
+from bcnet_keras.device.boards import FAST_CODE_BYTES, Board, board, with_fast_code
 from bcnet_keras.device.cost import CORES, DEFAULT_CORE, Cost, OpCost, cost
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import BcnetError
@@ -33,6 +33,7 @@ from bcnet_keras.utils.types import StrPath
 _INTERPRETER_CODE = 14596
 _CODE_ALLOWANCE = 4096  # of an operator without a figure
 _LAYER = 32  # characters of a layer's name in the table
+_GAIN = 0.02  # part of the cycles that BCNET_FAST_CODE must save to be told of
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
 
@@ -148,6 +149,26 @@ class Profile:
         rate = self.escalation_rate or 0
         return self.accepted_cycles * (1 - rate) + self.escalated_cycles * rate
 
+    def with_fast_code(self) -> dict[str, Cycles]:
+        """{"accepted", "escalated", "expected": `Cycles` on the board where `BCNET_FAST_CODE` puts code into RAM}.
+
+        It is {} without a board, and where nobody says how often a binary convolution runs.
+        """
+        if self.board is None or self.cost.incomplete:
+            return {}
+        fast = {"accepted": self.accepted_cycles, "escalated": self.escalated_cycles}
+        for op in self.cost.ops:
+            if op.name != "LceBconv2d" or op.cycles is None or op.path in ("never", "once"):
+                continue
+            paths = {"always": ("accepted", "escalated"), "escalated": ("escalated",), "accepted": ("accepted",)}
+            if op.path not in paths:
+                return {}
+            before, after = op.cycles[self.core], with_fast_code(op.cycles[self.core], self.board[0])
+            for path in paths[op.path]:
+                fast[path] += after + before * -1
+        rate = self.escalation_rate or 0
+        return fast | {"expected": fast["accepted"] * (1 - rate) + fast["escalated"] * rate}
+
     @property
     def code_bytes(self) -> int:
         """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
@@ -211,6 +232,8 @@ class Profile:
             "cycles": {what: _pair_of(cycles) for what, cycles in self._paths().items()},
             "milliseconds": self.board
             and {what: _pair_of(self.board[1].milliseconds(cycles), 4) for what, cycles in self._paths().items()},
+            "milliseconds_with_fast_code": self.board
+            and {what: _pair_of(self.board[1].milliseconds(of), 4) for what, of in self.with_fast_code().items()},
             "instructions": {
                 "accepted": self.accepted,
                 "escalated": self.escalated,
@@ -288,6 +311,16 @@ class Profile:
             ("cheapest branches", self.cost.least_cycles[self.core], round(least)),
         ]
 
+    def _fast_code_lines(self) -> list[tuple[str, str]]:
+        """What `BCNET_FAST_CODE` gains on the board, as lines of the summary; none where that is little."""
+        fast = self.with_fast_code()
+        if self.board is None or not fast or fast["expected"].middle > (1 - _GAIN) * self.expected_cycles.middle:
+            return []
+        gain = 1 - fast["expected"].middle / self.expected_cycles.middle
+        text = f"{self._time_text(fast['expected'], self.board[1])}: {100 * gain:.0f} % less"
+        suffix = "" if self.escalation_rate is None else f", {self._summed()[-1][0]}"
+        return [(f"time with BCNET_FAST_CODE{suffix}", f"{text}, for {_kib(FAST_CODE_BYTES)} of RAM")]
+
     def _time_text(self, cycles: Cycles, found: Board) -> str:
         time = found.milliseconds(cycles)
         slow, fast = (f"{1000 / each:.3g}" if each else "any" for each in (time.high, time.low))
@@ -306,6 +339,7 @@ class Profile:
             lines.append((f"cycles{suffix}", f"{bound}{cycles.text()}"))
             if self.board is not None:
                 lines.append((f"time{suffix}", f"{bound}{self._time_text(cycles, self.board[1])}"))
+        lines += self._fast_code_lines()
         for what, _, instructions in self._summed():
             lines.append((f"instructions, {what}" if what else "instructions", f"{bound}{instructions:,}"))
         lines += [("incomplete", reason) for reason in self.cost.incomplete]

@@ -41,9 +41,11 @@ class Layout:
       operators: folder of the operators that all nets share.
       taken: what goes there of tflm_ops.
       suffix: that of C++ sources.
+      fast_code: how the build is told of `BCNET_FAST_CODE`, the end of a sentence.
     """
 
     templates: tuple[str, ...]
+    fast_code: str
     source: str = "src"
     operators: str = "bcnet_ops"
     taken: tuple[str, ...] = _OPERATORS
@@ -51,12 +53,30 @@ class Layout:
 
 
 _LAYOUTS = {
-    "c": Layout(("c",)),
-    "cmake": Layout(("cmake",), taken=(*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt", "sources.txt")),
+    "c": Layout(("c",), "define it for the sources of `bcnet_ops`: `-DBCNET_FAST_CODE=.RamFunc`."),
+    "cmake": Layout(
+        ("cmake",),
+        "set it when you configure: `cmake --preset cortex-m4 -DBCNET_FAST_CODE=.ramfunc`.",
+        taken=(*_OPERATORS, "cmake", "emulator", "tests", "CMakeLists.txt", "sources.txt"),
+    ),
     # The suffix is the one that every version of Arduino's tools compiles.
-    "arduino": Layout(("arduino", "library"), "libraries/NAME/src", "libraries/bcnet_ops/src", suffix=".cpp"),
-    "zephyr": Layout(("zephyr",)),
-    "platformio": Layout(("platformio", "library"), "lib/NAME/src", "lib/bcnet_ops/src"),
+    "arduino": Layout(
+        ("arduino", "library"),
+        "add it to the line of step 3: `compiler.cpp.extra_flags=-std=gnu++17 -DBCNET_FAST_CODE=.data.bcnet`.",
+        "libraries/NAME/src",
+        "libraries/bcnet_ops/src",
+        suffix=".cpp",
+    ),
+    "zephyr": Layout(
+        ("zephyr",),
+        "set `CONFIG_BCNET_FAST_CODE=y`, where Zephyr knows functions in RAM (`CONFIG_ARCH_HAS_RAMFUNC_SUPPORT`).",
+    ),
+    "platformio": Layout(
+        ("platformio", "library"),
+        "add it in `platformio.ini`: `build_flags = -std=gnu++17 -DBCNET_FAST_CODE=.RamFunc`.",
+        "lib/NAME/src",
+        "lib/bcnet_ops/src",
+    ),
 }
 FORMATS = tuple(_LAYOUTS)
 _NOT_TAKEN = ("fuzz_*", "block_count.cc")  # tools of this project's own tests

@@ -33,6 +33,26 @@ compiler says so if not)"""
 _SPEED = """GCC optimizes the loops of the operators for speed by pragmas in their sources, whatever the build says;
 Arduino, PlatformIO and Zephyr build with `-Os`. clang has no such pragma: build `bcnet_ops` with `-Os` or `-O3` there,
 not with `-Oz`."""
+_FAST_CODE = """
+
+## Code in RAM
+
+The innermost loop of a binary convolution is longer than the smallest caches. Where the cache before a slow flash has
+1 KB, as on an STM32 L4, these layers take more than twice the cycles: `bcnet profile --board=...` says how many, and
+what `BCNET_FAST_CODE` gains. It names the section of these functions, 4 KB at most: one that the linker script of your
+board has in RAM, and that its start-up code copies there.
+
+| script | section |
+|---|---|
+| STM32CubeIDE, STM32CubeMX, Arduino's core of STM32 | `.RamFunc` |
+| Zephyr | `.ramfunc` |
+| Pico SDK, Arduino's cores of RP2040 | `.time_critical.bcnet` |
+| Teensy | `.fastrun` |
+| this project's, for QEMU's boards | `.ramfunc` |
+| any with `*(.data*)` or `*(.data.*)`, as Mbed's | `.data.bcnet`: GNU's assembler warns of it |
+
+Best is RAM that the core reads by the bus of code: SRAM2 of an STM32 L4 at 0x10000000, the ITCM of a Cortex-M7. On
+Cortex-M3 and M4 code at 0x20000000 and above waits for data, which `bcnet profile` does not count. To use it, {how}"""
 _CONTEXT_DEFINED = "bcnet::Context context;\n"
 _INTERPRETER = """  auto* made = new (memory)
       tflite::MicroInterpreter(tflite::GetModel({name}_model), resolver, arena, sizeof(arena));
@@ -117,6 +137,7 @@ def substitutions(net: NetDescription, layout: Layout) -> dict[str, str]:
         "tflm_tree": _tflm_tree(indent=" " * 3 if "library" in layout.templates else ""),
         "another": _ANOTHER,
         "speed": _SPEED,
+        "fast_code": _FAST_CODE.format(how=layout.fast_code) if "LceBconv2d" in net.custom_ops else "",
         "operator_sources": _operator_sources(),
         "json_name": json.dumps(net.name),
         "json_sentence": json.dumps(_sentence(net)),

@@ -15,6 +15,9 @@ from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.device.profile import STACK_BYTES, Profile
+from bcnet_keras.models.networks import NETWORKS
+from bcnet_keras.models.pair_profile import PairProfile
+from bcnet_keras.models.twins import int8_twin
 from bcnet_keras.tflite import flatbuffer
 
 schema = flatbuffer.schema
@@ -112,11 +115,36 @@ def test_a_small_cache_costs_the_binary_convolution_most():
     assert small.expected_cycles.low < 1.25 * large.expected_cycles.low
 
 
+def test_code_in_ram_takes_the_waits_away(pair):
+    layer = binary_convolution({"shape": "32x32x32-32-k3-s1", "output": "bitpacked"})
+    profile, core = Profile.of(layer, board_name="nucleo-l4r5zi"), Profile.of(layer, core="cortex-m4")
+    fast = profile.with_fast_code()["expected"]
+    assert fast.middle < 1.1 * core.expected_cycles.middle and fast.low >= core.expected_cycles.low
+    line = next(line for line in profile.text().splitlines() if "BCNET_FAST_CODE" in line)
+    gain = round(100 * (1 - fast.middle / profile.expected_cycles.middle))
+    assert f"{gain} % less, for 4.0 KiB of RAM" in line and "ms" in line
+    assert profile.record()["milliseconds_with_fast_code"]["expected"] == pytest.approx(
+        [fast.low / 120e3, fast.high / 120e3], abs=1e-4
+    )
+    # Both paths of a pair have the binary net, and gain the same by it.
+    float_net, binary = NETWORKS["digits"]((8, 8, 1), 10)
+    both = PairProfile.of_nets(binary, int8_twin(float_net), board_name="nucleo-l4r5zi").pair
+    fast, flash = both.with_fast_code(), {"accepted": both.accepted_cycles, "escalated": both.escalated_cycles}
+    saved = {path: flash[path].middle - fast[path].middle for path in flash}
+    assert saved["accepted"] == pytest.approx(saved["escalated"]) and saved["accepted"] > 0
+    assert "100 % escalated" in next(line for line in both.text().splitlines() if "BCNET_FAST_CODE" in line)
+    # None where the cache is large, without a binary convolution, and without a board.
+    large, int8 = Profile.of(layer, board_name="nucleo-f767zi"), Profile.of(pair, board_name="nucleo-l4r5zi")
+    assert int8.with_fast_code()["expected"] == int8.expected_cycles and core.with_fast_code() == {}
+    assert "BCNET_FAST_CODE" not in core.text() + large.text() + int8.text()
+
+
 def test_boards_factors_are_of_all_boards():
     factors = json.loads(Path(boards.__file__).with_suffix(".json").read_text())["factors"]
     assert list(factors) == list(BOARDS)
     for name, known in factors.items():
-        assert {"LceBconv2d", "CONV_2D", "other"} <= set(known), name
+        assert {"LceBconv2d", boards.FAST_CODE, "CONV_2D", "other"} <= set(known), name
+        assert known[boards.FAST_CODE][0] <= known["LceBconv2d"][0] + 0.01, name
         for operator, (low, high) in known.items():
             assert 1 <= low < 4 and 1 <= high < 4, (name, operator)
     assert all(board.flash.source and board.flash.wait_states > 0 for board in BOARDS.values()) and len(BOARDS) >= 12

@@ -3,6 +3,7 @@
 * Every variant but those of test_compilers.py by GCC and by one of the clangs, each at one level (``OTHER_VARIANTS``):
   not all levels, which would take hours.
 * The usual flags of ecosystems, with the language standard and the ABI that they choose (``ECOSYSTEMS``).
+* Both compilers with the innermost functions in RAM (``IN_RAM``).
 * Both C libraries of Debian, and both compilers by the toolchain file, with CMake.
 """
 
@@ -62,6 +63,16 @@ ECOSYSTEMS = {
     "stm32cube": ("m7", f"-Os -g0 -std=gnu++17 {SECTIONS} -fstack-usage -fno-use-cxa-atexit"),
     "mcuxpresso": ("m33", f"-O1 -g -std=gnu++23 {SECTIONS} -fno-builtin -fmerge-constants -ffreestanding"),
 }
+# With the innermost functions in a section of its own: calls between flash and RAM are longer than a branch reaches.
+FAST_CODE = "-DBCNET_FAST_CODE=.ramfunc"
+IN_RAM = {
+    "in RAM by gcc": ("gcc", "m4-softfp", f"-Os {SECTIONS} {FAST_CODE}"),
+    "in RAM by gcc -O0": ("gcc", "m33", f"-O0 {FAST_CODE}"),
+    "in RAM by gcc -flto": ("gcc", "m0plus", f"-O2 -flto {FAST_CODE}"),
+    "in RAM by gcc with canaries": ("gcc", "m7", f"-O3 -fstack-protector-all {FAST_CODE}"),
+    "in RAM by clang": ("clang", "m0plus", f"-O2 {FAST_CODE}"),
+    "in RAM by clang -flto": ("clang", "m4", f"-Os -flto {FAST_CODE}"),
+}
 
 
 def rows():
@@ -69,6 +80,7 @@ def rows():
         yield row("gcc", variant, level)
         yield row(clang, variant, clangs_level)
     yield from (row("gcc", variant, flags, name) for name, (variant, flags) in ECOSYSTEMS.items())
+    yield from (row(compiler, variant, flags, name) for name, (compiler, variant, flags) in IN_RAM.items())
 
 
 @pytest.mark.parametrize(("compiler", "variant", "flags"), list(rows()))

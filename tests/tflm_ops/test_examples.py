@@ -151,11 +151,14 @@ def test_wrong_images_are_refused(digits_pair, builds):
 def test_firmware_for_the_board_links(digits_pair, builds):
     needs("cortex-m7")
     image = np.zeros((1, 8, 8, 1), np.int8)
-    program = compare.build("cortex-m7", builds("cortex-m7"), digits_pair, image, "-DBCNET_BOARD=nucleo-f767zi")
+    options = "-DBCNET_BOARD=nucleo-f767zi", "-DBCNET_FAST_CODE=.itcm"
+    program = compare.build("cortex-m7", builds("cortex-m7"), digits_pair, image, *options)
     sections = subprocess.run(["arm-none-eabi-objdump", "-h", program], capture_output=True, text=True).stdout
     assert re.search(r"\.text\s+[0-9a-f]+\s+08000000", sections)  # the vectors lie at the start of the flash
     symbols = subprocess.run(["arm-none-eabi-nm", program], capture_output=True, text=True).stdout
     assert re.search(r"^08000000 . \w*vectors$", symbols, re.MULTILINE) and " T Reset" in symbols
+    found = re.search(r"^(\w+) t \w*Row3x3", symbols, re.MULTILINE)
+    assert int(found[1], 16) < 16 << 10  # in the ITCM, which start-up code fills
 
 
 @pytest.mark.slow

@@ -118,6 +118,13 @@ def test_nothing_is_left_to_fill_in(folders, kind):
                 assert not re.search(r"@\w+@", path.read_text()), path
 
 
+def test_readme_says_how_code_comes_into_ram_where_there_is_a_binary_convolution(folders):
+    words = {"zephyr": "CONFIG_BCNET_FAST_CODE=y"}
+    for format in exports.FORMATS:
+        with_it, without = ((folders[kind, format] / "README.md").read_text() for kind in ("binary", "int8"))
+        assert words.get(format, "-DBCNET_FAST_CODE=.") in with_it and "BCNET_FAST_CODE" not in without, format
+
+
 @pytest.mark.parametrize("format", sorted(set(exports.FORMATS) - {"c"}))
 def test_examples_write_the_input_before_every_run(folders, format):
     """The arena reuses its memory, so that a second inference without a new input answers otherwise."""
@@ -344,7 +351,7 @@ def run_qemu(elf, arguments=""):
 @needs_qemu
 def test_cmake_runs_the_self_test_without_a_tree(folders, tmp_path):
     folder = folders["int8", "cmake"]
-    run_cmake(folder, tmp_path, "-DTFLM_DIR=none")
+    run_cmake(folder, tmp_path, "-DTFLM_DIR=none", "-DBCNET_FAST_CODE=.ramfunc")
     arguments = f",arg=kernel_test,arg={folder / 'bcnet_ops/tflm_ops/tests/cases.bin'}"
     output = run_qemu(tmp_path / "bcnet_ops/tflm_ops/kernel_test", arguments)
     assert f"{self_test.cases()[0]} cases, 0 failed" in output
@@ -440,10 +447,12 @@ ZEPHYR_OPTIONS = {
     "TENSORFLOW_LITE_MICRO": "modules/tflite-micro/Kconfig",
     "TENSORFLOW_LITE_MICRO_CMSIS_NN_KERNELS": "modules/tflite-micro/Kconfig",
     "MAIN_STACK_SIZE": "kernel/Kconfig",
+    "ARCH_HAS_RAMFUNC_SUPPORT": "arch/Kconfig",
 }
 ZEPHYR_COMMANDS = {
     "zephyr_library_named": "cmake/modules/extensions.cmake",
     "zephyr_library_sources": "cmake/modules/extensions.cmake",
+    "zephyr_library_compile_definitions": "cmake/modules/extensions.cmake",
     "zephyr_include_directories": "cmake/modules/extensions.cmake",
 }
 
@@ -461,7 +470,7 @@ def test_zephyr_knows_the_names_that_an_export_uses(folders, kind):
     texts |= {path: path.read_text() for path in folder.rglob("CMakeLists.txt")}
     options = set(re.findall(r"CONFIG_(\w+)", "".join(texts.values())))
     options |= set(re.findall(r"depends on (\w+)", texts[folder / "Kconfig"]))
-    assert options == {*ZEPHYR_OPTIONS, f"{kind.upper()}_NET"}
+    assert options == {*ZEPHYR_OPTIONS, f"{kind.upper()}_NET", "BCNET_FAST_CODE"}
     assert set(re.findall(r"\bzephyr_\w+(?=\()", "".join(texts.values()))) == set(ZEPHYR_COMMANDS)
 
 

@@ -7,6 +7,7 @@
 
 extern "C" {
 extern uint32_t stack_top[], data_start[], data_end[], data_load[], bss_start[], bss_end[];
+extern uint32_t itcm_start[], itcm_end[], itcm_load[];
 int main();
 }
 
@@ -77,6 +78,7 @@ extern "C" {
   Register(0xE000ED88) |= 0xFu << 20;  // CPACR: floating-point unit
   __asm__ volatile("dsb\n isb" ::: "memory");
   for (uint32_t *to = data_start, *from = data_load; to < data_end;) *to++ = *from++;
+  for (uint32_t *to = itcm_start, *from = itcm_load; to < itcm_end;) *to++ = *from++;
   for (uint32_t* to = bss_start; to < bss_end;) *to++ = 0;
   StartClocks();
   EnableCaches();

@@ -16,6 +16,7 @@
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
 #include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
+#include "tflm_ops/kernels/fast_code.h"
 
 namespace bcnet {
 namespace sliced {
@@ -64,7 +65,7 @@ BCNET_SMALL void SetPixel(const Job& job, int32_t pixel, int32_t half) {
 // The outputs [begin, end) of a row of the tile, where all taps count and lie side by side: 3x3
 // and 1x1. `kept` are the counters of the tile's first output.
 template <int kSide>
-BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
+BCNET_INLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
   using T = Tables<5>;
   const Bconv2dOutputStage& stage = *job.stage;
   const int32_t count = kSide * kSide * job.words;
@@ -111,6 +112,15 @@ BCNET_NOINLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, u
     Finish(job, count, start, kept);
     kept += job.kept_size;
   }
+}
+
+// No templates, as GCC forgets the section of these.
+BCNET_FAST BCNET_NOINLINE void Row3x3(const Job& job, int32_t y, int32_t begin, int32_t end,
+                                      uint32_t* kept) {
+  Row<3>(job, y, begin, end, kept);
+}
+BCNET_NOINLINE void Row1x1(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
+  Row<1>(job, y, begin, end, kept);
 }
 
 // Taps of a pixel that are added, and what comes of them.
@@ -371,7 +381,7 @@ BCNET_SMALL void Bconv2dSliced(const Bconv2dParams& params, const Bconv2dPlan& p
   job.pairs = reinterpret_cast<sliced::Pair*>(bytes + memory.tables + memory.index);
   job.kept = reinterpret_cast<uint32_t*>(bytes + memory.tables + memory.index + memory.pairs);
   job.kept_size = memory.kept == 0 ? 0 : job.digits + 1;
-  if (plan.table_inputs == 5) job.row = job.taps == 1 ? sliced::Row<1> : sliced::Row<3>;
+  if (plan.table_inputs == 5) job.row = job.taps == 1 ? sliced::Row1x1 : sliced::Row3x3;
   sliced::Run(&job, input);
 }
 

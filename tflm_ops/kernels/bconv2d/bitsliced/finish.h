@@ -6,6 +6,7 @@
 
 #include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/fast_code.h"
 
 namespace bcnet {
 namespace sliced {
@@ -65,8 +66,8 @@ BCNET_INLINE uint32_t AddCarries(const uint32_t* carries, const uint32_t* end,
 
 // Adds what `count` blocks, at least one, left to the digits from kBlockDigits on; returns the
 // highest. The carries take the place of the pairs.
-static BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count, const uint32_t* start,
-                                      uint32_t* result) {
+static BCNET_FAST BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count,
+                                                 const uint32_t* start, uint32_t* result) {
   Pair* pairs = job.pairs;
   uint32_t digits[kGroupDigits - kBlockDigits];
 #pragma GCC unroll 4

@@ -9,6 +9,7 @@
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
 #include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
+#include "tflm_ops/kernels/fast_code.h"
 
 namespace bcnet {
 namespace sliced {
@@ -85,7 +86,7 @@ static_assert(offsetof(Job, outputs) == 4 && offsetof(Job, pixel_size) == 8 &&
   FOUR_OUTPUTS(r3) \
   "strd r0, r3, [r2], #8\n"
 
-BCNET_NAKED void WriteLinear(const Job&, uint32_t*) {
+BCNET_FAST BCNET_NAKED void WriteLinear(const Job&, uint32_t*) {
   __asm__(
       "push {r4-r11, lr}\n"
       "ldm r1, {r4-r12}\n"
@@ -110,7 +111,7 @@ BCNET_NAKED void WriteLinear(const Job&, uint32_t*) {
 
 #else
 
-BCNET_NOINLINE void WriteLinear(const Job& job, uint32_t* digits) {
+BCNET_FAST BCNET_NOINLINE void WriteLinear(const Job& job, uint32_t* digits) {
   if (digits[7] != digits[8]) return WriteLargeSums(job, digits);
   TransposeBytes(digits, digits + 8);
   const int8_t* sum = reinterpret_cast<const int8_t*>(digits);
