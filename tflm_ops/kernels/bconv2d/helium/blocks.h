@@ -21,107 +21,260 @@ struct Low {
   Pair room;
 };
 
-// In assembly, as compilers spill far more of the eight vector registers than must be. FIRST and
-// SECOND add the pairs (x1, p1) and (x2, p2) to the digit z; the result is (p1, x1). PAIR_5 and
-// PAIR_3 look a pair up, from a node of two full adders or from two nodes, and LAST_PAIR_5 and
-// LAST_PAIR_3 the last one; NEXT_5 and NEXT_3 go to the next block. QUARTER adds two pairs to the
-// digit of weight 2, in q0. `at` and `to` are the places of a block's index and pair.
+// In assembly, as compilers spill far more of the eight vector registers than must be.
+//
+// BLOCK_5 and BLOCK_3 add a block to the digits and to what is left over: q0 is the digit of weight
+// 2, the others are in `low`; `at` and `to` are the places of the block's index and pair. Each of
+// the eight nodes, or pairs of nodes, gives a pair (x, p), and seven times two pairs are added to a
+// digit z by sliced::AddPairs: h = p1 | (x1 ^ z), s = z ^ p1, x = h ^ s, p = h ^ ((x2 ^ s) & ~p2),
+// z = s ^ p2. The last carry depends on the sum that is left over, in the bits that `open` has. The
+// pointers to tables move on to the next block.
+//
+// The order is not one to write by hand. A vector takes the core's units two cycles, and loads pass
+// while the unit of integers works: so the loads of the pairs to come lie between the operations,
+// one behind each, an index some operations before the gather that waits for it, and no more in
+// advance than registers are there for. bench/NOTES.md says how it was found.
 // clang-format off
-#define FIRST(z, x1, p1) \
-  "veor " #x1 ", " #x1 ", " #z "\n" \
-  "vorr " #x1 ", " #x1 ", " #p1 "\n" \
-  "veor " #z ", " #z ", " #p1 "\n" \
-  "veor " #p1 ", " #x1 ", " #z "\n"
-#define SECOND(z, x1, x2, p2) \
-  "veor " #x2 ", " #x2 ", " #z "\n" \
-  "vbic " #x2 ", " #x2 ", " #p2 "\n" \
-  "veor " #x1 ", " #x1 ", " #x2 "\n" \
-  "veor " #z ", " #z ", " #p2 "\n"
-#define PAIR_5(at, number, x, p) \
-  "vldrh.u32 q7, [%[index], #" #at " + 8 * (" #number ")]\n" \
-  "vldrw.u32 " #x ", [%[table], q7]\n" \
-  "vldrw.u32 " #p ", [%[half], q7]\n"
-#define PAIR_3(at, number, x, p) \
-  "vldrb.u32 q7, [%[index], #8 * (" #number ")]\n" \
-  "vldrw.u32 " #x ", [%[table], q7, uxtw #2]\n" \
-  "vldrb.u32 q7, [%[index], #8 * (" #number ") + 4]\n" \
-  "vldrw.u32 " #p ", [%[table], q7, uxtw #2]\n" \
-  "veor " #p ", " #p ", " #x "\n"
-// The last carry depends on the sum that is left over, in the bits of q6.
-#define LEFT_OVER \
-  "vldrw.u32 q5, [%[low]]\n" \
-  "veor q5, q5, q6\n" \
-  "vstrw.32 q5, [%[low]]\n" \
-  "vbic q6, q6, q5\n"
-#define LAST_PAIR_5(at) \
-  "vldrh.u32 q7, [%[index], #" #at " + 8 * 7]\n" \
-  "vldrw.u32 q6, [%[open], q7]\n" \
-  LEFT_OVER \
-  "vldrw.u32 q5, [%[half], q7]\n" \
-  "veor q6, q6, q5\n" \
-  "vldrw.u32 q5, [%[table], q7]\n"
-#define LAST_PAIR_3(at) \
-  "vldrb.u32 q7, [%[index], #4 * 15]\n" \
-  "vldrw.u32 q6, [%[open], q7, uxtw #2]\n" \
-  LEFT_OVER \
-  "vldrw.u32 q5, [%[table], q7, uxtw #2]\n" \
-  "vldrb.u32 q7, [%[index], #4 * 14]\n" \
-  "veor q6, q6, q5\n" \
-  "vldrw.u32 q5, [%[table], q7, uxtw #2]\n" \
-  "veor q6, q6, q5\n"
-#define NEXT_5 \
-  "add %[table], #%c[bytes]\n" \
-  "add %[half], #%c[bytes]\n" \
-  "add %[open], #%c[bytes]\n"
-#define NEXT_3 \
-  "add %[table], #%c[bytes]\n" \
-  "add %[open], #%c[bytes]\n" \
-  "add %[index], #64\n"
-#define PAIR_OF_MEMORY(at, number, x, p) \
-  "vldrw.u32 " #x ", [%[pairs], #32 * (" #number ")]\n" \
-  "vldrw.u32 " #p ", [%[pairs], #32 * (" #number ") + 16]\n"
-#define QUARTER(PAIR, at, number, x1, p1, x2, p2) \
-  PAIR(at, number, x1, p1) FIRST(q0, x1, p1) PAIR(at, number + 1, x2, p2) SECOND(q0, x1, x2, p2)
-#define BLOCK(PAIR, LAST_PAIR, NEXT, at, to) \
-  QUARTER(PAIR, at, 0, q1, q2, q3, q4) \
-  QUARTER(PAIR, at, 2, q3, q4, q5, q6) \
-  "vldrw.u32 q5, [%[low], #32]\n" \
-  FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
-  "vstrw.32 q5, [%[low], #32]\n" \
-  "vstrw.32 q1, [%[low], #64]\n" \
+#define BLOCK_5(at, to) \
+  "vldrh.u32 q5, [%[index], #" #at " + 8 * 0]\n" \
+  "vldrw.u32 q6, [%[half], q5]\n" \
+  "vldrw.u32 q3, [%[table], q5]\n" \
+  "veor q2, q0, q6\n" \
+  "vldrh.u32 q4, [%[index], #" #at " + 8 * 1]\n" \
+  "veor q1, q3, q0\n" \
+  "vldrh.u32 q0, [%[index], #" #at " + 8 * 2]\n" \
+  "vorr q1, q1, q6\n" \
+  "vldrw.u32 q3, [%[low], #32]\n" \
+  "veor q6, q1, q2\n" \
+  "vldrw.u32 q7, [%[table], q4]\n" \
+  "veor q5, q6, q3\n" \
+  "vldrw.u32 q6, [%[half], q4]\n" \
+  "veor q7, q7, q2\n" \
+  "vbic q4, q7, q6\n" \
+  "veor q7, q1, q4\n" \
+  "vldrw.u32 q1, [%[table], q0]\n" \
+  "vorr q5, q5, q7\n" \
+  "vldrh.u32 q4, [%[index], #" #at " + 8 * 3]\n" \
+  "veor q7, q3, q7\n" \
+  "vldrw.u32 q3, [%[half], q0]\n" \
+  "veor q2, q2, q6\n" \
+  "veor q6, q2, q3\n" \
+  "vldrw.u32 q0, [%[table], q4]\n" \
+  "veor q2, q1, q2\n" \
+  "vorr q1, q2, q3\n" \
+  "vldrw.u32 q3, [%[half], q4]\n" \
+  "veor q4, q0, q6\n" \
+  "vldrh.u32 q0, [%[index], #" #at " + 8 * 4]\n" \
+  "vbic q4, q4, q3\n" \
+  "veor q2, q1, q4\n" \
+  "veor q4, q7, q2\n" \
+  "vstrw.32 q4, [%[low], #32]\n" \
+  "veor q1, q1, q6\n" \
+  "veor q4, q6, q3\n" \
+  "vldrh.u32 q3, [%[index], #" #at " + 8 * 5]\n" \
+  "veor q6, q1, q7\n" \
+  "vldrw.u32 q1, [%[table], q0]\n" \
+  "vbic q2, q6, q2\n" \
+  "vldrw.u32 q6, [%[half], q0]\n" \
+  "veor q0, q5, q7\n" \
+  "vstrw.32 q0, [%[low], #64]\n" \
+  "veor q7, q1, q4\n" \
+  "vorr q7, q7, q6\n" \
+  "vldrw.u32 q0, [%[table], q3]\n" \
+  "veor q4, q4, q6\n" \
+  "vldrw.u32 q6, [%[half], q3]\n" \
+  "veor q3, q0, q4\n" \
+  "vbic q3, q3, q6\n" \
+  "vldrh.u32 q1, [%[index], #" #at " + 8 * 6]\n" \
+  "veor q2, q5, q2\n" \
+  "vldrh.u32 q5, [%[index], #" #at " + 8 * 7]\n" \
+  "veor q6, q4, q6\n" \
   "vstrw.32 q2, [%[low], #80]\n" \
-  QUARTER(PAIR, at, 4, q1, q2, q3, q4) \
-  PAIR(at, 6, q3, q4) FIRST(q0, q3, q4) LAST_PAIR(at) SECOND(q0, q3, q5, q6) NEXT \
-  "vldrw.u32 q5, [%[low], #32]\n" \
-  FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3) \
+  "veor q3, q7, q3\n" \
+  "veor q2, q7, q4\n" \
+  "vldrw.u32 q7, [%[low], #32]\n" \
+  "veor q0, q7, q3\n" \
+  "vldrw.u32 q4, [%[table], q1]\n" \
+  "veor q2, q2, q7\n" \
+  "vldrw.u32 q7, [%[half], q1]\n" \
+  "veor q1, q4, q6\n" \
+  "vorr q1, q1, q7\n" \
+  "vldrw.u32 q4, [%[table], q5]\n" \
+  "veor q7, q6, q7\n" \
+  "vldrw.u32 q6, [%[half], q5]\n" \
+  "vorr q2, q2, q3\n" \
+  "vldrw.u32 q3, [%[open], q5]\n" \
+  "veor q5, q4, q7\n" \
+  "vldrw.u32 q4, [%[low]]\n" \
+  "veor q4, q4, q3\n" \
+  "vbic q3, q3, q4\n" \
+  "veor q3, q3, q6\n" \
+  "vstrw.32 q4, [%[low]]\n" \
+  "veor q4, q1, q7\n" \
+  "vbic q6, q5, q3\n" \
+  "add %[open], #%c[bytes]\n" \
+  "veor q5, q4, q0\n" \
+  "veor q6, q1, q6\n" \
+  "vbic q4, q5, q6\n" \
+  "add %[half], #%c[bytes]\n" \
+  "veor q1, q2, q0\n" \
+  "vldrw.u32 q5, [%[low], #64]\n" \
+  "veor q4, q2, q4\n" \
+  "vldrw.u32 q2, [%[low], #48]\n" \
+  "veor q5, q5, q2\n" \
+  "veor q0, q0, q6\n" \
+  "vldrw.u32 q6, [%[low], #80]\n" \
+  "veor q2, q2, q6\n" \
+  "add %[table], #%c[bytes]\n" \
+  "veor q1, q1, q2\n" \
+  "vorr q5, q5, q6\n" \
+  "vbic q6, q1, q4\n" \
+  "vstrw.32 q0, [%[low], #32]\n" \
+  "veor q1, q5, q2\n" \
+  "vstrw.32 q1, [%[pairs], #" #to "]\n" \
+  "veor q4, q2, q4\n" \
+  "vstrw.32 q4, [%[low], #48]\n" \
+  "veor q1, q5, q6\n" \
+  "vstrw.32 q1, [%[pairs], #" #to " + 16]\n" \
+  "veor q0, q7, q3\n"
+#define BLOCK_3(at, to) \
+  "vldrb.u32 q5, [%[index], #4 * 0]\n" \
+  "vldrb.u32 q6, [%[index], #4 * 1]\n" \
+  "vldrw.u32 q3, [%[table], q5, uxtw #2]\n" \
+  "veor q2, q3, q0\n" \
+  "vldrw.u32 q4, [%[table], q6, uxtw #2]\n" \
+  "veor q3, q4, q3\n" \
+  "vldrb.u32 q7, [%[index], #4 * 2]\n" \
+  "veor q0, q0, q3\n" \
+  "vldrw.u32 q4, [%[low], #32]\n" \
+  "vorr q2, q2, q3\n" \
+  "vldrb.u32 q5, [%[index], #4 * 3]\n" \
+  "veor q1, q2, q0\n" \
+  "vldrw.u32 q6, [%[table], q7, uxtw #2]\n" \
+  "veor q3, q1, q4\n" \
+  "vldrw.u32 q7, [%[table], q5, uxtw #2]\n" \
+  "veor q5, q6, q0\n" \
+  "vldrb.u32 q1, [%[index], #4 * 4]\n" \
+  "veor q6, q7, q6\n" \
+  "veor q7, q0, q6\n" \
+  "vldrb.u32 q0, [%[index], #4 * 5]\n" \
+  "vbic q6, q5, q6\n" \
+  "vldrb.u32 q5, [%[index], #4 * 7]\n" \
+  "veor q2, q2, q6\n" \
+  "vldrw.u32 q6, [%[table], q1, uxtw #2]\n" \
+  "vorr q1, q3, q2\n" \
+  "vldrw.u32 q3, [%[table], q0, uxtw #2]\n" \
+  "veor q0, q6, q7\n" \
+  "veor q6, q3, q6\n" \
+  "vldrb.u32 q3, [%[index], #4 * 6]\n" \
+  "veor q2, q4, q2\n" \
+  "vldrw.u32 q4, [%[table], q5, uxtw #2]\n" \
+  "vorr q0, q0, q6\n" \
+  "vldrw.u32 q5, [%[table], q3, uxtw #2]\n" \
+  "veor q3, q1, q2\n" \
+  "vstrw.32 q3, [%[low], #64]\n" \
+  "veor q4, q4, q5\n" \
+  "veor q3, q7, q6\n" \
+  "veor q7, q0, q3\n" \
+  "veor q5, q5, q3\n" \
+  "vbic q5, q5, q4\n" \
+  "vldrb.u32 q6, [%[index], #4 * 8]\n" \
+  "veor q5, q0, q5\n" \
+  "vldrb.u32 q0, [%[index], #4 * 11]\n" \
+  "veor q7, q7, q2\n" \
+  "vbic q7, q7, q5\n" \
+  "veor q1, q1, q7\n" \
+  "vldrb.u32 q7, [%[index], #4 * 9]\n" \
+  "veor q3, q3, q4\n" \
+  "vldrw.u32 q4, [%[table], q6, uxtw #2]\n" \
+  "veor q5, q2, q5\n" \
+  "vldrw.u32 q2, [%[table], q7, uxtw #2]\n" \
+  "veor q7, q4, q3\n" \
+  "vldrb.u32 q6, [%[index], #4 * 10]\n" \
+  "veor q4, q2, q4\n" \
+  "vldrw.u32 q2, [%[table], q0, uxtw #2]\n" \
+  "veor q3, q3, q4\n" \
+  "vldrw.u32 q0, [%[table], q6, uxtw #2]\n" \
+  "vorr q7, q7, q4\n" \
   "vstrw.32 q5, [%[low], #32]\n" \
+  "veor q4, q2, q0\n" \
+  "vstrw.32 q1, [%[low], #80]\n" \
+  "veor q6, q7, q3\n" \
+  "veor q5, q3, q4\n" \
+  "vldrb.u32 q1, [%[index], #4 * 13]\n" \
+  "veor q2, q0, q3\n" \
+  "vldrw.u32 q3, [%[low], #32]\n" \
+  "vbic q0, q2, q4\n" \
+  "vldrb.u32 q2, [%[index], #4 * 12]\n" \
+  "veor q0, q7, q0\n" \
+  "vldrb.u32 q4, [%[index], #4 * 15]\n" \
+  "veor q7, q6, q3\n" \
+  "vldrw.u32 q6, [%[table], q1, uxtw #2]\n" \
+  "vorr q1, q7, q0\n" \
+  "vldrw.u32 q7, [%[table], q2, uxtw #2]\n" \
+  "veor q2, q3, q0\n" \
+  "veor q0, q6, q7\n" \
+  "vldrw.u32 q6, [%[table], q4, uxtw #2]\n" \
+  "veor q7, q7, q5\n" \
+  "vldrw.u32 q3, [%[open], q4, uxtw #2]\n" \
+  "vorr q7, q7, q0\n" \
+  "vldrb.u32 q4, [%[index], #4 * 14]\n" \
+  "veor q0, q5, q0\n" \
+  "vldrw.u32 q5, [%[low]]\n" \
+  "veor q5, q5, q3\n" \
+  "vbic q3, q3, q5\n" \
+  "veor q6, q3, q6\n" \
+  "vldrw.u32 q3, [%[table], q4, uxtw #2]\n" \
+  "veor q4, q7, q0\n" \
+  "vstrw.32 q5, [%[low]]\n" \
+  "veor q5, q3, q0\n" \
+  "veor q6, q6, q3\n" \
+  "vbic q3, q5, q6\n" \
   "vldrw.u32 q5, [%[low], #48]\n" \
-  "vldrw.u32 q3, [%[low], #64]\n" \
-  "vldrw.u32 q4, [%[low], #80]\n" \
-  FIRST(q5, q3, q4) SECOND(q5, q3, q1, q2) \
-  "vstrw.32 q5, [%[low], #48]\n" \
-  "vstrw.32 q4, [%[pairs], #" #to "]\n" \
-  "vstrw.32 q3, [%[pairs], #" #to " + 16]\n"
-#define ONE_BLOCK(PAIR, LAST_PAIR, NEXT) \
+  "veor q7, q7, q3\n" \
+  "veor q3, q2, q7\n" \
+  "add %[open], #%c[bytes]\n" \
+  "veor q4, q4, q2\n" \
+  "vbic q4, q4, q7\n" \
+  "vldrw.u32 q7, [%[low], #80]\n" \
+  "veor q2, q1, q2\n" \
+  "add %[table], #%c[bytes]\n" \
+  "veor q1, q1, q4\n" \
+  "vldrw.u32 q4, [%[low], #64]\n" \
+  "veor q4, q4, q5\n" \
+  "veor q5, q5, q7\n" \
+  "vstrw.32 q3, [%[low], #32]\n" \
+  "veor q3, q2, q5\n" \
+  "vbic q3, q3, q1\n" \
+  "add %[index], #64\n" \
+  "vorr q4, q4, q7\n" \
+  "veor q3, q4, q3\n" \
+  "vstrw.32 q3, [%[pairs], #" #to " + 16]\n" \
+  "veor q3, q4, q5\n" \
+  "vstrw.32 q3, [%[pairs], #" #to "]\n" \
+  "veor q3, q5, q1\n" \
+  "vstrw.32 q3, [%[low], #48]\n" \
+  "veor q0, q0, q6\n"
+#define ONE_BLOCK(BLOCK) \
   "vldrw.u32 q0, [%[low], #16]\n" \
-  BLOCK(PAIR, LAST_PAIR, NEXT, 0, 0) \
+  BLOCK(0, 0) \
   "vstrw.32 q0, [%[low], #16]\n"
-#define THREE_BLOCKS(PAIR, LAST_PAIR, NEXT) \
+#define THREE_BLOCKS(BLOCK) \
   "vldrw.u32 q0, [%[low], #16]\n" \
-  BLOCK(PAIR, LAST_PAIR, NEXT, 0, 0) \
-  BLOCK(PAIR, LAST_PAIR, NEXT, 64, 32) \
-  BLOCK(PAIR, LAST_PAIR, NEXT, 128, 64) \
+  BLOCK(0, 0) \
+  BLOCK(64, 32) \
+  BLOCK(128, 64) \
   "vstrw.32 q0, [%[low], #16]\n"
 #define VECTORS "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"
 #define ADD_BLOCKS_5(BLOCKS) \
   __asm__ volatile( \
-      BLOCKS(PAIR_5, LAST_PAIR_5, NEXT_5) \
+      BLOCKS(BLOCK_5) \
       : [table] "+r"(table), [half] "+r"(half), [open] "+r"(open) \
       : [low] "r"(low), [index] "l"(index), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
       : VECTORS, "memory")
 #define ADD_BLOCKS_3(BLOCKS) \
   __asm__ volatile( \
-      BLOCKS(PAIR_3, LAST_PAIR_3, NEXT_3) \
+      BLOCKS(BLOCK_3) \
       : [table] "+r"(table), [open] "+r"(open), [index] "+l"(index) \
       : [low] "r"(low), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
       : VECTORS, "memory")
@@ -152,105 +305,181 @@ BCNET_INLINE const uint8_t* AddBlocks(Low* low, const uint8_t* index, const uint
   return table;
 }
 
-// Adds eight pairs to digits of their weight and the next two; the sum has eight times the
-// weight.
-BCNET_INLINE Pair AddEight(const Pair* pairs, Vector* digits) {
+// Adds eight pairs to the digits of their weight and the next two, those at `from`; the sums go to
+// `digits`. The result has eight times the weight.
+BCNET_INLINE Pair AddEight(const Pair* pairs, const Vector* from, Vector* digits) {
   Vector room;
-  register Vector x __asm__("q2");
-  register Vector p __asm__("q0");
+  register Vector x __asm__("q0");
+  register Vector p __asm__("q7");
   // clang-format off
   __asm__ volatile(
-      "vldrw.u32 q0, [%[digits]]\n"
-      QUARTER(PAIR_OF_MEMORY, 0, 0, q1, q2, q3, q4)
-      QUARTER(PAIR_OF_MEMORY, 0, 2, q3, q4, q5, q6)
-      "vldrw.u32 q5, [%[digits], #16]\n"
-      FIRST(q5, q2, q1) SECOND(q5, q2, q4, q3)
-      "vstrw.32 q5, [%[digits], #16]\n"
-      "vstrw.32 q1, [%[room]]\n"
-      QUARTER(PAIR_OF_MEMORY, 0, 4, q1, q3, q4, q5)
-      QUARTER(PAIR_OF_MEMORY, 0, 6, q4, q5, q6, q7)
-      "vstrw.32 q0, [%[digits]]\n"
-      "vldrw.u32 q6, [%[digits], #16]\n"
-      FIRST(q6, q3, q1) SECOND(q6, q3, q5, q4)
-      "vstrw.32 q6, [%[digits], #16]\n"
-      "vldrw.u32 q6, [%[digits], #32]\n"
-      "vldrw.u32 q0, [%[room]]\n"
-      FIRST(q6, q0, q2) SECOND(q6, q0, q1, q3)
-      "vstrw.32 q6, [%[digits], #32]\n"
-      : "=w"(x), "=w"(p) : [pairs] "r"(pairs), [digits] "r"(digits), [room] "r"(&room)
-      : "q1", "q3", "q4", "q5", "q6", "q7", "memory");
+      "vldrw.u32 q4, [%[pairs], #16 * 0]\n"
+      "vldrw.u32 q1, [%[from], #16 * 0]\n"
+      "veor q7, q4, q1\n"
+      "vldrw.u32 q3, [%[pairs], #16 * 1]\n"
+      "veor q4, q1, q3\n"
+      "vldrw.u32 q6, [%[pairs], #16 * 3]\n"
+      "vorr q0, q7, q3\n"
+      "veor q3, q0, q4\n"
+      "vldrw.u32 q7, [%[pairs], #16 * 4]\n"
+      "veor q5, q4, q6\n"
+      "vldrw.u32 q1, [%[pairs], #16 * 2]\n"
+      "veor q2, q1, q4\n"
+      "vbic q6, q2, q6\n"
+      "vldrw.u32 q2, [%[from], #16 * 1]\n"
+      "veor q1, q3, q2\n"
+      "veor q4, q0, q6\n"
+      "vorr q3, q1, q4\n"
+      "vldrw.u32 q0, [%[pairs], #16 * 5]\n"
+      "veor q6, q5, q0\n"
+      "veor q1, q7, q5\n"
+      "vldrw.u32 q7, [%[pairs], #16 * 6]\n"
+      "veor q5, q7, q6\n"
+      "vldrw.u32 q7, [%[pairs], #16 * 7]\n"
+      "vorr q0, q1, q0\n"
+      "vbic q5, q5, q7\n"
+      "veor q1, q0, q5\n"
+      "veor q5, q2, q4\n"
+      "veor q2, q3, q5\n"
+      "veor q4, q5, q1\n"
+      "vstrw.32 q4, [%[digits], #16 * 1]\n"
+      "veor q4, q0, q6\n"
+      "veor q6, q6, q7\n"
+      "vldrw.u32 q7, [%[pairs], #16 * 9]\n"
+      "veor q0, q4, q5\n"
+      "vldrw.u32 q4, [%[pairs], #16 * 11]\n"
+      "vbic q1, q0, q1\n"
+      "veor q5, q3, q1\n"
+      "vldrw.u32 q3, [%[pairs], #16 * 8]\n"
+      "veor q0, q3, q6\n"
+      "vorr q1, q0, q7\n"
+      "vldrw.u32 q3, [%[pairs], #16 * 10]\n"
+      "veor q0, q6, q7\n"
+      "vstrw.32 q2, [%[room]]\n"
+      "veor q2, q3, q0\n"
+      "vbic q7, q2, q4\n"
+      "veor q7, q1, q7\n"
+      "vldrw.u32 q3, [%[digits], #16 * 1]\n"
+      "veor q6, q1, q0\n"
+      "veor q2, q6, q3\n"
+      "vorr q6, q2, q7\n"
+      "veor q4, q0, q4\n"
+      "vldrw.u32 q1, [%[pairs], #16 * 13]\n"
+      "veor q2, q4, q1\n"
+      "vldrw.u32 q0, [%[pairs], #16 * 12]\n"
+      "veor q4, q0, q4\n"
+      "vorr q1, q4, q1\n"
+      "vldrw.u32 q4, [%[pairs], #16 * 14]\n"
+      "veor q0, q1, q2\n"
+      "veor q7, q3, q7\n"
+      "veor q3, q0, q7\n"
+      "veor q4, q4, q2\n"
+      "vldrw.u32 q0, [%[pairs], #16 * 15]\n"
+      "veor q2, q2, q0\n"
+      "vstrw.32 q2, [%[digits], #16 * 0]\n"
+      "vbic q4, q4, q0\n"
+      "veor q1, q1, q4\n"
+      "vldrw.u32 q2, [%[room]]\n"
+      "veor q4, q7, q1\n"
+      "vstrw.32 q4, [%[digits], #16 * 1]\n"
+      "veor q4, q6, q7\n"
+      "vbic q1, q3, q1\n"
+      "vldrw.u32 q3, [%[from], #16 * 2]\n"
+      "veor q0, q3, q5\n"
+      "veor q6, q6, q1\n"
+      "veor q1, q0, q6\n"
+      "veor q7, q4, q0\n"
+      "vbic q6, q7, q6\n"
+      "vstrw.32 q1, [%[digits], #16 * 2]\n"
+      "veor q4, q2, q3\n"
+      "vorr q2, q4, q5\n"
+      "veor q0, q2, q0\n"
+      "veor q7, q2, q6\n"
+      : "=w"(x), "=w"(p) : [pairs] "r"(pairs), [from] "r"(from), [digits] "r"(digits), [room] "r"(&room)
+      : "q1", "q2", "q3", "q4", "q5", "q6", "memory");
   // clang-format on
   return {x, p};
 }
 
-// Adds a carry of the weight of `digits` to those up to kDigits.
+// Adds a carry to the digits from kFirst to kDigits, those at `from`; the sums go to `digits`.
 template <int kFirst, int kDigits>
-BCNET_INLINE void AddCarry(Vector carry, Vector* digits) {
+BCNET_INLINE void AddCarry(Vector carry, const Vector* from, Vector* digits) {
 #pragma GCC unroll 16
-  for (int i = kFirst; i < kDigits; ++i) carry = AddDigit(&digits[i], carry);
-  digits[kDigits] = digits[kDigits] | carry;
+  for (int i = kFirst; i < kDigits; ++i) {
+    Vector digit = from[i];
+    carry = AddDigit(&digit, carry);
+    digits[i] = digit;
+  }
+  digits[kDigits] = from[kDigits] | carry;
+}
+
+// Adds a pair of the weight of digit kFirst.
+template <int kFirst, int kDigits>
+BCNET_INLINE void AddPairAndCarry(Pair pair, const Vector* from, Vector* digits) {
+  Vector digit = from[kFirst];
+  const Vector carry = AddPair(&digit, pair);
+  digits[kFirst] = digit;
+  AddCarry<kFirst + 1, kDigits>(carry, from, digits);
+}
+
+// Adds two pairs of the weight of digit kFirst; the result has twice the weight.
+template <int kFirst>
+BCNET_INLINE Pair AddTwo(Pair a, Pair b, const Vector* from, Vector* digits) {
+  Vector digit = from[kFirst];
+  const Pair pair = AddPairs(&digit, a, b);
+  digits[kFirst] = digit;
+  return pair;
 }
 
 // Adds what `count` blocks left to the digits from kBlockDigits on; returns the digit kDigits.
 template <int kDigits>
 static BCNET_NOINLINE Vector Finish(const Pair* pairs, int32_t count, const Vector* start,
                                     Vector* result) {
-  constexpr int kEights = kBlockDigits + 3;
-  Vector digits[kDigits + 1];
-#pragma GCC unroll 16
-  for (int i = kBlockDigits; i <= kDigits; ++i) digits[i] = start[i];
+  constexpr int kFirst = kBlockDigits;
+  Vector room[kDigits + 1];
+  Vector* const digits = Hidden(room);
+  const Vector* from = start;  // those of `digits` that have no sum yet
   for (; count >= 16; count -= 16, pairs += 16) {
-    const Pair first = AddEight(pairs, digits + kBlockDigits);
-    const Pair second = AddEight(pairs + 8, digits + kBlockDigits);
-    const Pair pair = AddPairs(&digits[kEights], first, second);
-    AddCarry<kEights + 2, kDigits>(AddPair(&digits[kEights + 1], pair), digits);
+    const Pair first = AddEight(pairs, from + kFirst, digits + kFirst);
+    const Pair second = AddEight(pairs + 8, digits + kFirst, digits + kFirst);
+    const Pair pair = AddTwo<kFirst + 3>(first, second, from, digits);
+    AddPairAndCarry<kFirst + 4, kDigits>(pair, from, digits);
+    from = digits;
   }
   if (count >= 8) {
-    const Pair pair = AddEight(pairs, digits + kBlockDigits);
-    AddCarry<kEights + 1, kDigits>(AddPair(&digits[kEights], pair), digits);
+    const Pair pair = AddEight(pairs, from + kFirst, digits + kFirst);
+    AddPairAndCarry<kFirst + 3, kDigits>(pair, from, digits);
+    from = digits;
     count -= 8;
     pairs += 8;
   }
+  const auto load = [](const Pair& from) { return Pair{from.x, from.p}; };
   if (count >= 4) {
-    const auto two = [&](const Pair* from) {
-      return AddPairs(&digits[kBlockDigits], {from[0].x, from[0].p}, {from[1].x, from[1].p});
-    };
-    const Pair first = two(pairs);
-    const Pair pair = AddPairs(&digits[kBlockDigits + 1], first, two(pairs + 2));
-    AddCarry<kBlockDigits + 3, kDigits>(AddPair(&digits[kBlockDigits + 2], pair), digits);
+    const Pair first = AddTwo<kFirst>(load(pairs[0]), load(pairs[1]), from, digits);
+    const Pair second = AddTwo<kFirst>(load(pairs[2]), load(pairs[3]), digits, digits);
+    const Pair pair = AddTwo<kFirst + 1>(first, second, from, digits);
+    AddPairAndCarry<kFirst + 2, kDigits>(pair, from, digits);
+    from = digits;
     count -= 4;
     pairs += 4;
   }
   if (count >= 2) {
-    const Pair pair =
-        AddPairs(&digits[kBlockDigits], {pairs[0].x, pairs[0].p}, {pairs[1].x, pairs[1].p});
-    AddCarry<kBlockDigits + 2, kDigits>(AddPair(&digits[kBlockDigits + 1], pair), digits);
+    const Pair pair = AddTwo<kFirst>(load(pairs[0]), load(pairs[1]), from, digits);
+    AddPairAndCarry<kFirst + 1, kDigits>(pair, from, digits);
+    from = digits;
     count -= 2;
     pairs += 2;
   }
-  if (count != 0) {
-    AddCarry<kBlockDigits + 1, kDigits>(AddPair(&digits[kBlockDigits], {pairs->x, pairs->p}),
-                                        digits);
-  }
+  if (count != 0) AddPairAndCarry<kFirst, kDigits>(load(*pairs), from, digits);
   if (result != nullptr) {
 #pragma GCC unroll 16
-    for (int i = kBlockDigits; i <= kDigits; ++i) result[i] = digits[i];
+    for (int i = kFirst; i <= kDigits; ++i) result[i] = digits[i];
   }
   return digits[kDigits];
 }
 
-#undef FIRST
-#undef SECOND
-#undef PAIR_5
-#undef PAIR_3
-#undef LEFT_OVER
-#undef LAST_PAIR_5
-#undef LAST_PAIR_3
-#undef NEXT_5
-#undef NEXT_3
-#undef PAIR_OF_MEMORY
-#undef QUARTER
-#undef BLOCK
+#undef BLOCK_5
+#undef BLOCK_3
 #undef ONE_BLOCK
 #undef THREE_BLOCKS
 #undef VECTORS
