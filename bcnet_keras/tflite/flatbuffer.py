@@ -210,12 +210,25 @@ def custom_options(operator: schema.OperatorT) -> dict[str, Any]:
     """
     data = b"" if operator.customOptions is None else np.asarray(operator.customOptions, np.uint8).tobytes()
     try:
-        options = flexbuffers.Loads(data)
-    except _READ_ERRORS as error:
-        raise FlatbufferError(f"the options of a custom operator are damaged: {error}") from None
+        root = flexbuffers.GetRoot(data)
+        options = None if root.IsMap and _nested(root.AsMap) else root.Value
+    except (*_READ_ERRORS, AssertionError) as error:
+        raise FlatbufferError(
+            f"the options of a custom operator are damaged: {error or type(error).__name__}"
+        ) from None
+    if options is None:
+        raise FlatbufferError("the options of a custom operator hold maps or lists of lists, expected a flat map")
     if not isinstance(options, dict):
         raise FlatbufferError(f"the options of a custom operator are {type(options).__name__}, expected a map")
     return options
+
+
+def _nested(root: flexbuffers.Map) -> bool:
+    """Whether options are not flat, as all are: offsets that lead to one another would take for ever to follow."""
+    return any(
+        each.IsMap or (each.IsVector and any(element.IsMap or element.IsVector for element in each.AsVector))
+        for each in root.Values
+    )
 
 
 def encode_options(options: dict[str, Any]) -> bytes:

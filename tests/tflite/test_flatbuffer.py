@@ -1,11 +1,14 @@
+import itertools
 import re
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcnet_keras.device.profile import Profile
+from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.export import export
 from bcnet_keras.tflite import flatbuffer
 
@@ -132,3 +135,25 @@ def test_names_of_outputs_follow_the_signature_in_the_order_of_the_tensors(tmp_p
     assert Profile.of(builder.finish()).outputs == ("b int8 [1, 4]", "a int8 [1, 4]", "c int8 [1, 4]")
     header = (export(builder.finish(), "c", tmp_path / "out", name="net") / "src" / "net_model.h").read_text()
     assert re.findall(r"#define NET_OUTPUT_(\w+)_INDEX (\d)", header) == [("B", "0"), ("A", "1"), ("C", "2")]
+
+
+def test_damaged_options_of_a_custom_operator_are_refused():
+    operator, refused = flatbuffer.schema.OperatorT(), 0
+    options = {"bias": 0.5, "kind": "learned", "weights": [1.0, 2.0]}
+    sound = flatbuffer.encode_options(options)
+    for place, bit in itertools.product(range(len(sound)), range(8)):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << bit
+        operator.customOptions = np.frombuffer(damaged, np.uint8)
+        try:
+            assert isinstance(flatbuffer.custom_options(operator), dict)
+        except FlatbufferError as error:
+            refused += 1
+            assert str(error).startswith("the options of a custom operator ") and len(str(error)) < 300
+    assert 100 < refused < 8 * len(sound)
+    operator.customOptions = np.frombuffer(sound, np.uint8)
+    assert flatbuffer.custom_options(operator) == options
+    for nested in ({"a": {"b": 1}}, {"a": [[1], [2]]}, {"a": [1, {"b": 2}]}):
+        operator.customOptions = np.frombuffer(flexbuffers.Dumps(nested), np.uint8)
+        with pytest.raises(FlatbufferError, match="hold maps or lists of lists, expected a flat map"):
+            flatbuffer.custom_options(operator)
