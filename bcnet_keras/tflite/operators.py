@@ -989,9 +989,9 @@ _RECORDS = (
     Operator("CALL_ONCE", cost="call", record=(4, 4, 8)),
     Operator("VAR_HANDLE", outputs=_ANY, cost="call", record=(8, 4, 4)),
     Operator(
-        "ASSIGN_VARIABLE", inputs=".", cost="assignment", record=(0, 1, 0)
+        "ASSIGN_VARIABLE", shapes="variable", inputs=".", cost="assignment", record=(0, 1, 0)
     ),  # the variable's memory: `arena._variables`
-    Operator("READ_VARIABLE", outputs=_ANY, cost="copy", record=(0, 1, 0)),
+    Operator("READ_VARIABLE", shapes="variable", outputs=_ANY, cost="copy", record=(0, 1, 0)),
     # Custom operators of TensorFlow Lite Micro.
     Operator(
         "TFLite_Detection_PostProcess",

@@ -33,7 +33,10 @@ def _channel_scales_on_int8_only(name: str, data_type: str, inputs: Tensors, out
     if count_scales(inputs[1]) < 2 or (data_type, weights) == ("int8", "int8"):
         return None
     where = f"TensorFlow Lite Micro has no {name} on {data_type}"
-    return f"{where} with weights of {weights} that have a scale for each output"
+    return (
+        f"{where} with weights of {weights} that have a scale for each output; convert the model again with one "
+        "scale for the weights of each dense layer"
+    )
 
 
 def _scale_for_each_output(name: str, data_type: str, inputs: Tensors, outputs: Tensors) -> str | None:

@@ -47,10 +47,10 @@ def check_micro(model: schema.ModelT) -> None:
                 continue  # `verify` says what it lacks
             if problem:
                 raise FlatbufferError(problem if ";" in problem else f"{problem}; {_ADVICE}")
-    verify(model)
     for graph in model.subgraphs:
         for index in (*graph.inputs, *graph.outputs):
             _check_dimensions(graph.tensors[index])
+    verify(model)
 
 
 def remarks(model: schema.ModelT) -> tuple[str, ...]:
@@ -94,7 +94,8 @@ def _copies(name: str, source: schema.TensorT, inputs: Tensors, outputs: Sequenc
 
 
 def _compares(name: str, source: schema.TensorT, inputs: Tensors, outputs: Sequence[schema.TensorT]) -> str | None:
-    found = None if flatbuffer.type_name(source) == "int8" else _apart(source, inputs[1])
+    other = inputs[-1]
+    found = None if other is None or flatbuffer.type_name(source) == "int8" else _apart(source, other)
     return (
         f"{name} compares codes, but its inputs have {found[0]} and {found[1]}: TensorFlow Lite Micro does not rescale"
         if found

@@ -114,6 +114,11 @@ def _broadcast(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) ->
         return False
 
 
+def _variable(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
+    """A handle, and what is put into the variable or taken out of it."""
+    return len(shape(inputs[0])) >= 0 and _size((*inputs[1:], *outputs)[0]) > 0
+
+
 def _same_size(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     return _size(inputs[0]) == _size(outputs[0])
 
@@ -326,6 +331,7 @@ def _loop(model: schema.ModelT, operator: schema.OperatorT, inputs: Tensors, out
 
 
 _RULES = {
+    "variable": _variable,
     "all of it": _all_of_it,
     "binary convolution": _binary_convolution,
     "binary pooling": _binary_pooling,

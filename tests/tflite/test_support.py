@@ -178,6 +178,13 @@ def test_only_the_batch_may_be_unknown():
     image.shapeSignature = np.array([-1, -1, -1, 3], np.int32)
     with pytest.raises(ValueError, match=r"'image' has unknown dimensions \[-1, -1, -1, 3\]"):
         Profile.of(flatbuffer.write(model))
+    # A window without padding is larger than the one pixel that converters write for the unknown size.
+    model = flatbuffer.read(convolution("CONV_2D", 1, 3, 8, 3))
+    model.subgraphs[0].operators[0].builtinOptions.padding = schema.Padding.VALID
+    image = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    image.shapeSignature = np.array([-1, -1, -1, 3], np.int32)
+    with pytest.raises(ValueError, match=r"unknown dimensions .*; convert the model again with an input of known size"):
+        Profile.of(flatbuffer.write(model))
 
 
 def test_constants_outside_are_refused(make_part, tmp_path):

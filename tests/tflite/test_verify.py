@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from flatbuffers_of import streaming_net
+from single_operators import net
 from test_damaged import five_files
 
 from bcnet_keras.device.profile import Profile
+from bcnet_keras.export.description import describe
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.verify import verify
 
@@ -38,3 +41,25 @@ def test_options_out_of_range_are_refused(make_part, field, value):
     setattr(model.subgraphs[0].operators[0].builtinOptions, field, value)
     with pytest.raises(ValueError, match=rf"operator CONV_2D \(number 0 of subgraph 0\) has the .*{value}"):
         Profile.of(flatbuffer.write(model))
+
+
+@pytest.mark.parametrize(
+    "name", ["ASSIGN_VARIABLE", "READ_VARIABLE", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
+)
+def test_operands_that_are_left_out_are_told(name):
+    data = streaming_net() if name.endswith("_VARIABLE") else net(name, "int8")
+    model = flatbuffer.read(data)
+    Profile.of(data), describe(data, "net", None, 0)
+    place, operator = next(
+        (place, each)
+        for place, each in enumerate(model.subgraphs[0].operators)
+        if flatbuffer.op_name(model, each) == name
+    )
+    for count in range(len(operator.inputs) - ("VARIABLE" not in name)):  # a bias may be left out
+        model = flatbuffer.read(data)
+        operator = model.subgraphs[0].operators[place]
+        operator.inputs = operator.inputs[:count]
+        damaged = flatbuffer.write(model)
+        for use in (Profile.of, lambda data: describe(data, "net", None, 0)):
+            with pytest.raises(ValueError, match=rf"operator {name} \(number {place} of subgraph 0\) lacks inputs"):
+                use(damaged)
