@@ -64,22 +64,28 @@ class StageCheckpoint:
         return self._weights_digest and _identity(self.built_on, self.stage, self._weights_digest)
 
     def finished(self, model: tf.keras.Model) -> bool:
-        """Loads the weights of the stage if it is finished and its files are whole; says whether it did."""
+        """Loads the weights of the stage if it is finished and its files are whole; says whether it did.
+
+        Where it did not, the model and its optimizer are as they were.
+        """
         if self.folder is None or not self.weights.exists():
             return False
+        before = {id(variable): variable.numpy() for variable in _variables(model)}
         try:
             record, sealed = read_record(self.record)
             if sealed and record["weights"] != digest(self.weights.read_bytes()):
                 raise DamagedError(f"{self.weights} is damaged")
+            if sealed and self.built_on is not None and record["built_on"] != self.built_on:
+                raise DamagedError(f"{self.weights} was trained on other data, settings or stages")
             model.load_weights(self.weights)
         except FileNotFoundError:
             return self._again(f"{self.record} is missing")
         except DamagedError as error:
             return self._again(str(error))
         except (OSError, ValueError, KeyError, RuntimeError):  # files of earlier versions carry no checksum
+            for variable in _variables(model):  # some are loaded; an optimizer that had none yet begins with zeros
+                variable.assign(before.get(id(variable), tf.zeros_like(variable)))
             return self._again(f"{self.weights} is damaged")
-        if sealed and self.built_on is not None and record["built_on"] != self.built_on:
-            return self._again(f"{self.weights} was trained on other data, settings or stages")
         self.history = record["history"] if sealed else record
         self._weights_digest = digest(self.weights.read_bytes())
         log.info("stage %s is finished already; loaded from %s", self.stage, self.weights)
@@ -199,7 +205,7 @@ def _variables(model):
     """What an epoch changes: weights, the optimizer's variables and, where dropout has one, the state of its masks."""
     generators = [getattr(getattr(layer, "_random_generator", None), "_generator", None) for layer in model.submodules]
     states = [generator.state for generator in generators if generator is not None]
-    return [*model.weights, *model.optimizer.variables, *states]
+    return [*model.weights, *(model.optimizer.variables if model.optimizer else ()), *states]
 
 
 def _writes(model):

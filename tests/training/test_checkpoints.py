@@ -4,6 +4,7 @@ import errno
 import logging
 import resource
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -159,9 +160,31 @@ def test_a_stage_of_other_data_is_not_taken(tmp_path, caplog):
     weights = (tmp_path / "float.weights.h5").read_bytes()
     _float(tmp_path, "data one")
     assert "other data" not in caplog.text and (tmp_path / "float.weights.h5").read_bytes() == weights
-    _float(tmp_path, "data two", epochs=2)
+    other = _float(tmp_path, "data two", epochs=2)
     assert "float.weights.h5 was trained on other data, settings or stages: set aside" in caplog.text
     assert (tmp_path / "float.weights.h5.damaged").read_bytes() == weights
+    _assert_same(other.get_weights(), _float(tmp_path / "alone", "data two", epochs=2).get_weights())
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_file_that_loads_in_part_leaves_the_model_as_it_was(tmp_path, fitted):
+    images, labels = images_and_labels(40)
+    nets = float_net(), float_net()
+    for net in nets:
+        net.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    nets[0].fit(images, labels, verbose=0)
+    nets[0].save_weights(tmp_path / "float.weights.h5")
+    (tmp_path / "float.history.json").write_text("{}")  # of an earlier version, without a checksum
+    with h5py.File(tmp_path / "float.weights.h5", "r+") as file:
+        place = [name for name in file["layers"] if len(file[f"layers/{name}/vars"])][-1]
+        del file[f"layers/{place}/vars/0"]
+    if fitted:
+        nets[1].fit(images, labels, verbose=0)
+    before = [variable.numpy() for variable in checkpoints._variables(nets[1])]
+    assert not checkpoints.StageCheckpoint(tmp_path, "float").finished(nets[1])
+    after = [variable.numpy() for variable in checkpoints._variables(nets[1])]
+    _assert_same(before, after[: len(before)])
+    assert not any(each.any() for each in after[len(before) :])
 
 
 def test_a_full_disk_ends_in_one_line_and_the_training_goes_on_behind_it(tmp_path):
