@@ -337,7 +337,10 @@ def _gate(model: schema.ModelT) -> tuple[str, Gate, dict[str, Any]]:
     """Returns (kind, `Gate`, record) of a merged flatbuffer."""
     record = metadata(model)
     branches = [operator for operator in model.subgraphs[0].operators if flatbuffer.op_name(model, operator) == "IF"]
-    whole = len(branches) == 1 and len(branches[0].inputs) > 1  # the condition, and at least the binary logits
+    images = model.subgraphs[0].inputs
+    one_image = images is not None and len(images) == 1
+    # An IF has the condition, and at least the binary logits.
+    whole = one_image and len(branches) == 1 and len(branches[0].inputs) > 1
     if record is None or "measure" not in record or len(model.subgraphs) != 3 or not whole:
         raise FlatbufferError("not a cooperative pair: expected a flatbuffer that bcnet_keras.convert wrote")
     verify(model)  # the new gate's constants are as large as the shapes say

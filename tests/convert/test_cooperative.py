@@ -333,6 +333,14 @@ def test_files_without_a_pair_are_refused(parts):
             function(b"text")
 
 
+def test_a_file_without_an_image_is_no_pair(merged):
+    model = flatbuffer.read(merged)
+    for images in ([], None):
+        model.subgraphs[0].inputs = images
+        with pytest.raises(ValueError, match="not a cooperative pair"):
+            set_threshold(flatbuffer.write(model), 0.5)
+
+
 def test_an_if_without_the_binary_logits_is_no_pair(make_part):
     model = flatbuffer.read(merge(make_part(0), make_part(1), Gate.create(4, "score_margin", 0.5)))
     (branch,) = [each for each in model.subgraphs[0].operators if flatbuffer.op_name(model, each) == "IF"]
