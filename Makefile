@@ -20,8 +20,7 @@ demo: venv
 	.venv/bin/bcnet demo
 
 test: packages venv
-	.venv/bin/python -m pytest -m 'not alone' --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-	.venv/bin/python -m pytest -m alone
+	.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 bench: packages venv
 	CMSIS_NN_DIR=$(CMSIS_NN_DIR) TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tflm_ops/bench/bench.py

@@ -4,9 +4,9 @@ import json
 import os
 import pathlib
 import pickle
+import resource
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -292,16 +292,21 @@ def experiment(module, *arguments, cwd):
     return done.stdout
 
 
+def cpu_seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_benchmark_from_data_to_report(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results: digits -->\n<!-- end -->\n<!-- results: targets -->\n<!-- end -->\n")
     place = [f"--results_dir={tmp_path / 'results'}", f"--readme={readme},{readme}"]
-    began = time.monotonic()
+    before = cpu_seconds_of_children()
     experiment("run", "--benchmark=digits", "--seeds=1", *place, cwd=tmp_path)
-    # One seed with all its epochs, on two cores: 45 s where they have AMX, 204 to 285 s with AVX2 alone.
-    assert time.monotonic() - began < 300
+    # One seed with all its epochs takes two cores 45 s where they have AMX, 204 to 285 s with AVX2 alone. Time of the
+    # processor, and not of the clock: other tests run beside this one.
+    assert cpu_seconds_of_children() - before < 600
     summary = json.loads((tmp_path / "results" / "digits.json").read_text())
     assert set(summary["rows"]) == {*report.SHORT, *ABLATIONS, "oracle"}
     rows, gates = summary["rows"], summary["gates"]
