@@ -60,6 +60,7 @@ def test_the_order_of_tensors_does_not_matter():
     assert max(found) <= 1.02 * least
 
 
+@pytest.mark.needs_tflm
 def test_a_pair_does_not_copy_what_its_gate_hands_on():
     gate = Gate.create(4, "score_margin", 0.5)
     parts = (make_int8_net(0, shape=(16, 16, 3), stem=1), make_int8_net(1, shape=(16, 16, 3), stem=1))
