@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +49,12 @@ def core_of(core: str | None = None, board_name: str | None = None) -> str:
     if found and core not in (None, found.core):
         raise BcnetError(f"the board {board_name} has a {found.core}, not a {core}; give the board or the core")
     return core or (found.core if found else DEFAULT_CORE)
+
+
+def code_size(names: Iterable[str]) -> int:
+    """Bytes of code of the interpreter and of the operators with these names."""
+    sizes = (operators.operator(name).code_bytes for name in names)
+    return _INTERPRETER_CODE + sum(_CODE_ALLOWANCE if size is None else size for size in sizes)
 
 
 @dataclass(frozen=True)
@@ -172,8 +179,7 @@ class Profile:
     @property
     def code_bytes(self) -> int:
         """Bytes of the interpreter's code, and that of the operators in the flatbuffer."""
-        sizes = (operators.operator(name).code_bytes for name in {op.name for op in self.cost.ops})
-        return _INTERPRETER_CODE + sum(_CODE_ALLOWANCE if size is None else size for size in sizes)
+        return code_size({op.name for op in self.cost.ops})
 
     @property
     def flash_bytes(self) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bcnet_keras.convert.passes.add_gate import read_gate
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.cost import CORES
+from bcnet_keras.device.profile import code_size
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import flatbuffer
@@ -69,6 +70,7 @@ class NetDescription:
       labels: names of the classes, or None.
       thresholds: those of the gate, one or one per class; None for a net alone.
       raw_range, input_range: (low, high) of the data set's values and of the same as the net takes them, or None.
+      code_size: bytes of code of the interpreter and the operators, as measured on a Cortex-M4.
       arena_size: bytes of the tensor arena.
       scratch_budget: bytes that a binary convolution may use of them.
       variables: number of resource variables.
@@ -87,6 +89,7 @@ class NetDescription:
     thresholds: tuple[float, ...] | None
     raw_range: tuple[float, float] | None
     input_range: tuple[float, float] | None
+    code_size: int
     arena_size: int
     scratch_budget: int
     variables: int
@@ -126,6 +129,7 @@ def describe(
         thresholds=None if thresholds is None else tuple(thresholds),
         raw_range=record.get("raw_range"),
         input_range=record.get("input_range"),
+        code_size=code_size({*builtin, *custom}),
         arena_size=_arena_size(data, arena_size, scratch_budget, core),
         scratch_budget=scratch_budget,
         variables=len(set(flatbuffer.resource_variables(model).values())),

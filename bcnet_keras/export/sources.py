@@ -92,7 +92,7 @@ def substitutions(net: NetDescription, layout: Layout) -> dict[str, str]:
         "version": bcnet_keras.__version__,
         "ops_id": _operators_id(),
         "model_size": str(len(net.data)),
-        "model_kib": f"{len(net.data) / 1024:.0f}",
+        "flash_kib": f"{(len(net.data) + net.code_size) / 1024:.0f}",
         "model_bytes": _bytes(net.data),
         "arena_size": str(net.arena_size),
         "arena_kib": f"{net.arena_size / 1024:.0f}",
@@ -190,17 +190,24 @@ def _thresholds(guard: str, thresholds: Sequence[float] | None) -> str:
 
 def _raw(guard: str, net: NetDescription) -> str:
     """The line from the data set's values to the codes of the input."""
-    quantization = net.inputs[0].quantization
-    if not net.raw_range or not net.input_range or net.inputs[0].type != "int8" or not quantization:
+    if (line := _codes_of_values(net)) is None:
         return ""
-    (raw_low, raw_high), (low, high), (scale, zero_point) = net.raw_range, net.input_range, quantization
-    slope = (high - low) / (raw_high - raw_low) / scale
-    offset = low / scale + zero_point - slope * raw_low
+    low, high, slope, offset = line
     return (
-        f"\n/* A value v of the data set, {raw_low:g} to {raw_high:g}, has the code\n"
+        f"\n/* A value v of the data set, {low:g} to {high:g}, has the code\n"
         f"   round({guard}_CODE_SLOPE * v + {guard}_CODE_OFFSET), within -128 and 127. */\n"
         f"#define {guard}_CODE_SLOPE {_float(slope)}\n#define {guard}_CODE_OFFSET {_float(offset)}\n"
     )
+
+
+def _codes_of_values(net: NetDescription) -> tuple[float, float, float, float] | None:
+    """Lowest and highest value of the data set, and (slope, offset) of their codes; None where that is not known."""
+    quantization = net.inputs[0].quantization
+    if not net.raw_range or not net.input_range or net.inputs[0].type != "int8" or not quantization:
+        return None
+    (raw_low, raw_high), (low, high), (scale, zero_point) = net.raw_range, net.input_range, quantization
+    slope = (high - low) / (raw_high - raw_low) / scale
+    return raw_low, raw_high, slope, low / scale + zero_point - slope * raw_low
 
 
 def _labels(net: NetDescription, declared: bool) -> str:
@@ -255,11 +262,21 @@ def _sentence(net: NetDescription) -> str:
 
 
 def _summary(net: NetDescription) -> str:
-    lines = [f"| model | {len(net.data):,} bytes of flash |", f"| arena | {net.arena_size:,} bytes of RAM |"]
+    model, code = len(net.data), net.code_size
+    lines = [
+        f"| flash | {(model + code) / 1024:.0f} KiB: the model's {model:,} bytes, and about {code / 1024:.0f} KiB of "
+        "code of TensorFlow Lite Micro and the operators |",
+        f"| arena | {net.arena_size:,} bytes of RAM |",
+    ]
     for what, side in (("input", net.inputs), ("output", net.outputs)):
         for tensor in side:
             quantised = "" if not tensor.quantization else ", scale {:.6g}, zero point {}".format(*tensor.quantization)
-            lines.append(f"| {what} | {tensor.type} {list(tensor.shape)}{quantised} |")
+            lines.append(f"| {what} `{_cell(tensor.name)}` | {tensor.type} {list(tensor.shape)}{quantised} |")
+    if (line := _codes_of_values(net)) is not None:
+        low, high, slope, offset = line
+        factor = "v" if f"{slope:.6g}" == "1" else f"{slope:.6g} * v"
+        summand = "" if f"{offset:.6g}" == "0" else f" {'-' if offset < 0 else '+'} {abs(offset):.6g}"
+        lines.append(f"| codes of the input | round({factor}{summand}) for a value v from {low:g} to {high:g} |")
     if net.labels:
         lines.append(f"| classes | {_cell(', '.join(net.labels))} |")
     if net.thresholds:

@@ -72,6 +72,7 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "class_names": _names,
     "raw_range": _range,
     "input_range": _range,
+    "boost": lambda value: isinstance(value, int | float) and 0 <= value < _LARGE,
     "front_end": lambda value: isinstance(value, dict),
     "verdict": lambda value: isinstance(value, str),
 }

@@ -17,6 +17,7 @@ import numpy as np
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import schema
+from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.operands import count_scales, foreign_type
 from bcnet_keras.tflite.operators import CUSTOM_OPS, MICRO_OPS
 from bcnet_keras.tflite.scales import CHECKS
@@ -62,6 +63,7 @@ def remarks(model: schema.ModelT) -> tuple[str, ...]:
     found: dict[str, None] = {}
     integers = {"int8", "int16", "uint8"}
     types = {flatbuffer.type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
+    boost = (metadata(model) or {}).get("boost")
     for graph in model.subgraphs:
         for operator in graph.operators:
             name = flatbuffer.op_name(model, operator)
@@ -74,7 +76,7 @@ def remarks(model: schema.ModelT) -> tuple[str, ...]:
             if name == "CALL_ONCE":
                 found[_ONCE] = None
             data = inputs[record.data_input] if len(inputs) > record.data_input else None
-            sentences = [_carried(model, name, operator, inputs, outputs)]
+            sentences = [_carried(model, name, operator, inputs, outputs, boost)]
             if record.remark is not None and data is not None and outputs:
                 sentences.append(_REMARKS[record.remark](name, data, inputs, outputs))
             found |= dict.fromkeys(filter(None, sentences))
@@ -114,21 +116,34 @@ def _apart(one: Any, other: Any) -> tuple[str, str] | None:
 
 
 def _carried(
-    model: schema.ModelT, name: str, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors
+    model: schema.ModelT, name: str, operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, boost: float | None
 ) -> str | None:
-    """What an operator with subgraphs hands to them and takes from them is copied, too."""
+    """What an operator with subgraphs hands to them and takes from them is copied, too.
+
+    In a pair the codes of the binary logits have a scale of their own in a branch: theirs times the boost.
+    """
     given = inputs[1:] if isinstance(operator.builtinOptions, schema.IfOptionsT) else inputs
     for number in flatbuffer.called_subgraphs(operator):
         graph = model.subgraphs[number]
         for outer, inner in ((given, graph.inputs), (outputs, graph.outputs)):
             for one, index in zip(outer, inner, strict=False):  # a loop's condition gives something else
                 other = graph.tensors[index]
-                if one is not None and one.type == other.type and (found := _apart(one, other)):
+                if one is None or one.type != other.type or _boosted(one, other, boost):
+                    continue
+                if found := _apart(one, other):
                     return (
                         f"{name} copies codes, but its tensor has {found[0]}, that of subgraph {number} {found[1]}: "
                         "TensorFlow Lite Micro does not rescale"
                     )
     return None
+
+
+def _boosted(outer: Any, inner: Any, boost: float | None) -> bool:
+    """True where codes are read with the scale times the boost, as the pair's own branches read them on purpose."""
+    before, after = flatbuffer.quantization(outer), flatbuffer.quantization(inner)
+    if boost is None or before is None or after is None:
+        return False
+    return math.isclose(before[0] * boost, after[0], rel_tol=_SAME_SCALE) and before[1] == after[1]
 
 
 def _fixed_scale(name: str, source: schema.TensorT, inputs: Tensors, outputs: Sequence[schema.TensorT]) -> str | None:

@@ -7,7 +7,7 @@ from flatbuffers_of import branching_net, convolution, streaming_net
 from single_operators import net
 from tflite_micro.python.tflite_micro import runtime
 
-from bcnet_keras.convert import set_threshold
+from bcnet_keras.convert import Gate, merge, set_threshold
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.export import export
 from bcnet_keras.runtime import numpy_runtime, tflite, tflm
@@ -334,6 +334,20 @@ def test_scales_across_subgraphs_are_named(kind):
         f"{kind} copies codes, but its tensor has the scale 1 and the zero point 0, that of subgraph 2"
     )
     assert Profile.of(flatbuffer.write(model)).remarks == (told,)
+
+
+@pytest.mark.parametrize("boost", [0.47, 1.0, 3.0])
+@pytest.mark.parametrize("combine", ["sum", "swap"])
+def test_the_boost_of_a_pair_is_no_mistake(make_part, boost, combine):
+    """A pair's branch reads the binary net's codes with their scale times the boost, in every runtime."""
+    pair = merge(make_part(1), make_part(2), Gate.create(4, "score_margin", 0.5), boost=boost, combine=combine)
+    model = flatbuffer.read(pair)
+    assert remarks(model) == ()
+    inside = model.subgraphs[1].tensors[model.subgraphs[1].inputs[-1]]
+    scale, zero_point = flatbuffer.quantization(inside)
+    inside.quantization = flatbuffer.quantization_parameters(scale * 1.1, zero_point)
+    (told,) = remarks(model)
+    assert told.startswith("IF copies codes")
 
 
 @pytest.mark.parametrize("name,type", [("CAST", "uint8"), ("GATHER", "int16"), ("BATCH_MATMUL", "int32")])

@@ -9,7 +9,7 @@ int main() {
          static_cast<unsigned>(@NAME@_ARENA_SIZE));
   TfLiteTensor* input = @name@::Input();
   for (size_t i = 0; i < input->bytes; ++i) {
-    input->data.uint8[i] = static_cast<uint8_t>(37 * i);  // in its place: the codes of an image
+    input->data.uint8[i] = static_cast<uint8_t>(37 * i);  // in its place: the codes of an image (@name@_model.h)
   }
   if (!@name@::Run()) return 1;
   printk("class %d, from %s\n", @name@::BestClass(), @print_from@);

@@ -19,7 +19,7 @@ void loop() {
   if (!ready) return;
   TfLiteTensor* input = @name@::Input();
   for (size_t i = 0; i < input->bytes; ++i) {
-    input->data.uint8[i] = static_cast<uint8_t>(37 * i);  // in its place: the codes of an image
+    input->data.uint8[i] = static_cast<uint8_t>(37 * i);  // in its place: the codes of an image (@name@_model.h)
   }
   const unsigned long start = micros();
   if (!@name@::Run()) return;
