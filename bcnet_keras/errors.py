@@ -46,7 +46,7 @@ def named_packages() -> Iterator[None]:
         name = str(error.name).partition(".")[0]
         if name == __package__:
             raise
-        remedy = 'pip install "bcnet-keras[train]" brings what trains and converts'
+        remedy = 'pip install ".[train]" in a clone of bcnet-keras brings what trains and converts'
         if name == "tflite_micro":
             remedy = "pip install tflite-micro has it for Linux on x86-64 only; elsewhere use --runtime=numpy"
         raise MissingPackageError(f"{name}, which this needs, is not installed: {remedy}.") from None

@@ -125,7 +125,7 @@ print(sorted(name for name in ("tensorflow", "larq", "scipy", "matplotlib") if n
         -3000:
     ]
     assert "demo 1" in output and output[-1] == "[]"
-    message = 'tensorflow, which this needs, is not installed: pip install "bcnet-keras[train]" brings what trains and'
+    message = 'tensorflow, which this needs, is not installed: pip install ".[train]" in a clone of bcnet-keras brings'
     assert output[-2].startswith(message) and f"bcnet demo: {message}" in done.stderr
     assert get_threshold((tmp_path / "pair.tflite").read_bytes()) == 0.25
     assert get_threshold((tmp_path / "other.tflite").read_bytes()) == 0.5

@@ -173,6 +173,23 @@ def test_committed_tables_are_what_the_results_give():
         assert report.marked(text, report.tables(ROOT / "experiments/results", whole)) == text
 
 
+def test_savings_in_sentences_are_what_the_results_give():
+    """The README's, and those of experiments/README.md and docs/explanation/method.md: each is a range over benchmarks."""
+    summaries = report.read(ROOT / "experiments/results").values()
+    saved = {
+        core: [1 - shares(summary["rows"], core)["bcnet"] for summary in summaries]
+        for core in next(iter(summaries))["rows"]["int8"]["cycles"]
+    }
+    vector = saved.pop("cortex-m55")
+    assert min(vector) == pytest.approx(1 / 10, abs=0.02) and max(vector) == pytest.approx(1 / 3, abs=0.02)
+    assert min(min(each) for each in saved.values()) > 2 / 5
+    assert max(vector) < max(max(each) for each in saved.values())
+    for page in ("README.md", "docs/explanation/method.md"):
+        assert "a tenth to a third" in " ".join((ROOT / page).read_text().split())
+    told = " ".join((ROOT / "experiments/README.md").read_text().split())
+    assert "save a third (digits) to a tenth (CIFAR-10)" in told and "more than two fifths" in told
+
+
 RESULTS = sorted(
     path.stem
     for path in (ROOT / "experiments/results").glob("*.json")
