@@ -30,7 +30,7 @@ def main(run):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         profile = folder / "profile.html"
-        found = Profile.of((run / "pair.tflite").read_bytes(), board_name="nucleo-f446re", escalation_rate=0.3)
+        found = Profile.of(str(run / "pair.tflite"), board_name="nucleo-f446re", escalation_rate=0.3)
         profile.write_text(profile_page(found))
         for name, page in (("report", run / "report.html"), ("profile", profile)):
             for size, (width, height) in SIZES.items():

@@ -30,9 +30,9 @@ def profile_page(profile: Profile) -> str:
     if profile.board is not None:
         shortage = profile.shortage()
         verdict = f"<p><strong>{html.escape(shortage or f'It fits {profile.board[0]}.')}</strong></p>"
-    body = f"""<h1>{html.escape(profile.name)} on {html.escape(profile.core)}</h1>
+    body = f"""<h1>{html.escape(profile.name).replace("/", "/<wbr>")} on {html.escape(profile.core)}</h1>
 {verdict}
-<table>{summary}</table>
+<table class="facts">{summary}</table>
 <p>Cycles are estimated from what was executed under QEMU, by models of the cores: what is not known of a core or of a
 board's flash is a range, low to high. {
         html.escape(_memory_text(profile))
@@ -62,6 +62,11 @@ def _memory_text(profile: Profile) -> str:
     return f"Code and weights are in the flash of {name} ({board.flash.source}{sure})."
 
 
+def _end(layer: str, longest: int = 24) -> str:
+    """The end of a layer's name, which tells layers apart."""
+    return layer if len(layer) <= longest else f"...{layer[3 - longest :]}"
+
+
 def _operators_figure(profile: Profile) -> Any:
     ops = profile.cost.ops
     figure, ((axes,),) = new_figure(9, 1.2 + 0.28 * len(ops))
@@ -71,7 +76,7 @@ def _operators_figure(profile: Profile) -> Any:
             cycles = [(ops[row].cycles or {}).get(profile.core, Cycles(0, 0)) for row in rows]
             spread = [(each.high - each.low) / 2e3 for each in cycles]
             axes.barh(rows, [each.middle / 1e3 for each in cycles], xerr=spread, color=colour, label=path)
-    axes.set_yticks(range(len(ops)), [f"{op.name} {op.layer[-24:]}" for op in ops], fontsize=7)
+    axes.set_yticks(range(len(ops)), [f"{op.name} {_end(op.layer)}" for op in ops], fontsize=7)
     axes.set_ylim(len(ops) - 0.4, -0.6)
     axes.set_xlabel(f"thousand {profile.core} cycles, with their range")
     axes.grid(axis="x", alpha=0.25)

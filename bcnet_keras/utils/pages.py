@@ -32,15 +32,19 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto;
   background: #fff; overflow-wrap: anywhere }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; overflow-wrap: normal }}
 td, th {{ padding: .3em .8em; border-bottom: 1px solid #8886; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100%; background: #fff }}
+td:first-child, th:first-child, .facts td {{ text-align: left }} td + td {{ white-space: nowrap }}
+.facts td {{ white-space: normal }} img {{ max-width: 100%; background: #fff }}
 tr.bold {{ font-weight: bold }}
 .gallery {{ display: flex; flex-wrap: wrap; gap: .6em }} figure {{ margin: 0; width: 5.5em }}
 figure img {{ width: 100%; image-rendering: pixelated }} figcaption {{ font-size: 80%; line-height: 1.2 }}
 figure.wrong figcaption {{ font-weight: bold }} figure.wrong img {{ outline: 3px solid #c0392b }}
-@media (prefers-color-scheme: dark) {{ body {{ color: #ddd; background: #15191a }} }}
+@media (prefers-color-scheme: dark) {{
+  body {{ color: #ddd; background: #15191a }} img.chart {{ filter: invert(.92) hue-rotate(180deg) }}
+}}
 @media (max-width: 30em) {{ body {{ font-size: 14px; margin: 1em auto }} td, th {{ padding: .2em .4em }} }}
 @media print {{
   body {{ max-width: none; color: #000; background: #fff }} input, button {{ display: none }}
+  img.chart {{ filter: none }}
   h1, h2 {{ break-after: avoid }} img, svg, tr {{ break-inside: avoid }}
 }}
 </style></head><body>
@@ -71,7 +75,8 @@ def image(figure: Figure, alt: str) -> str:
     """A figure as an image within a page; `alt` says what it shows, to those who cannot see it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="{html.escape(alt)}">'
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="chart" src="data:image/png;base64,{encoded}" alt="{html.escape(alt)}">'
 
 
 def picture(pixels: np.ndarray) -> str:

@@ -163,7 +163,9 @@ def test_the_command_writes_all_three(bcnet, pair, tmp_path):
     ]
     assert len(rows) == len(record["ops"]) and f"{record['instructions']['expected']:,}" in out
     page = files[1].read_text()
-    assert page.count('src="data:image/png;base64,') == 2 and 'alt=""' not in page and "It fits nucleo-f767zi." in page
+    assert page.count('<img class="chart" src="data:image/png;base64,') == 2 and 'alt=""' not in page
+    assert "It fits nucleo-f767zi." in page and "/<wbr>pair.tflite on cortex-m7</h1>" in page
+    assert "img.chart { filter: invert" in page.partition("prefers-color-scheme: dark")[2]
     assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
 
 

@@ -174,7 +174,7 @@ def test_committed_tables_are_what_the_results_give():
 
 
 def test_savings_in_sentences_are_what_the_results_give():
-    """The README's, and those of experiments/README.md and docs/explanation/method.md: each is a range over benchmarks."""
+    """Of README.md, experiments/README.md and docs/explanation/method.md: each is a range over benchmarks."""
     summaries = report.read(ROOT / "experiments/results").values()
     saved = {
         core: [1 - shares(summary["rows"], core)["bcnet"] for summary in summaries]
