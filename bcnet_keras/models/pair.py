@@ -61,7 +61,7 @@ class BCNet(tf.keras.Model):
       >>> pair = bc.BCNet(bc.binary_twin(float_model), bc.int8_twin(float_model))
       >>> pair.threshold = 0.5
       >>> pair.save("pair.keras")
-      >>> tf.keras.models.load_model("pair.keras").threshold
+      >>> print(tf.keras.models.load_model("pair.keras").threshold)
       0.5
 
     Raises:

@@ -455,7 +455,8 @@ def test_run_writes_answers_and_prints_the_accuracy(bcnet, files, tmp_path, runt
 def bare(monkeypatch):
     """An installation without Larq Compute Engine and TensorFlow Lite Micro."""
     monkeypatch.setattr(lce, "why_missing", lambda: "not installed")
-    monkeypatch.setitem(sys.modules, "tflite_micro", None)
+    for name in ("tflite_micro", *(name for name in sys.modules if name.startswith("tflite_micro."))):
+        monkeypatch.setitem(sys.modules, name, None)
     importlib.reload(choice)
     yield
     monkeypatch.undo()
