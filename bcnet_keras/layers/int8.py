@@ -165,10 +165,24 @@ class Int8DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         form = dict(strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate)
+        unequal = self.strides[0] != self.strides[1]
+        if unequal:  # TensorFlow takes these on some processors only: at every position, of which some are kept
+            inputs = tf.pad(inputs, self._same_padding(inputs.shape)) if self.padding == "same" else inputs
+            form.update(strides=(1, 1), padding="valid")
         outputs = tf.keras.backend.depthwise_conv2d(inputs, self.quantized_kernel, data_format=self.data_format, **form)
+        if unequal:
+            outputs = outputs[:, :: self.strides[0], :: self.strides[1]]
         if self.use_bias:
             outputs = tf.keras.backend.bias_add(outputs, self.bias, data_format=self.data_format)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _same_padding(self, shape: tf.TensorShape) -> list[tuple[int, int]]:
+        """Rows and columns of zeros that padding SAME puts around images [n, h, w, c]."""
+        around = [(0, 0)]
+        for size, window, stride in zip(shape[1:3], self.kernel_size, self.strides, strict=True):
+            missing = max((-(-size // stride) - 1) * stride + window - size, 0)
+            around.append((missing // 2, missing - missing // 2))
+        return [*around, (0, 0)]
 
 
 @register

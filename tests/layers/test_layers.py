@@ -134,6 +134,23 @@ def test_fake_quant_refuses_ranges_without_zero(arguments):
         bc.FakeQuant(*arguments)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [(1, 2), (3, 1), (2, 3)])
+@pytest.mark.parametrize("window", [(3, 3), (1, 4), (5, 2)])
+def test_depthwise_convolution_with_unequal_strides(window, strides, padding):
+    """Against a convolution of all channels, whose kernel is 0 between different ones."""
+    layer = Int8DepthwiseConv2D(window, strides, padding, depth_multiplier=2)
+    images = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
+    outputs = layer(images)
+    kernel = np.zeros((*window, 3, 6), np.float32)
+    for channel in range(3):
+        kernel[:, :, channel, 2 * channel : 2 * channel + 2] = layer.quantized_kernel[:, :, channel]
+    expected = tf.nn.conv2d(images, kernel, strides, padding.upper())
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    inputs = tf.keras.Input((9, 8, 3))
+    assert tf.keras.Model(inputs, layer(inputs)).output_shape == (None, *expected.shape[1:])
+
+
 @pytest.mark.parametrize("layer", [Int8Conv2D(4, 3), Int8Dense(4), Int8DepthwiseConv2D(3)])
 def test_int8_kernels_have_at_most_255_levels_a_scale(layer):
     inputs = _random(2, 4, 4, 3) if not isinstance(layer, Int8Dense) else _random(2, 7)
