@@ -172,6 +172,24 @@ def test_readme_has_the_measured_code_size(results):
     assert f"All operators take {size / 1024:.1f} KB of code on Cortex-M4" in (SOURCES / "README.md").read_text()
 
 
+def test_page_on_the_kernel_tells_what_was_counted(results):
+    """3x3, 32 to 128 channels, maps of 8x8 and more: an eighth of the portable kernel's instructions or less."""
+    text = " ".join((SOURCES.parent / "docs" / "explanation" / "kernel.md").read_text().split())
+    claim = "On 3x3 layers of 32 to 128 channels and maps of 8x8 and more, the kernel here takes an eighth or less"
+    assert claim in text
+    packed = [record for record in results["records"] if record["output"] == "bitpacked"]
+    portable = {(r["core"], r["layer"]): r["instructions"] for r in packed if r["kernel"] == "portable"}
+    compared = 0
+    for record in packed:
+        height, width, channels, filters, kernel, _ = map(int, re.findall(r"\d+", record["shape"]))
+        if max(tables.BUDGETS) in record["budgets"] and kernel == 3 and min(height, width) >= 8:
+            place = record["core"], record["layer"]
+            if 32 <= channels <= 128 and 32 <= filters <= 128 and place in portable:
+                assert record["instructions"] <= portable[place] / 8, place
+                compared += 1
+    assert compared >= 5 * len(bench.BOARDS)
+
+
 def test_network_layers_are_those_of_the_networks(results):
     expected = {}
     for network, build in NETWORKS.items():
