@@ -141,9 +141,11 @@ def check_command(words, bcnet):
     if program == "bcnet":
         if rest == ["--version"]:
             assert bcnet(*rest)[0] == 0
-        elif rest[0] in ("train", "demo", "calibrate") or ("--runtime=tflm" in rest and not has_tflm()):
-            flag_values(rest[0])(rest)
-        elif any(word.endswith(".keras") for word in rest):  # a pair that nothing here has trained
+        elif (
+            rest[0] in ("train", "demo", "calibrate")
+            or ("--runtime=tflm" in rest and not has_tflm())
+            or any(word.endswith(".keras") for word in rest)
+        ):
             flag_values(rest[0])(rest)
         else:
             status, _, err = bcnet(*rest)
