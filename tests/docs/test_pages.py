@@ -144,7 +144,7 @@ def check_command(words, bcnet):
         elif (
             rest[0] in ("train", "demo", "calibrate")
             or ("--runtime=tflm" in rest and not has_tflm())
-            or any(word.endswith(".keras") for word in rest)
+            or any(word.endswith(".keras") for word in rest)  # a pair that nothing here has trained
         ):
             flag_values(rest[0])(rest)
         else:
