@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import bcnet_keras
+from bcnet_keras.device.profile import STACK_BYTES
 from bcnet_keras.runtime import native
 from bcnet_keras.tflite import operators
 from bcnet_keras.tflite.metadata import NO_VERDICT
@@ -95,7 +96,7 @@ def substitutions(net: NetDescription, layout: Layout) -> dict[str, str]:
         "flash_kib": f"{(len(net.data) + net.code_size) / 1024:.0f}",
         "model_bytes": _bytes(net.data),
         "arena_size": str(net.arena_size),
-        "arena_kib": f"{net.arena_size / 1024:.0f}",
+        "ram_kib": f"{(net.arena_size + STACK_BYTES) / 1024:.0f}",
         "scratch_budget": str(net.scratch_budget),
         "tensors": "\n".join(
             [

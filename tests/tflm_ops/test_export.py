@@ -23,7 +23,7 @@ from single_operators import net
 
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.device.arena import arena
-from bcnet_keras.device.profile import Profile
+from bcnet_keras.device.profile import STACK_BYTES, Profile
 from bcnet_keras.export import formats as exports
 from bcnet_keras.runtime import native, plugin, tflm
 from bcnet_keras.tflite import flatbuffer
@@ -212,14 +212,16 @@ def test_what_micro_does_otherwise_is_told(bcnet, tmp_path, caplog):
 
 
 def test_readme_tells_flash_and_codes(make_part, tmp_path):
-    """Flash is that of the profile: code counts too. Pixels of the data set, -100 to 155, have the codes v - 28."""
+    """Code and stack count too, as in the profile; pixels of the data set, -100 to 155, have the codes v - 28."""
     record = {"raw_range": [-100, 155], "input_range": [-1.0, 127 / 128]}
     pair = merge(make_part(1), make_part(2), Gate.create(4, "score_margin", 0.5), record=record)
     needed = f"{Profile.of(pair).flash_bytes / 1024:.0f} KiB"
     for format in ("arduino", "platformio"):
         readme = (exports.export(pair, format, tmp_path / format, name="net") / "README.md").read_text()
         assert f"| flash | {needed}: the model's {len(pair):,} bytes" in readme
-        assert re.search(rf"\b{needed} of flash\s+to\s+spare", readme)
+        arena_size = int(re.search(r"\| arena \| ([\d,]+) bytes of RAM", readme)[1].replace(",", ""))
+        ram = f"{(arena_size + STACK_BYTES) / 1024:.0f} KiB of RAM"
+        assert re.search(rf"\b{ram} and {needed} of flash\s+to\s+spare", readme)
         assert "| codes of the input | round(v - 28) for a value v from -100 to 155 |" in readme
         assert "| output `escalated` | bool [1] |" in readme
 
