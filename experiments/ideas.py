@@ -1,0 +1,564 @@
+"""Which ideas for a better gate are worth a long training? Each tried once on small sets, on two seeds.
+
+    python -m experiments.ideas --data_dir=~/datasets
+    python -m experiments.ideas --sets=fashion_mnist_14 --ideas=base,gatekeeper   # some of it
+
+The score margin leaves most of what an oracle's gate would gain. A set here is drawn from the training images of
+Fashion-MNIST or CIFAR-10 and halved in height and width, so that a pair trains in minutes; as on the whole sets, the
+nets err on their training images too, so that a loss which looks at errors finds some. Binary and int8 net share a stem
+and have the layers of the benchmarks' nets, the binary one half of the filters. All rows of a seed share the data, the float net, the stem and the first
+weights. Ideas that train the binary net on (`TUNED`) begin with that of the base. Each row has an int8 net of its own
+that was boosted beside its binary net; the cooperative stage, which only fine-tunes, is left out.
+
+Half of the validation images fit what is fitted behind the training (boost, temperature, learned gates), half pick
+thresholds and judge ideas; test images judge nothing. The base's threshold is the most accurate one within half of the
+int8 net's cycles. Every row then gets the threshold at which the same validation images cost as much as the base's.
+The share of the gap that a row closes is (its accuracy - base's) / (oracle's - base's), where the oracle escalates those
+images alone that the base's sum puts right. The few products of a learned gate, less than a thousandth of the binary
+net's, are not counted.
+
+The rule, written down before the first result: an idea goes on to the whole sets where, on the validation images that
+judge, it closes at least a tenth of the gap in the mean of sets and seeds, and no cell's share is negative. Otherwise it
+stops here. For `TUNED` ideas the base is not enough, because they train for longer: their mean must also be above that of
+`on`, which trains on for as long with the loss of the base.
+
+`experiments/results/ideas.json` is written after each row; rows that it has are not repeated.
+"""
+
+import json
+import math
+import pathlib
+import time
+
+import numpy as np
+from absl import app, flags
+
+from experiments import report
+
+SETS = {"fashion_mnist_14": "fashion_mnist", "cifar10_16": "cifar10"}
+SEEDS = (0, 1)
+IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 5000, 4000, 5000
+BATCH, WIDTH = 64, 0.5
+EPOCHS = {"float": 8, "binary": 6, "tuned": 2, "boosted": 2}
+RATES = {"float": 2e-3, "binary": 3e-3, "tuned": 1e-3, "boosted": 1e-3}
+BUDGET, PART = 0.5, 0.1  # of the int8 net's cycles; of the gap, that an idea must close
+
+# What stands behind the training of the base's pair, and costs no training of a net.
+GATES = {
+    "temperature": "base, temperature fitted",
+    "per_class": "base, one threshold per class",
+    "gate_logits": "learned gate: benefit, from the sorted logits",
+    "gate_features": "learned gate: benefit, from pooled features and sorted logits",
+    "gate_net_benefit": "learned gate: benefit less harm, from the same",
+}
+# Names -> what the loss of the binary net is beside that of the base, see `Bench.binary_step`.
+TUNED = {
+    "on": {},
+    "gatekeeper": {"gatekeeper": 1.0, "alpha": 0.5},
+    "gatekeeper_9": {"gatekeeper": 1.0, "alpha": 0.9},
+    "ranking": {"ranking": 0.5},
+}
+TRAINED = {
+    "no_distillation": {"distillation": 0.0},
+    "smoothing": {"smoothing": 0.1},
+    "self_adaptive": {"self_adaptive": 0.9},
+    "two_stage": {"two_stage": 0.5},
+    "long": {"epochs": 2},
+    "concatenation": {"blocks": "concatenation"},
+}
+IDEAS = {
+    "base": "score margin (today's recipe)",
+    **GATES,
+    "on": "binary net trained on, same loss",
+    "gatekeeper": "Gatekeeper's tuning, alpha 0.5",
+    "gatekeeper_9": "Gatekeeper's tuning, alpha 0.9",
+    "ranking": "correctness ranking",
+    "no_distillation": "without distillation",
+    "smoothing": "label smoothing 0.1",
+    "self_adaptive": "self-adaptive targets",
+    "two_stage": "two stages: signs of maps first, of weights then",
+    "long": "binary net trained for twice as long",
+    "concatenation": "concatenated maps",
+}
+
+_SETS = flags.DEFINE_list("sets", list(SETS), "Which sets.")
+_IDEAS = flags.DEFINE_list(
+    "ideas", [name for name in IDEAS if name not in GATES], "Which ideas; base brings its gates."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", "~/datasets", "Folder that holds the data sets.")
+_FOLDERS = flags.DEFINE_string("folders", "runs/ideas", "Where the weights that rows share are kept.")
+
+
+def main(_):
+    from bcnet_keras.experiment.provenance import command_line, revision, versions
+    from bcnet_keras.utils.atomic_files import write_atomic
+
+    unknown = sorted({*_SETS.value} - {*SETS}) + sorted({*_IDEAS.value} - {*IDEAS} | {*_IDEAS.value} & {*GATES})
+    if unknown:
+        raise app.UsageError(
+            f"there is no {', '.join(unknown)}; sets: {', '.join(SETS)}; "
+            f"ideas: {', '.join(name for name in IDEAS if name not in GATES)}"
+        )
+    place = report.results_folder() / "ideas.json"
+    record = json.loads(place.read_text()) if place.exists() else {"cells": {}, "commands": []}
+    benches = {}
+    # Idea by idea, so that what is there when time runs out is whole.
+    for idea in sorted(_IDEAS.value, key=[*IDEAS].index):
+        for name in _SETS.value:
+            for seed in SEEDS:
+                cells = record["cells"].setdefault(name, {}).setdefault(str(seed), {})
+                if idea in cells:
+                    continue
+                if (name, seed) not in benches:
+                    benches[name, seed] = Bench(name, seed)
+                for row, found in benches[name, seed].tried(idea, cells.get("base")).items():
+                    cells[row] = {**found, "revision": revision()}
+                    print(f"{name}, seed {seed}, {row}: {found}", flush=True)
+                record |= {
+                    "versions": versions(),
+                    "commands": sorted({*record["commands"], command_line("python -m experiments.ideas")}),
+                }
+                write_atomic(place, json.dumps(record, indent=1) + "\n")
+    report.write_all()
+
+
+def load(name, seed):
+    """{"train", "fit", "pick", "test": (images float32 [n, h, w, c] in the input range, labels [n])} of a set."""
+    from bcnet_keras import datasets
+    from bcnet_keras.models.pair import rescale
+
+    whole = datasets.load(SETS[name], _DATA_DIR.value, seed)
+    order = np.random.default_rng(seed).permutation(len(whole.train.labels))
+    ends = np.cumsum([IMAGES, VALIDATION_IMAGES // 2, VALIDATION_IMAGES // 2])
+    parts = dict(zip(("train", "fit", "pick"), np.split(order[: ends[-1]], ends[:-1]), strict=True))
+    splits = {part: (whole.train.images[rows], whole.train.labels[rows]) for part, rows in parts.items()}
+    splits["test"] = whole.test.images[:TEST_IMAGES], whole.test.labels[:TEST_IMAGES]
+
+    def halved(images):
+        count, height, width, channels = images.shape
+        blocks = images.reshape(count, height // 2, 2, width // 2, 2, channels)
+        return rescale(blocks.astype(np.float32).mean((2, 4)), whole.raw_range).numpy()
+
+    return {part: (halved(images), labels.astype(np.int64)) for part, (images, labels) in splits.items()}
+
+
+class Bench:
+    """Nets, data and compiled steps of a set and seed; steps are traced once for all ideas."""
+
+    def __init__(self, name, seed):
+        import tensorflow as tf
+
+        from bcnet_keras.models.networks import NETWORKS
+        from bcnet_keras.models.twins import int8_twin, share_stem
+
+        self.name, self.seed = name, seed
+        self.folder = pathlib.Path(_FOLDERS.value) / f"{name}_{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = load(name, seed)
+        images, labels = self.data["train"]
+        self.targets, self.classes = tf.one_hot(labels, int(labels.max()) + 1).numpy(), int(labels.max()) + 1
+        tf.keras.utils.set_random_seed(seed)
+        shape = images.shape[1:]
+        self.float_net, binary = NETWORKS["fashion_mnist"](shape, self.classes, shared_stem=True, binary_width=WIDTH)
+        self.seconds = {"float": self._train_float()}
+        self.teacher = self.float_net.predict(images, batch_size=500, verbose=0)
+        self.int8 = int8_twin(self.float_net)
+        share_stem(binary, self.int8, [images[:1000]])
+        self.start = {"int8": self.int8.get_weights()}
+        self.nets = {"plain": self._made("plain", binary)}
+
+    def _made(self, blocks, binary):
+        """Binary net, pair, optimizers and steps of a kind of binary net."""
+        import tensorflow as tf
+
+        from bcnet_keras.models.pair import BCNet
+        from bcnet_keras.models.pair_cost import pair_cost
+
+        pair = BCNet(binary, self.int8)
+        features = tf.keras.Model(binary.inputs, [binary.layers[-2].input, binary.outputs[0]])
+        self.start[blocks] = binary.get_weights()
+        return {
+            "pair": pair,
+            "cost": pair_cost(pair),
+            "features": features,
+            "step": BinaryStep(binary, self.classes),
+        }
+
+    def _train_float(self):
+        import tensorflow as tf
+
+        from bcnet_keras.training import train_float
+
+        began = time.process_time()
+        place = self.folder / "float.weights.h5"
+        if place.exists():
+            self.float_net.load_weights(place)
+            return 0.0
+        data = tf.data.Dataset.from_tensor_slices(self.data["train"]).shuffle(IMAGES, self.seed).batch(BATCH)
+        train_float(
+            self.float_net, data, epochs=EPOCHS["float"], learning_rate=RATES["float"], weight_decay=0.05, verbose=0
+        )
+        self.float_net.save_weights(place)
+        return time.process_time() - began
+
+    def tried(self, idea, base):
+        """{row: its figures} of an idea: its own, and with the base those of the gates behind it."""
+        began = time.process_time()
+        change = {**TUNED, **TRAINED}.get(idea, {})
+        kind = change.get("blocks", "plain")
+        if kind not in self.nets:
+            self.nets[kind] = self._made(kind, concatenating_net(self.data["train"][0].shape[1:], self.classes, self))
+        net = self.nets[kind]
+        self._train_binary(idea, net, change, kind)
+        binary_seconds = time.process_time() - began
+        self._train_int8(net)
+        splits = self._answers(net)
+        seconds = {"seconds": round(time.process_time() - began), "binary_seconds": round(binary_seconds)}
+        accuracy = {part: float(np.mean(splits[part].binary == splits[part].labels)) for part in splits}
+        if idea != "base":
+            return {idea: {**judged(splits, net["cost"], base), "binary": accuracy, **seconds}}
+        found = base_figures(splits, net["cost"])
+        rows = {"base": {**found, **judged(splits, net["cost"], found), "binary": accuracy, **seconds}}
+        for gate in GATES:
+            began = time.process_time()
+            changed = behind(gate, splits, self.pooled)
+            took = {"seconds": round(time.process_time() - began, 1)}
+            rows[gate] = {**judged(changed, net["cost"], found), "binary": accuracy, **took}
+        return rows
+
+    def _train_binary(self, idea, net, change, kind):
+        binary, step = net["pair"].binary, net["step"]
+        place = self.folder / "base.weights.h5"
+        if idea in TUNED and place.exists():
+            binary.load_weights(place)
+            epochs, rate = EPOCHS["tuned"], RATES["tuned"]
+        else:
+            binary.set_weights(self.start[kind])
+            epochs, rate = EPOCHS["binary"] * change.get("epochs", 1), RATES["binary"]
+        images = self.data["train"][0]
+        targets = self.targets.copy()
+        if "smoothing" in change:
+            targets = (1 - change["smoothing"]) * targets + change["smoothing"] / self.classes
+        step.reset(change)
+        order, steps = np.random.default_rng(self.seed), math.ceil(len(images) / BATCH)
+        for epoch in range(epochs):
+            step.whole.assign(epoch >= change.get("two_stage", 0) * epochs)
+            if "self_adaptive" in change and epoch >= epochs // 4:
+                # Huang et al., arXiv 2002.10319: targets follow the net's own answers once it has begun to learn.
+                share = change["self_adaptive"]
+                targets = share * targets + (1 - share) * softmax(binary.predict(images, batch_size=500, verbose=0))
+            weights = targets.max(-1) if "self_adaptive" in change else np.ones(len(images), np.float32)
+            for number, rows in enumerate(np.array_split(order.permutation(len(images)), steps)):
+                done = (epoch + number / steps) / epochs
+                batch = images[rows], targets[rows].astype(np.float32), self.teacher[rows], weights[rows]
+                loss = step(*batch, np.float32(rate * (1 + np.cos(np.pi * done)) / 2))
+        if not np.isfinite(loss):
+            raise ValueError(f"{self.name}, seed {self.seed}: training of {idea} diverged.")
+        self._settle(binary)
+        if idea == "base":
+            binary.save_weights(place)
+
+    def _settle(self, net):
+        from bcnet_keras.training.batch_norm import recalibrate_batch_norm
+
+        recalibrate_batch_norm(net, self.data["train"], 40)
+
+    def _train_int8(self, net):
+        """The boosted stage: cross-entropy of the sum and of the int8 net alone, half and half."""
+        import tensorflow as tf
+
+        from bcnet_keras.training.boost import fit_boost
+
+        pair, (images, labels) = net["pair"], self.data["train"]
+        self.int8.set_weights(self.start["int8"])
+        beside = pair.binary.predict(images, batch_size=500, verbose=0)
+        if not hasattr(self, "int8_step"):
+            self.int8_step = Int8Step(self.int8)
+        self.int8_step.reset()
+        order, steps, epochs = np.random.default_rng(self.seed), math.ceil(len(images) / BATCH), EPOCHS["boosted"]
+        for epoch in range(epochs):
+            for number, rows in enumerate(np.array_split(order.permutation(len(images)), steps)):
+                rate = RATES["boosted"] * (1 + np.cos(np.pi * (epoch + number / steps) / epochs)) / 2
+                self.int8_step(images[rows], self.targets[rows], beside[rows], tf.constant(rate, tf.float32))
+        self._settle(self.int8)
+        pair.boost.assign(0.3)
+        fit_boost(pair, self.data["fit"])
+
+    def _answers(self, net):
+        """{"fit", "pick", "test": `Answers`}; the pooled features of the binary net are kept beside them."""
+        from bcnet_keras.calibration import Answers
+
+        pair, found, self.pooled = net["pair"], {}, {}
+        for part in ("fit", "pick", "test"):
+            images, labels = self.data[part]
+            self.pooled[part], binary = net["features"].predict(images, batch_size=500, verbose=0)
+            int8 = self.int8.predict(images, batch_size=500, verbose=0)
+            combined = pair.combined(binary, int8).numpy()
+            classes = (each.argmax(-1) for each in (binary, int8, combined))
+            found[part] = Answers(labels, *classes, pair.gate.confidence(binary).numpy(), binary)
+        return found
+
+
+class BinaryStep:
+    """A compiled step of the binary net; the weights of the loss's parts are variables, so that it is traced once."""
+
+    PARTS = {"distillation": 0.5, "gatekeeper": 0.0, "alpha": 0.5, "ranking": 0.0}
+    HEAT = 2.0  # of the teacher, as in `BCNet.compile`
+    SOFTNESS = 0.2  # of the ranking loss, in score margins
+
+    def __init__(self, net, classes):
+        import tensorflow as tf
+
+        from bcnet_keras.layers import BinaryConv2D
+
+        self.net, self.classes = net, classes
+        self.optimizer = tf.keras.optimizers.Adam(1e-3, clipnorm=1.0)
+        self.optimizer.build(net.trainable_variables)
+        self.parts = {name: tf.Variable(value, trainable=False) for name, value in self.PARTS.items()}
+        self.whole = tf.Variable(True, trainable=False)  # False while weights are still real numbers
+        for layer in net.layers:
+            if isinstance(layer, BinaryConv2D):
+                layer.kernel_quantizer = _in_two_stages(layer.kernel_quantizer, self.whole)
+        self.run = tf.function(self._run, reduce_retracing=True)
+
+    def reset(self, change):
+        for variable in self.optimizer.variables:
+            variable.assign(tf_zeros(variable))
+        for name, value in self.PARTS.items():
+            self.parts[name].assign(change.get(name, value))
+        self.whole.assign(True)
+
+    def __call__(self, *batch):
+        return self.run(*batch).numpy()
+
+    def _run(self, images, targets, teacher, weights, rate):
+        import tensorflow as tf
+
+        self.optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            logits = self.net(images, training=True)
+            loss = tf.reduce_mean(weights * self._losses(targets, logits, teacher)) + self._ranking(targets, logits)
+        variables = self.net.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    def _losses(self, targets, logits, teacher):
+        import tensorflow as tf
+
+        entropy, heat, parts = tf.nn.softmax_cross_entropy_with_logits, self.HEAT, self.parts
+        soft = tf.nn.softmax(teacher / heat)
+        distilled = heat**2 * (entropy(soft, logits / heat) - entropy(soft, tf.math.log(soft + 1e-9)))
+        plain = entropy(targets, logits)
+        plain += parts["distillation"] * (distilled - plain)
+        # Gatekeeper, arXiv 2502.19335: cross-entropy where the net is right, divergence from uniform where it is wrong.
+        right = tf.cast(tf.argmax(logits, -1) == tf.argmax(targets, -1), tf.float32)
+        divergence = math.log(self.classes) - entropy(tf.nn.softmax(logits), logits)
+        told = parts["alpha"] * right * entropy(targets, logits) + (1 - parts["alpha"]) * (1 - right) * divergence
+        return plain + parts["gatekeeper"] * (told - plain)
+
+    def _ranking(self, targets, logits):
+        """Smooth share of pairs (right, wrong) of the batch in which the wrong answer has the higher score margin."""
+        import tensorflow as tf
+
+        from bcnet_keras.layers.gate import score_margin
+
+        margin = score_margin(tf.nn.softmax(logits))
+        right = tf.cast(tf.argmax(logits, -1) == tf.argmax(targets, -1), tf.float32)
+        pairs = right[:, tf.newaxis] * (1 - right)[tf.newaxis]
+        lost = tf.nn.softplus((margin[tf.newaxis] - margin[:, tf.newaxis]) / self.SOFTNESS)
+        return self.parts["ranking"] * tf.math.divide_no_nan(tf.reduce_sum(pairs * lost), tf.reduce_sum(pairs))
+
+
+class Int8Step:
+    """A compiled step of the boosted stage, with the loss of `BCNet.compile` at its default settings."""
+
+    def __init__(self, net):
+        import tensorflow as tf
+
+        self.net, self.optimizer = net, tf.keras.optimizers.Adam(1e-3, clipnorm=1.0)
+        self.optimizer.build(net.trainable_variables)
+        self.run = tf.function(self._run, reduce_retracing=True)
+
+    def reset(self):
+        for variable in self.optimizer.variables:
+            variable.assign(tf_zeros(variable))
+
+    def __call__(self, *batch):
+        return self.run(*batch)
+
+    def _run(self, images, targets, beside, rate):
+        import tensorflow as tf
+
+        entropy = tf.nn.softmax_cross_entropy_with_logits
+        self.optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            logits = self.net(images, training=True)
+            loss = tf.reduce_mean(entropy(targets, 0.3 * beside + logits) + entropy(targets, logits)) / 2
+        variables = self.net.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+
+def _in_two_stages(quantizer, whole):
+    """Signs of weights while `whole` holds, else the weights themselves."""
+    import tensorflow as tf
+
+    def quantized(kernel):
+        return tf.where(whole, quantizer(kernel), kernel)
+
+    return quantized
+
+
+def tf_zeros(variable):
+    return np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
+
+
+def concatenating_net(shape, classes, bench):
+    """The binary net whose convolutions of stride 1 add 32 maps to those that they read (BinaryDenseNet,
+    Bethge et al., arXiv 1906.08637), behind the stem of `bench`."""
+    import tensorflow as tf
+
+    from bcnet_keras.layers import BinaryConv2D, FakeQuant, Int8Dense, batch_norm, global_average
+    from bcnet_keras.models.networks import FIVE_CONVOLUTIONS, NETWORKS, widened
+    from bcnet_keras.models.twins import share_stem
+
+    tf.keras.utils.set_random_seed(bench.seed)
+    _, plain = NETWORKS["fashion_mnist"](shape, classes, shared_stem=True, binary_width=WIDTH)
+    first = next(layer for layer in plain.layers if isinstance(layer, BinaryConv2D))
+    tensor = first.input
+    for filters, strides in widened(FIVE_CONVOLUTIONS, WIDTH):
+        added = batch_norm()(BinaryConv2D(filters if strides > 1 else 32, 3, strides)(tensor))
+        tensor = added if strides > 1 else tf.keras.layers.Concatenate()([tensor, added])
+    logits = FakeQuant()(Int8Dense(classes)(global_average(tensor, FakeQuant())))
+    net = tf.keras.Model(plain.inputs, logits, name="concatenating")
+    share_stem(net, bench.int8, [bench.data["train"][0][:1000]])
+    return net
+
+
+def softmax(logits):
+    from scipy import special
+
+    return special.softmax(logits, axis=-1).astype(np.float32)
+
+
+def behind(gate, splits, pooled):
+    """The same answers with the confidence by one of `GATES`, fitted on the split "fit"."""
+    import dataclasses
+
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    fit = splits["fit"]
+    if gate == "temperature":
+        rows = np.arange(len(fit.labels))
+        heat = minimize_scalar(
+            lambda heat: -np.mean(log_softmax(fit.logits / heat, axis=-1)[rows, fit.labels]), (0.2, 5.0)
+        ).x
+        margins = {part: _margin(softmax(each.logits / heat)) for part, each in splits.items()}
+        return {part: dataclasses.replace(each, confidence=margins[part]) for part, each in splits.items()}
+    if gate == "per_class":
+        # One threshold per class as an offset: each class escalates those whose gain by the sum is the greatest.
+        offsets = _class_offsets(fit)
+        return {
+            part: dataclasses.replace(each, confidence=each.confidence - offsets[each.binary])
+            for part, each in splits.items()
+        }
+    features = {part: _features(each, pooled[part] if gate != "gate_logits" else None) for part, each in splits.items()}
+    right, sum_right = fit.binary == fit.labels, fit.combined == fit.labels
+    benefit = _regression(features, ~right & sum_right)
+    if gate == "gate_net_benefit":
+        harm = _regression(features, right & ~sum_right)
+        benefit = {part: benefit[part] - harm[part] for part in benefit}
+    return {part: dataclasses.replace(each, confidence=-benefit[part]) for part, each in splits.items()}
+
+
+def _margin(probabilities):
+    top = np.sort(probabilities, axis=-1)
+    return top[:, -1] - top[:, -2]
+
+
+def _features(answers, pooled):
+    """[n, k]: the logits from the largest on, the two margins, and where given the pooled features."""
+    ordered = -np.sort(-answers.logits, axis=-1)
+    parts = [ordered, ordered[:, :1] - ordered[:, 1:2], answers.confidence[:, np.newaxis]]
+    return np.concatenate(parts if pooled is None else [*parts, pooled], axis=-1)
+
+
+def _regression(features, targets):
+    """{split: probability [n]} of a logistic regression on the split "fit", its penalty by cross-validation."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if targets.all() or not targets.any():
+        return {part: np.zeros(len(each)) for part, each in features.items()}
+    model = LogisticRegressionCV(Cs=np.logspace(-4, 1, 6), cv=5, scoring="neg_log_loss", max_iter=500)
+    model = make_pipeline(StandardScaler(), model).fit(features["fit"], targets)
+    return {part: model.predict_proba(each)[:, 1] for part, each in features.items()}
+
+
+def _class_offsets(fit):
+    """[classes]: differences of thresholds, so that the most unsure image that each accepts gains as much by the sum.
+
+    The gain of a class by its margin is a logistic curve with one slope for all classes and an offset for each.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    classes = fit.logits.shape[-1]
+    gain = (fit.binary != fit.labels) & (fit.combined == fit.labels)
+    if gain.all() or not gain.any():
+        return np.zeros(classes)
+    columns = np.concatenate([fit.confidence[:, np.newaxis], np.eye(classes)[fit.binary]], axis=-1)
+    weights = LogisticRegression(C=1.0, max_iter=500).fit(columns, gain).coef_[0]
+    return weights[1:] / max(-weights[0], 1e-6)
+
+
+def base_figures(splits, cost):
+    """What all rows are held against: the cost of the base's pick, and its and the oracle's accuracy on both splits."""
+    from bcnet_keras.calibration import curve
+
+    picked = curve(splits["pick"], cost).pick(max_cost=BUDGET)
+    spent = picked.cost
+    found = {"spent": spent}
+    for part in ("pick", "test"):
+        answers = splits[part]
+        right = answers.binary == answers.labels
+        helped = ~right & (answers.combined == answers.labels)
+        rate = (spent - cost[0]) / (cost[1] - cost[0])
+        accuracy = _judged_at(splits, part, cost, spent)[0]
+        found[part] = {"accuracy": accuracy, "oracle": float(np.mean(right) + min(np.mean(helped), rate))}
+    return {"against": found}
+
+
+def judged(splits, cost, base):
+    """Accuracy, cost and share of the gap on both splits at the cost of the base, and how the confidence ranks."""
+    against, found = base["against"], {}
+    for part in ("pick", "test"):
+        accuracy, spent = _judged_at(splits, part, cost, against["spent"])
+        own = against[part]
+        gap = own["oracle"] - own["accuracy"]
+        found[part] = {
+            "accuracy": accuracy,
+            "cost": spent,
+            "share": (accuracy - own["accuracy"]) / gap,
+            "auroc": splits[part].auroc(),
+            "aurc": splits[part].aurc(),
+            "sum": float(np.mean(splits[part].combined == splits[part].labels)),
+        }
+    return {**found, "pair_cost": list(cost)}
+
+
+def _judged_at(splits, part, cost, spent):
+    """(accuracy, cost) on a split at the threshold where the split "pick" costs `spent`."""
+    pick, answers = splits["pick"], splits[part]
+    rate = min(max((spent - cost[0]) / (cost[1] - cost[0]), 0), 1)
+    ordered = np.sort(pick.confidence)
+    count = round(rate * len(ordered))
+    threshold = ordered[count] if count < len(ordered) else np.inf
+    escalated = answers.confidence < threshold
+    predicted = np.where(escalated, answers.combined, answers.binary)
+    rate = float(np.mean(escalated))
+    return float(np.mean(predicted == answers.labels)), cost[0] + rate * (cost[1] - cost[0])
+
+
+if __name__ == "__main__":
+    app.run(main)
