@@ -6,21 +6,22 @@
 The score margin leaves most of what an oracle's gate would gain. A set here is drawn from the training images of
 Fashion-MNIST or CIFAR-10 and halved in height and width, so that a pair trains in minutes; as on the whole sets, the
 nets err on their training images too, so that a loss which looks at errors finds some. Binary and int8 net share a stem
-and have the layers of the benchmarks' nets, the binary one half of the filters. All rows of a seed share the data, the float net, the stem and the first
-weights. Ideas that train the binary net on (`TUNED`) begin with that of the base. Each row has an int8 net of its own
-that was boosted beside its binary net; the cooperative stage, which only fine-tunes, is left out.
+and have the layers of the benchmarks' nets, the binary one half of the filters. All rows of a seed share the data, the
+float net, the stem and the first weights. Ideas that train the binary net on (`TUNED`) begin with that of the base.
+Each row has an int8 net of its own that was boosted beside its binary net; the cooperative stage, which only
+fine-tunes, is left out.
 
 Half of the validation images fit what is fitted behind the training (boost, temperature, learned gates), half pick
 thresholds and judge ideas; test images judge nothing. The base's threshold is the most accurate one within half of the
 int8 net's cycles. Every row then gets the threshold at which the same validation images cost as much as the base's.
-The share of the gap that a row closes is (its accuracy - base's) / (oracle's - base's), where the oracle escalates those
-images alone that the base's sum puts right. The few products of a learned gate, less than a thousandth of the binary
-net's, are not counted.
+The share of the gap that a row closes is (its accuracy - base's) / (oracle's - base's), where the oracle escalates
+those images alone that the base's sum puts right. The few products of a learned gate, less than a thousandth of the
+binary net's, are not counted.
 
 The rule, written down before the first result: an idea goes on to the whole sets where, on the validation images that
-judge, it closes at least a tenth of the gap in the mean of sets and seeds, and no cell's share is negative. Otherwise it
-stops here. For `TUNED` ideas the base is not enough, because they train for longer: their mean must also be above that of
-`on`, which trains on for as long with the loss of the base.
+judge, it closes at least a tenth of the gap in the mean of sets and seeds, and no cell's share is negative. Otherwise
+it stops here. For `TUNED` ideas the base is not enough, because they train for longer: their mean must also be above
+that of `on`, which trains on for as long with the loss of the base.
 
 `experiments/results/ideas.json` is written after each row; rows that it has are not repeated.
 """
@@ -269,7 +270,7 @@ class Bench:
 
         from bcnet_keras.training.boost import fit_boost
 
-        pair, (images, labels) = net["pair"], self.data["train"]
+        pair, images = net["pair"], self.data["train"][0]
         self.int8.set_weights(self.start["int8"])
         beside = pair.binary.predict(images, batch_size=500, verbose=0)
         if not hasattr(self, "int8_step"):
