@@ -11,9 +11,9 @@ float net, the stem and the first weights. Ideas that train the binary net on (`
 Each row has an int8 net of its own that was boosted beside its binary net; the cooperative stage, which only
 fine-tunes, is left out.
 
-Half of the validation images fit what is fitted behind the training (boost, temperature, learned gates), half pick
-thresholds and judge ideas; test images judge nothing. The base's threshold is the most accurate one within half of the
-int8 net's cycles. Every row then gets the threshold at which the same validation images cost as much as the base's.
+Half of the validation images fit what is fitted behind the training (boost, temperature, learned gates) and say what
+is spent: the cost of the base's most accurate threshold within half of the int8 net's cycles. The other half judges:
+each row, the base too, gets the threshold at which that half costs as much. Test images judge nothing.
 The share of the gap that a row closes is (its accuracy - base's) / (oracle's - base's), where the oracle escalates
 those images alone that the base's sum puts right. The few products of a learned gate, less than a thousandth of the
 binary net's, are not counted.
@@ -116,6 +116,10 @@ def main(_):
                     cells[row] = {**found, "revision": revision()}
                     print(f"{name}, seed {seed}, {row}: {found}", flush=True)
                 record |= {
+                    "titles": IDEAS,
+                    "tuned": [*TUNED],
+                    "part": PART,
+                    "number": len(SETS) * len(SEEDS),
                     "versions": versions(),
                     "commands": sorted({*record["commands"], command_line("python -m experiments.ideas")}),
                 }
@@ -213,7 +217,7 @@ class Bench:
         self._train_binary(idea, net, change, kind)
         binary_seconds = time.process_time() - began
         self._train_int8(net)
-        splits = self._answers(net)
+        splits = self._answers(net, idea)
         seconds = {"seconds": round(time.process_time() - began), "binary_seconds": round(binary_seconds)}
         accuracy = {part: float(np.mean(splits[part].binary == splits[part].labels)) for part in splits}
         if idea != "base":
@@ -285,18 +289,23 @@ class Bench:
         pair.boost.assign(0.3)
         fit_boost(pair, self.data["fit"])
 
-    def _answers(self, net):
-        """{"fit", "pick", "test": `Answers`}; the pooled features of the binary net are kept beside them."""
+    def _answers(self, net, idea):
+        """{"fit", "pick", "test": `Answers`}; the pooled features of the binary net are kept beside them.
+
+        A file keeps the logits of both nets, so that a row can be looked at again.
+        """
         from bcnet_keras.calibration import Answers
 
-        pair, found, self.pooled = net["pair"], {}, {}
+        pair, found, kept, self.pooled = net["pair"], {}, {}, {}
         for part in ("fit", "pick", "test"):
             images, labels = self.data[part]
             self.pooled[part], binary = net["features"].predict(images, batch_size=500, verbose=0)
             int8 = self.int8.predict(images, batch_size=500, verbose=0)
             combined = pair.combined(binary, int8).numpy()
+            kept |= {f"{part}_binary": binary, f"{part}_int8": int8, f"{part}_pooled": self.pooled[part]}
             classes = (each.argmax(-1) for each in (binary, int8, combined))
             found[part] = Answers(labels, *classes, pair.gate.confidence(binary).numpy(), binary)
+        np.savez_compressed(self.folder / f"{idea}.npz", boost=pair.boost.numpy(), **kept)
         return found
 
 
@@ -492,7 +501,7 @@ def _regression(features, targets):
 
     if targets.all() or not targets.any():
         return {part: np.zeros(len(each)) for part, each in features.items()}
-    model = LogisticRegressionCV(Cs=np.logspace(-4, 1, 6), cv=5, scoring="neg_log_loss", max_iter=500)
+    model = LogisticRegressionCV(Cs=[1e-3, 1e-2, 1e-1], cv=3, scoring="neg_log_loss", max_iter=200)
     model = make_pipeline(StandardScaler(), model).fit(features["fit"], targets)
     return {part: model.predict_proba(each)[:, 1] for part, each in features.items()}
 
@@ -514,10 +523,10 @@ def _class_offsets(fit):
 
 
 def base_figures(splits, cost):
-    """What all rows are held against: the cost of the base's pick, and its and the oracle's accuracy on both splits."""
+    """What all rows are held against: the cost of the base's pick, its accuracy there, and the oracle's."""
     from bcnet_keras.calibration import curve
 
-    picked = curve(splits["pick"], cost).pick(max_cost=BUDGET)
+    picked = curve(splits["fit"], cost).pick(max_cost=BUDGET)
     spent = picked.cost
     found = {"spent": spent}
     for part in ("pick", "test"):

@@ -6,7 +6,7 @@ A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md
 short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
 and what was reached, NAME `orders` what the pairs take in instructions and in cycles, NAME `variants` what became of
 changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data` the default recipe beside
-those tuned by hand.
+those tuned by hand, NAME `ideas` what became of ideas for a better gate.
 """
 
 import itertools
@@ -100,8 +100,9 @@ def tables(folder, whole=False):
     made = {name: table(summary, whole) for name, summary in summaries.items()}
     studies = {name: folder / f"search_{name}.json" for name in NAMES}
     studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
-    if (folder / "own_data.json").exists():
-        made["own_data"] = own_data(json.loads((folder / "own_data.json").read_text()))
+    for name, make in (("own_data", own_data), ("ideas", ideas)):
+        if (folder / f"{name}.json").exists():
+            made[name] = make(json.loads((folder / f"{name}.json").read_text()))
     return made | {
         "targets": targets(summaries),
         "orders": orders(summaries),
@@ -469,6 +470,77 @@ def own_data(record):
         f"{text_table(cells)}\n\nAccuracy of the int8 flatbuffer, one seed ({record['seed']}); recipes picked on "
         f"validation images.{_second_opinions(record.get('verdicts', {}))} {commands} ({versions})."
     )
+
+
+def ideas(record):
+    """What became of ideas for a better gate, as Markdown tables; `record`: that of `experiments.ideas`.
+
+    The first table judges by validation images, those behind it have each set's test images.
+    """
+    from bcnet_keras.utils.pages import text_table
+
+    cells = record["cells"]
+    places = [(name, seed) for name in cells for seed in cells[name] if "base" in cells[name][seed]]
+    heads = ["", "share of the gap closed, mean", *(f"{name}, seed {seed}" for name, seed in places), "outcome"]
+    lines = [heads]
+    for idea, title in record["titles"].items():
+        shares = [_share(cells[name][seed].get(idea)) for name, seed in places]
+        known = [share for share in shares if share is not None]
+        mean = f"{np.mean(known):+.2f}" if known else ""
+        texts = ["" if share is None else f"{share:+.2f}" for share in shares]
+        lines.append([title, mean, *texts, idea_outcome(record, idea)])
+    parts = [text_table(lines)]
+    for name, seeds in cells.items():
+        lines = [[name, "binary alone", "accuracy", "of int8", "share closed", "AUROC", "AURC", "CPU seconds"]]
+        for idea, title in record["titles"].items():
+            rows = [rows[idea] for rows in seeds.values() if idea in rows]
+            if not rows:
+                continue
+            test = [row["test"] for row in rows]
+            lines.append(
+                [
+                    title,
+                    ", ".join(f"{100 * row['binary']['test']:.2f} %" for row in rows),
+                    ", ".join(f"{100 * each['accuracy']:.2f} %" for each in test),
+                    ", ".join(f"{each['cost']:.3f}" for each in test),
+                    ", ".join(f"{each['share']:+.2f}" for each in test),
+                    *(", ".join(f"{each[key]:.4f}" for each in test) for key in ("auroc", "aurc")),
+                    ", ".join(f"{row['seconds']:g}" for row in rows),
+                ]
+            )
+        against = [rows["base"]["against"]["test"] for rows in seeds.values() if "base" in rows]
+        lines.append(["oracle, nets of the base", "", ", ".join(f"{100 * each['oracle']:.2f} %" for each in against)])
+        lines[-1] += [""] * (len(lines[0]) - len(lines[-1]))
+        parts.append(text_table(lines))
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    commands = ", ".join(f"`{command}`" for command in record["commands"])
+    parts.append(
+        "The first table is of the validation images that judge, the others of test images, one figure for each seed. "
+        f"CPU seconds are those of the row's own training, with one thread. {commands} ({versions})."
+    )
+    return "\n\n".join(parts)
+
+
+def idea_outcome(record, idea):
+    """Returns "goes on" or "stopped" by the rule in `experiments.ideas`; "not finished" where cells lack the idea."""
+    cells = [rows for seeds in record["cells"].values() for rows in seeds.values()]
+    if idea in ("base", "on"):
+        return "beside it the others stand"
+    if len(cells) < record["number"] or any(idea not in rows for rows in cells):
+        return "not finished"
+    shares = [_share(rows[idea]) for rows in cells]
+    if np.mean(shares) < record["part"] or min(shares) < 0:
+        return "stopped"
+    if idea in record["tuned"]:
+        if any("on" not in rows for rows in cells):
+            return "not finished"
+        if np.mean(shares) <= np.mean([_share(rows["on"]) for rows in cells]):
+            return "stopped"
+    return "goes on"
+
+
+def _share(row):
+    return None if row is None else row["pick"]["share"]
 
 
 def _second_opinions(verdicts):

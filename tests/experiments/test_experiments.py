@@ -157,6 +157,21 @@ def test_verdicts_of_seeds_are_counted():
     assert [line.rstrip(" |").rsplit(" ", 1)[1] for line in lines[2:5]] == ["100", "101", "102"]
 
 
+def test_ideas_are_judged_by_the_rule_that_was_written_down():
+    def record(shares, on=(0.0, 0.0), number=2):
+        cells = {
+            str(seed): {"base": {}, "idea": {"pick": {"share": share}}, "on": {"pick": {"share": beside}}}
+            for seed, (share, beside) in enumerate(zip(shares, on, strict=True))
+        }
+        return {"cells": {"a_set": cells}, "tuned": ["idea"], "part": 0.1, "number": number}
+
+    assert report.idea_outcome(record([0.2, 0.05]), "idea") == "goes on"
+    assert report.idea_outcome(record([0.1, 0.05]), "idea") == "stopped"  # less than a tenth in the mean
+    assert report.idea_outcome(record([0.5, -0.01]), "idea") == "stopped"  # a cell is worse than the base
+    assert report.idea_outcome(record([0.2, 0.2], on=[0.2, 0.3]), "idea") == "stopped"  # training on does as much
+    assert report.idea_outcome(record([0.2, 0.2], number=4), "idea") == "not finished"
+
+
 def test_marks_are_filled_and_others_left():
     text = "a\n<!-- results: one -->\nold\n<!-- end -->\nb\n<!-- results: two -->\nkept\n<!-- end -->\n"
     expected = text.replace("old", "new")
@@ -193,7 +208,7 @@ def test_savings_in_sentences_are_what_the_results_give():
 RESULTS = sorted(
     path.stem
     for path in (ROOT / "experiments/results").glob("*.json")
-    if not path.stem.startswith(("search_", "budget_", "own_data"))
+    if not path.stem.startswith(("search_", "budget_", "own_data", "ideas"))
 )
 
 
