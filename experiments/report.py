@@ -6,7 +6,8 @@ A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md
 short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
 and what was reached, NAME `orders` what the pairs take in instructions and in cycles, NAME `variants` what became of
 changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data` the default recipe beside
-those tuned by hand, NAME `ideas` what became of ideas for a better gate.
+those tuned by hand, NAME `ideas` what became of ideas for a better gate, NAME `training_cost` what a training step
+costs.
 """
 
 import itertools
@@ -100,7 +101,7 @@ def tables(folder, whole=False):
     made = {name: table(summary, whole) for name, summary in summaries.items()}
     studies = {name: folder / f"search_{name}.json" for name in NAMES}
     studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
-    for name, make in (("own_data", own_data), ("ideas", ideas)):
+    for name, make in (("own_data", own_data), ("ideas", ideas), ("training_cost", training_cost)):
         if (folder / f"{name}.json").exists():
             made[name] = make(json.loads((folder / f"{name}.json").read_text()))
     return made | {
@@ -541,6 +542,28 @@ def idea_outcome(record, idea):
 
 def _share(row):
     return None if row is None else row["pick"]["share"]
+
+
+def training_cost(record):
+    """CPU time of a step of each way to train, and its parts, as a Markdown table.
+
+    `record`: that of `experiments.training_cost`.
+    """
+    from bcnet_keras.utils.pages import text_table
+
+    cells = [["", "a step", "of this build's", "teacher", "binary net, forward", "products alone", "first losses"]]
+    own = record["seconds"]["this build"]["step"]
+    for name, seconds in record["seconds"].items():
+        ends = (f"{1e3 * end(record['rounds'][name]):.0f}" for end in (min, max))
+        cells.append([name, f"{1e3 * seconds['step']:.0f} ms ({' to '.join(ends)})", f"{seconds['step'] / own:.2f}"])
+        cells[-1] += [f"{1e3 * seconds[part]:.0f} ms" for part in ("teacher", "forward", "products")]
+        cells[-1].append(", ".join(f"{loss:.4f}" for loss in record["losses"][name]))
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{text_table(cells)}\n\nCPU time of {record['images']} images on one thread, median over "
+        f"{len(record['rounds']['this build'])} processes of each way in turns, with the least and the greatest; "
+        f"vector instructions: {record['processor']}. `{record['command']}` ({versions})."
+    )
 
 
 def _second_opinions(verdicts):
