@@ -2,6 +2,7 @@
 
     python -m experiments.ideas --data_dir=~/datasets
     python -m experiments.ideas --sets=fashion_mnist_14 --ideas=base,gatekeeper   # some of it
+    python -m experiments.ideas --data_dir=~/datasets --again   # judges the kept answers of trained nets anew
 
 The score margin leaves most of what an oracle's gate would gain. A set here is drawn from the training images of
 Fashion-MNIST or CIFAR-10 and halved in height and width, so that a pair trains in minutes; as on the whole sets, the
@@ -15,8 +16,10 @@ Half of the validation images fit what is fitted behind the training (boost, tem
 is spent: the cost of the base's most accurate threshold within half of the int8 net's cycles. The other half judges:
 each row, the base too, gets the threshold at which that half costs as much. Test images judge nothing.
 The share of the gap that a row closes is (its accuracy - base's) / (oracle's - base's), where the oracle escalates
-those images alone that the base's sum puts right. The few products of a learned gate, less than a thousandth of the
-binary net's, are not counted.
+those images alone that the base's sum puts right. It knows labels: where the sum would spoil a right answer, it keeps
+that. Two rows are ceilings, whose gates run the int8 net on every image: one knows where the sum changes the answer,
+and so has at most the sum's accuracy; one has learned which of these changes to believe. The few products of a learned
+gate, less than a thousandth of the binary net's, are not counted.
 
 The rule, written down before the first result: an idea goes on to the whole sets where, on the validation images that
 judge, it closes at least a tenth of the gap in the mean of sets and seeds, and no cell's share is negative. Otherwise
@@ -51,6 +54,8 @@ GATES = {
     "gate_logits": "learned gate: benefit, from the sorted logits",
     "gate_features": "learned gate: benefit, from pooled features and sorted logits",
     "gate_net_benefit": "learned gate: benefit less harm, from the same",
+    "disagreement": "ceiling: a gate that knows where binary net and sum differ",
+    "both_nets": "ceiling: which of these to escalate, learned from both nets' logits",
 }
 # Names -> what the loss of the binary net is beside that of the base, see `Bench.binary_step`.
 TUNED = {
@@ -87,7 +92,8 @@ _IDEAS = flags.DEFINE_list(
     "ideas", [name for name in IDEAS if name not in GATES], "Which ideas; base brings its gates."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "~/datasets", "Folder that holds the data sets.")
-_FOLDERS = flags.DEFINE_string("folders", "runs/ideas", "Where the weights that rows share are kept.")
+_AGAIN = flags.DEFINE_bool("again", False, "Train nothing; judge the answers that `--folders` has anew.")
+_FOLDERS = flags.DEFINE_string("folders", "runs/ideas", "Where weights and answers are kept.")
 
 
 def main(_):
@@ -102,6 +108,13 @@ def main(_):
         )
     place = report.results_folder() / "ideas.json"
     record = json.loads(place.read_text()) if place.exists() else {"cells": {}, "commands": []}
+    if _AGAIN.value:
+        for name in record["cells"]:
+            for seed, cells in record["cells"][name].items():
+                judge_again(name, int(seed), cells)
+        write_atomic(place, json.dumps({**record, "titles": IDEAS}, indent=1) + "\n")
+        report.write_all()
+        return
     benches = {}
     # Idea by idea, so that what is there when time runs out is whole.
     for idea in sorted(_IDEAS.value, key=[*IDEAS].index):
@@ -217,19 +230,10 @@ class Bench:
         self._train_binary(idea, net, change, kind)
         binary_seconds = time.process_time() - began
         self._train_int8(net)
-        splits = self._answers(net, idea)
+        self._keep_answers(net, idea)
         seconds = {"seconds": round(time.process_time() - began), "binary_seconds": round(binary_seconds)}
-        accuracy = {part: float(np.mean(splits[part].binary == splits[part].labels)) for part in splits}
-        if idea != "base":
-            return {idea: {**judged(splits, net["cost"], base), "binary": accuracy, **seconds}}
-        found = base_figures(splits, net["cost"])
-        rows = {"base": {**found, **judged(splits, net["cost"], found), "binary": accuracy, **seconds}}
-        for gate in GATES:
-            began = time.process_time()
-            changed = behind(gate, splits, self.pooled)
-            took = {"seconds": round(time.process_time() - began, 1)}
-            rows[gate] = {**judged(changed, net["cost"], found), "binary": accuracy, **took}
-        return rows
+        rows = rows_of(idea, self.data, self.folder, net["cost"], base)
+        return {row: {**(seconds if row == idea else {}), **found} for row, found in rows.items()}
 
     def _train_binary(self, idea, net, change, kind):
         binary, step = net["pair"].binary, net["step"]
@@ -289,24 +293,14 @@ class Bench:
         pair.boost.assign(0.3)
         fit_boost(pair, self.data["fit"])
 
-    def _answers(self, net, idea):
-        """{"fit", "pick", "test": `Answers`}; the pooled features of the binary net are kept beside them.
-
-        A file keeps the logits of both nets, so that a row can be looked at again.
-        """
-        from bcnet_keras.calibration import Answers
-
-        pair, found, kept, self.pooled = net["pair"], {}, {}, {}
+    def _keep_answers(self, net, idea):
+        """Writes the logits of both nets, and the pooled features of the binary one, for `kept_answers`."""
+        kept = {"boost": net["pair"].boost.numpy()}
         for part in ("fit", "pick", "test"):
-            images, labels = self.data[part]
-            self.pooled[part], binary = net["features"].predict(images, batch_size=500, verbose=0)
-            int8 = self.int8.predict(images, batch_size=500, verbose=0)
-            combined = pair.combined(binary, int8).numpy()
-            kept |= {f"{part}_binary": binary, f"{part}_int8": int8, f"{part}_pooled": self.pooled[part]}
-            classes = (each.argmax(-1) for each in (binary, int8, combined))
-            found[part] = Answers(labels, *classes, pair.gate.confidence(binary).numpy(), binary)
-        np.savez_compressed(self.folder / f"{idea}.npz", boost=pair.boost.numpy(), **kept)
-        return found
+            images, _ = self.data[part]
+            kept[f"{part}_pooled"], kept[f"{part}_binary"] = net["features"].predict(images, batch_size=500, verbose=0)
+            kept[f"{part}_int8"] = self.int8.predict(images, batch_size=500, verbose=0)
+        np.savez_compressed(self.folder / f"{idea}.npz", **kept)
 
 
 class BinaryStep:
@@ -450,8 +444,52 @@ def softmax(logits):
     return special.softmax(logits, axis=-1).astype(np.float32)
 
 
-def behind(gate, splits, pooled):
-    """The same answers with the confidence by one of `GATES`, fitted on the split "fit"."""
+def kept_answers(path, data):
+    """({split: `Answers`}, {split: pooled features}, {split: logits of the sum}) of a file of `Bench`."""
+    from bcnet_keras.calibration import Answers
+
+    found, pooled, sums = {}, {}, {}
+    with np.load(path) as kept:
+        for part in ("fit", "pick", "test"):
+            binary, int8, pooled[part] = (kept[f"{part}_{name}"] for name in ("binary", "int8", "pooled"))
+            sums[part] = kept["boost"] * binary + int8
+            classes = (each.argmax(-1) for each in (binary, int8, sums[part]))
+            found[part] = Answers(data[part][1], *classes, _margin(softmax(binary)), binary)
+    return found, pooled, sums
+
+
+def rows_of(idea, data, folder, cost, base=None):
+    """{row: its figures} of the kept answers of an idea; with the base come the gates behind it."""
+    splits, *more = kept_answers(folder / f"{idea}.npz", data)
+    accuracy = {part: float(np.mean(splits[part].binary == splits[part].labels)) for part in splits}
+    if idea != "base":
+        return {idea: {**judged(splits, cost, base), "binary": accuracy}}
+    found = base_figures(splits, cost)
+    rows = {"base": {**found, **judged(splits, cost, found), "binary": accuracy}}
+    for gate in GATES:
+        began = time.process_time()
+        changed = behind(gate, splits, *more)
+        took = {"seconds": round(time.process_time() - began, 1)}
+        rows[gate] = {**judged(changed, cost, found), "binary": accuracy, **took}
+    return rows
+
+
+def judge_again(name, seed, cells):
+    """Puts the figures of kept answers into the rows of a cell, in place."""
+    from bcnet_keras.experiment.provenance import revision
+
+    data, folder = load(name, seed), pathlib.Path(_FOLDERS.value) / f"{name}_{seed}"
+    for idea in [*cells]:
+        if idea not in GATES and (folder / f"{idea}.npz").exists():
+            for row, found in rows_of(idea, data, folder, cells[idea]["pair_cost"], cells["base"]).items():
+                cells[row] = {**cells.get(row, {"revision": revision()}), **found}
+
+
+def behind(gate, splits, pooled, sums):
+    """The same answers with the confidence by one of `GATES`, fitted on the split "fit".
+
+    `pooled` [n, k] are the binary net's features and `sums` [n, classes] the logits of the sum, of each split.
+    """
     import dataclasses
 
     from scipy.optimize import minimize_scalar
@@ -472,6 +510,13 @@ def behind(gate, splits, pooled):
             part: dataclasses.replace(each, confidence=each.confidence - offsets[each.binary])
             for part, each in splits.items()
         }
+    if gate == "disagreement":
+        return {
+            part: dataclasses.replace(each, confidence=each.confidence + 2 * (each.binary == each.combined))
+            for part, each in splits.items()
+        }
+    if gate == "both_nets":
+        return _choice(splits, sums)
     features = {part: _features(each, pooled[part] if gate != "gate_logits" else None) for part, each in splits.items()}
     right, sum_right = fit.binary == fit.labels, fit.combined == fit.labels
     benefit = _regression(features, ~right & sum_right)
@@ -479,6 +524,26 @@ def behind(gate, splits, pooled):
         harm = _regression(features, right & ~sum_right)
         benefit = {part: benefit[part] - harm[part] for part in benefit}
     return {part: dataclasses.replace(each, confidence=-benefit[part]) for part, each in splits.items()}
+
+
+def _choice(splits, sums):
+    """Confidence that is least where the sum changes the answer for the better, and greatest where for the worse."""
+    import dataclasses
+
+    features, changed = {}, {part: each.binary != each.combined for part, each in splits.items()}
+    for part, each in splits.items():
+        rows, both = np.arange(len(each.labels)), (softmax(each.logits), softmax(sums[part]))
+        features[part] = np.stack([one[rows, answer] for one in both for answer in (each.binary, each.combined)], -1)
+    fit = splits["fit"]
+    better, harm = (fit.combined == fit.labels)[changed["fit"]], (fit.binary == fit.labels)[changed["fit"]]
+    matters = better | harm  # where both answers are wrong, either will do
+    chance = _regression(features, better[matters], changed["fit"].nonzero()[0][matters])
+    return {
+        part: dataclasses.replace(
+            each, confidence=each.confidence + 2 * ~changed[part] + 4 * (changed[part] & (chance[part] < 0.5))
+        )
+        for part, each in splits.items()
+    }
 
 
 def _margin(probabilities):
@@ -493,8 +558,8 @@ def _features(answers, pooled):
     return np.concatenate(parts if pooled is None else [*parts, pooled], axis=-1)
 
 
-def _regression(features, targets):
-    """{split: probability [n]} of a logistic regression on the split "fit", its penalty by cross-validation."""
+def _regression(features, targets, rows=slice(None)):
+    """{split: probability [n]} of a logistic regression on `rows` of "fit", its penalty by cross-validation."""
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -502,7 +567,7 @@ def _regression(features, targets):
     if targets.all() or not targets.any():
         return {part: np.zeros(len(each)) for part, each in features.items()}
     model = LogisticRegressionCV(Cs=[1e-3, 1e-2, 1e-1], cv=3, scoring="neg_log_loss", max_iter=200)
-    model = make_pipeline(StandardScaler(), model).fit(features["fit"], targets)
+    model = make_pipeline(StandardScaler(), model).fit(features["fit"][rows], targets)
     return {part: model.predict_proba(each)[:, 1] for part, each in features.items()}
 
 

@@ -6,7 +6,8 @@ A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md
 short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
 and what was reached, NAME `orders` what the pairs take in instructions and in cycles, NAME `variants` what became of
 changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data` the default recipe beside
-those tuned by hand, NAME `ideas` what became of ideas for a better gate, NAME `training_cost` what a training step
+those tuned by hand, NAME `gaps` how much of what an oracle's gate gains the
+nets can give, NAME `ideas` what became of ideas for a better gate, NAME `training_cost` what a training step
 costs.
 """
 
@@ -109,6 +110,7 @@ def tables(folder, whole=False):
         "orders": orders(summaries),
         "variants": variants(summaries, tried),
         "searches": searches(studies),
+        "gaps": gaps(summaries),
         **{f"{name}_verdicts": verdicts(summary) for name, summary in summaries.items() if summary.get("verdicts")},
     }
 
@@ -473,6 +475,24 @@ def own_data(record):
     )
 
 
+def gaps(summaries):
+    """How much of what an oracle's gate gains lies below the sum's own accuracy, as a Markdown table.
+
+    A gate that knows where the sum changes the answer escalates these images and has the sum's accuracy; what the
+    oracle has beyond it are images that the sum would spoil.
+    """
+    from bcnet_keras.utils.pages import text_table
+
+    cells = [["", "BC-Net", "the sum on every image", "oracle", "share of the gap up to the sum"]]
+    for name, summary in summaries.items():
+        if "oracle" in summary["rows"]:
+            own, oracle = (summary["rows"][row]["accuracy"]["mean"] for row in ("bcnet", "oracle"))
+            whole = summary["curves"]["bcnet"]["accuracy"][-1]
+            share = f"{(whole - own) / (oracle - own):+.2f}" if oracle > own else ""
+            cells.append([name, *(f"{100 * value:.2f} %" for value in (own, whole, oracle)), share])
+    return text_table(cells)
+
+
 def ideas(record):
     """What became of ideas for a better gate, as Markdown tables; `record`: that of `experiments.ideas`.
 
@@ -527,6 +547,8 @@ def idea_outcome(record, idea):
     cells = [rows for seeds in record["cells"].values() for rows in seeds.values()]
     if idea in ("base", "on"):
         return "beside it the others stand"
+    if idea in ("disagreement", "both_nets"):
+        return "no gate on a device"
     if len(cells) < record["number"] or any(idea not in rows for rows in cells):
         return "not finished"
     shares = [_share(rows[idea]) for rows in cells]

@@ -1,0 +1,122 @@
+"""The experiments on ideas for a better gate: what judges a row, and the losses, against plain NumPy."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from scipy.special import log_softmax
+from sklearn.metrics import roc_auc_score
+
+from bcnet_keras.calibration import Answers
+from bcnet_keras.layers import BinaryConv2D
+from bcnet_keras.models.networks import NETWORKS
+
+
+@pytest.fixture(scope="module")
+def ideas():
+    """The program's module; flags of other programs that have the same names are out of its way."""
+    names = ("sets", "ideas", "data_dir", "folders")
+    others = {name: flags.FLAGS[name] for name in names if name in flags.FLAGS}
+    for name in others:
+        delattr(flags.FLAGS, name)
+    yield importlib.import_module("experiments.ideas")
+    for name in names:
+        delattr(flags.FLAGS, name)
+    for name, flag in others.items():
+        flags.FLAGS[name] = flag
+    del sys.modules["experiments.ideas"]
+
+
+def answers(generator, count=400):
+    """Answers whose sum is right on all images of which the binary net is unsure."""
+    labels = generator.integers(0, 10, count)
+    sure = generator.uniform(size=count).astype(np.float32)
+    binary = np.where(generator.uniform(size=count) < sure, labels, (labels + 1) % 10)
+    logits = generator.normal(size=(count, 10)).astype(np.float32)
+    return Answers(labels, binary, labels, np.where(sure < 0.5, labels, (labels + 2) % 10), sure, logits)
+
+
+def test_a_row_is_judged_at_the_cost_of_the_base(ideas):
+    generator = np.random.default_rng(0)
+    splits = {part: answers(generator) for part in ("fit", "pick", "test")}
+    cost = (0.2, 1.2)
+    base = ideas.base_figures(splits, cost)
+    spent = base["against"]["spent"]
+    pick = splits["pick"]
+    # The same by hand: as many of the least sure images escalate as cost what the base spends.
+    escalated = np.argsort(pick.confidence)[: round((spent - 0.2) * len(pick.labels))]
+    predicted = pick.binary.copy()
+    predicted[escalated] = pick.combined[escalated]
+    row = ideas.judged(splits, cost, base)
+    assert row["pick"]["accuracy"] == np.mean(predicted == pick.labels) and row["pick"]["share"] == 0
+    assert row["pick"]["auroc"] == pytest.approx(roc_auc_score(pick.binary == pick.labels, pick.confidence))
+    # Dearer nets spend as much: they escalate less.
+    dearer = ideas.judged(splits, (0.3, 1.3), base)
+    assert dearer["pick"]["cost"] == pytest.approx(spent, abs=1 / len(pick.labels))
+    assert dearer["pick"]["accuracy"] != row["pick"]["accuracy"]
+
+
+def test_the_oracle_closes_the_whole_gap(ideas):
+    generator = np.random.default_rng(1)
+    splits = {part: answers(generator) for part in ("fit", "pick", "test")}
+    base = ideas.base_figures(splits, (0.2, 1.2))
+    told = {}
+    for part, each in splits.items():
+        helped = (each.binary != each.labels) & (each.combined == each.labels)
+        harmed = (each.binary == each.labels) & (each.combined != each.labels)
+        confidence = np.where(helped, 0, np.where(harmed, 2, 1)) + 0.1 * each.confidence
+        told[part] = Answers(each.labels, each.binary, each.int8, each.combined, confidence, each.logits)
+    assert ideas.judged(told, (0.2, 1.2), base)["pick"]["share"] == pytest.approx(1)
+
+
+def test_the_step_has_the_losses_that_it_names(ideas):
+    tf.keras.utils.set_random_seed(0)
+    _, net = NETWORKS["fashion_mnist"]((8, 8, 1), 10, shared_stem=True, binary_width=0.5)
+    step = ideas.BinaryStep(net, 10)
+    generator = np.random.default_rng(2)
+    logits, teacher = generator.normal(size=(2, 32, 10)).astype(np.float32)
+    labels = generator.integers(0, 10, 32)
+    labels[:16] = logits.argmax(-1)[:16]  # half are right
+    targets = np.eye(10, dtype=np.float32)[labels]
+    logs = log_softmax(logits, axis=-1)
+    probabilities, right = np.exp(logs), logits.argmax(-1) == labels
+    entropy = -logs[np.arange(32), labels]
+    step.reset({"distillation": 0.0, "gatekeeper": 1.0, "alpha": 0.9})
+    divergence = np.sum(probabilities * (logs - np.log(0.1)), axis=-1)
+    expected = np.where(right, 0.9 * entropy, 0.1 * divergence)
+    np.testing.assert_allclose(step._losses(targets, logits, teacher), expected, rtol=1e-4, atol=1e-6)
+    step.reset({"distillation": 0.0, "ranking": 0.5})
+    np.testing.assert_allclose(step._losses(targets, logits, teacher), entropy, rtol=1e-5)
+    top = np.sort(probabilities, axis=-1)
+    margin = top[:, -1] - top[:, -2]
+    pairs = [
+        np.logaddexp(0, (margin[j] - margin[i]) / 0.2) for i in np.flatnonzero(right) for j in np.flatnonzero(~right)
+    ]
+    np.testing.assert_allclose(step._ranking(targets, logits), 0.5 * np.mean(pairs), rtol=1e-4)
+
+
+def test_weights_are_real_numbers_in_the_first_of_two_stages(ideas):
+    tf.keras.utils.set_random_seed(0)
+    _, net = NETWORKS["fashion_mnist"]((8, 8, 1), 10, shared_stem=True, binary_width=0.5)
+    step = ideas.BinaryStep(net, 10)
+    layer = next(layer for layer in net.layers if isinstance(layer, BinaryConv2D))
+    assert set(np.unique(layer.quantized_kernel)) == {-1, 1}
+    step.whole.assign(False)
+    np.testing.assert_array_equal(layer.quantized_kernel, layer.kernel)
+
+
+def test_a_learned_gate_finds_what_the_margin_does_not_show(ideas):
+    generator = np.random.default_rng(3)
+    splits, pooled = {}, {}
+    for part in ("fit", "pick", "test"):
+        pooled[part] = generator.normal(size=(2000, 8)).astype(np.float32)
+        labels = generator.integers(0, 10, 2000)
+        wrong = pooled[part][:, 3] > 0.8
+        binary = np.where(wrong, (labels + 1) % 10, labels)
+        logits = generator.normal(size=(2000, 10)).astype(np.float32)
+        splits[part] = Answers(labels, binary, labels, labels, generator.uniform(size=2000), logits)
+    gated = ideas.behind("gate_features", splits, pooled, None)
+    assert splits["test"].auroc() < 0.6 and gated["test"].auroc() > 0.98
