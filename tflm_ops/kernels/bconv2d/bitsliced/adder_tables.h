@@ -125,6 +125,16 @@ template <int kIndex>
 BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* middle) {
   constexpr int kBytes = Tables<5>::kEntryStep * static_cast<int>(sizeof(uint32_t));
   constexpr int kPlace = kIndex < 3 ? kIndex : kIndex - kMiddle;
+#if BCNET_SINGLE_STORES
+  __asm__ volatile(
+      "str %1, [%0, %4]\n"
+      "str %2, [%0, %4 + 4]\n"
+      "str %3, [%0, %5]\n"
+      "str %2, [%0, %5 + 4]\n"
+      :
+      : "r"(table), "r"(x), "r"(p), "r"(~x), "n"(kIndex * kBytes), "n"((kIndex ^ 21) * kBytes)
+      : "memory");
+#else
   __asm__ volatile(
       "strd %2, %3, [%0, %5]\n"
       "strd %4, %3, [%1, %6]\n"
@@ -132,6 +142,7 @@ BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* 
       : "r"(kIndex < 3 ? table : middle), "r"(middle), "r"(x), "r"(p), "r"(~x),
         "n"(kPlace * kBytes), "n"(((kIndex ^ 21) - kMiddle) * kBytes)
       : "memory");
+#endif
 }
 
 template <size_t... kNumbers>
@@ -156,8 +167,9 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
 BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
                                uint32_t* table) {
   constexpr int kStep = Tables<5>::kEntryStep;
-  // All places are within a short distance from one in the middle.
-  constexpr int kMiddle = 17;
+  // All places are within a distance from one in the middle that instructions can hold, for single
+  // stores from the first.
+  constexpr int kMiddle = BCNET_SINGLE_STORES ? 0 : 17;
   uint32_t* middle = table + kMiddle * kStep;
   OptimizationBarrier(&middle);  // not to be computed anew for each
   // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
@@ -244,8 +256,9 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
   for (const uint32_t** entry = index->entry; entry != end; p >>= (kInputs - 1) * kUnrolled % 32) {
 #pragma GCC unroll 16
     for (int i = 0; i < kUnrolled; ++i) {
-      *entry++ = reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
-                                                   TableIndex<kInputs>(p, i) * step);
+      StoreAlone(reinterpret_cast<const uint32_t*>(reinterpret_cast<const uint8_t*>(table) +
+                                                   TableIndex<kInputs>(p, i) * step),
+                 entry++);
       table += T::kNodeStep;
 #if BCNET_THUMB1
       OptimizationBarrier(&table);  // to be kept from word to word

@@ -14,6 +14,7 @@
 #include "tflm_ops/kernels/bconv2d/bitsliced/blocks.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/finish.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/wide_thumb.h"
 #include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/fast_code.h"
@@ -61,6 +62,57 @@ BCNET_SMALL void SetPixel(const Job& job, int32_t pixel, int32_t half) {
   job.pixel = pixel;
   job.outputs = Bconv2dOutputs<int8_t>(*job.stage, pixel, job.word);
 }
+
+#if BCNET_WIDE_THUMB
+
+// The outputs [begin, end) of a row of the tile, where all taps count and lie side by side: 3x3
+// and 1x1. `kept` are the counters of the tile's first output.
+template <int kSide>
+BCNET_INLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uint32_t* kept) {
+  constexpr ptrdiff_t kIndexBytes = sizeof(Tables<5>::Index);
+  const Bconv2dOutputStage& stage = *job.stage;
+  const int32_t columns = job.columns, x_step = job.geometry.x_step;
+  WideThumbPixels pixels;
+  for (int r = 0; r < kSide; ++r) {
+    const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
+    pixels.rows[r] = static_cast<const uint8_t*>(job.index) +
+                     (slot * columns * job.words + begin * x_step) * kIndexBytes;
+  }
+  // After its last channel word a single tap stands behind it, and the rows of 3x3 taps at it.
+  pixels.step = columns * kIndexBytes;
+  pixels.next = x_step * kIndexBytes - (job.words - (kSide == 1 ? 0 : 1)) * pixels.step;
+  pixels.rows_end = pixels.rows[0] + (end - begin) * x_step * kIndexBytes;
+  pixels.end.pairs = job.pairs;
+  pixels.end.pairs_end = job.pairs + kSide * kSide * job.words;
+  pixels.end.digits = job.digits;
+  kept += begin * job.kept_size;
+  pixels.end.start = job.is_first ? job.start : kept;
+  pixels.start_step = job.is_first ? 0 : job.kept_size * static_cast<ptrdiff_t>(sizeof(uint32_t));
+  uint32_t sums[16];
+  int32_t result_step = 0;
+  pixels.end.result = sums + 1;
+  pixels.output = nullptr;
+  if (!job.is_last) {
+    pixels.end.result = kept;
+    result_step = job.kept_size;
+  } else if (stage.kind == Bconv2dOutputStage::kBitpacked) {
+    pixels.end.result = nullptr;
+    pixels.output = static_cast<uint32_t*>(stage.output) + job.pixel * stage.pixel_size + job.word;
+    pixels.output_step = stage.pixel_size * static_cast<ptrdiff_t>(sizeof(uint32_t));
+  }
+  do {
+    AddPixels<kSide>(&pixels);
+    if (pixels.output != nullptr) return;
+    pixels.end.result += result_step;
+    if (!job.is_last) continue;
+    static_assert(Tables<5>::kOdd * sizeof(uint32_t) >> 10 == 1,
+                  "bit 10 is 1 where the parity is odd");
+    sums[1] = job.left_over ^ static_cast<uint32_t>(static_cast<int32_t>(sums[1] << 21) >> 31);
+    job.end(job, sums + 1);
+  } while (pixels.rows[0] != pixels.rows_end);
+}
+
+#else
 
 // The outputs [begin, end) of a row of the tile, where all taps count and lie side by side: 3x3
 // and 1x1. `kept` are the counters of the tile's first output.
@@ -113,6 +165,8 @@ BCNET_INLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uin
     kept += job.kept_size;
   }
 }
+
+#endif
 
 // No templates, as GCC forgets the section of these.
 BCNET_FAST BCNET_NOINLINE void Row3x3(const Job& job, int32_t y, int32_t begin, int32_t end,

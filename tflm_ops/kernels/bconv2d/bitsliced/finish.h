@@ -6,10 +6,22 @@
 
 #include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/wide_thumb.h"
 #include "tflm_ops/kernels/fast_code.h"
 
 namespace bcnet {
 namespace sliced {
+
+#if BCNET_WIDE_THUMB
+
+// Adds what `count` blocks, at least one, left to the digits from kBlockDigits on; returns the
+// highest. The carries take the place of the pairs.
+static uint32_t Finish(const Job& job, int32_t count, const uint32_t* start, uint32_t* result) {
+  WideThumbEnd end = {job.pairs, job.pairs + count, start, result, job.digits};
+  return Finish(&end);
+}
+
+#else
 
 // Adds 2^kLevel pairs of digit kBlockDigits; returns one pair of digit kBlockDigits + kLevel.
 template <int kLevel>
@@ -64,8 +76,7 @@ BCNET_INLINE uint32_t AddCarries(const uint32_t* carries, const uint32_t* end,
   return digits[kDigits];
 }
 
-// Adds what `count` blocks, at least one, left to the digits from kBlockDigits on; returns the
-// highest. The carries take the place of the pairs.
+// The same.
 static BCNET_FAST BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count,
                                                  const uint32_t* start, uint32_t* result) {
   Pair* pairs = job.pairs;
@@ -98,6 +109,8 @@ static BCNET_FAST BCNET_NOINLINE uint32_t Finish(const Job& job, int32_t count,
       return AddCarries<13>(carries, end, start, result);
   }
 }
+
+#endif
 
 }  // namespace sliced
 }  // namespace bcnet
