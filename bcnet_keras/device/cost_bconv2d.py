@@ -3,7 +3,7 @@
 `candidate_plans` counts what a kernel does; the figures for each count, in `cost_bconv2d.json`, are fitted to the
 bench's results by `tflm_ops/bench/fit.py`. Which plan the backend takes is found as the backend finds it, by its own
 rounder figures (`plan_costs`): so scratch memory is told to the byte even where two plans take nearly as many
-instructions.
+cycles.
 
 The backend's planner is C++ (`tflm_ops/kernels/bconv2d/plan.cc`). It is written here once more because nets are priced
 on machines without a compiler, and in a second; `tests/tflm_ops/test_plans.py` holds both to the same plans.
@@ -336,32 +336,42 @@ def _chosen(shape: Shape, output: str, core: str, budget: int) -> Candidate:
     # A core with Helium takes the sliced kernel only where it has no room for the other.
     for kind in ("helium", "sliced") if plan_costs.of_core(core).helium else ("sliced",):
         known = [plan for plan in others if plan.kernel.startswith(kind)]
-        best = min(known, key=lambda plan: _estimate(plan, shape, output, core), default=carry_save)
-        if _estimate(best, shape, output, core) < _estimate(carry_save, shape, output, core):
-            return best
+        if known:
+            best = min(known, key=lambda plan: _estimate(plan, shape, output, core))
+            most = _estimate(carry_save, shape, output, core)
+            return best if _estimate(best, shape, output, core) < most else carry_save
     return carry_save
 
 
-def _estimate(plan: Candidate, shape: Shape, output: str, core: str) -> int:
-    """Instructions of a plan as the backend reckons them."""
-    costs, counts = plan_costs.of_core(core), plan.counts
+def plan_counts(plan: Candidate, shape: Shape, output: str) -> tuple[str, dict[str, int]]:
+    """(the kernel's member of `plan_costs.CoreCosts`, what the backend counts of a plan: how many of each of its costs)."""
+    counts = plan.counts
     kernel = plan.kernel.split(" ")[0]
     if kernel == "carry-save":
-        plain = costs.carry_save
-        words = math.prod(shape.kernel) * shape.words // shape.groups
-        return math.prod(shape.output) * (shape.filters * (words * plain.word + plain.output) + plain.pixel)
-    vectors = costs.helium if kernel.startswith("helium") else None
-    each = vectors or costs.sliced
-    table = each.tables[int(kernel[-1])]
+        outputs = counts[f"{output} output"]
+        return "carry_save", {what: counts[what] for what in plan_costs.CARRY_SAVE} | {output: outputs}
+    vectors = kernel.startswith("helium")
     rows = _pieces(shape)[0] if vectors else shape.output[0]
-    # It reckons with rows of input that no output looks at, too.
-    index = counts["index"] * _rows(rows, shape) // _rows_read(rows, shape)
-    return (
-        counts["build"] * table.build
-        + index * table.index
-        + counts["block"] * table.block
-        + counts["output word"] * (table.pixel + each.outputs[output])
-        + counts["channel block"] * each.channel_block
-        + counts["row"] * each.row
-        + counts[f"{output} pass"] * each.each_pass
-    )
+    filters = "1x1" if shape.kernel == (1, 1) else "3x3" if shape.kernel == shape.span == (3, 3) else "other"
+    table = f"{kernel[-1]} {filters}"
+    return "helium" if vectors else "sliced", {
+        f"{table} build": counts["build"],
+        # It reckons with rows of input that no output looks at, too.
+        f"{table} index": counts["index"] * _rows(rows, shape) // _rows_read(rows, shape),
+        f"{table} block": counts["block"],
+        f"{table} pixel": counts["output word"],
+        output: counts["output word"],
+        # Some of the four pixels of a position may lie outside the output.
+        f"{output} value": counts[f"{output} output"] if vectors and output != "bitpacked" else 0,
+        "channel block": counts["channel block"],
+        "row": counts["row"],
+        "pass": counts[f"{output} pass"],
+        "call": 1,
+    }
+
+
+def _estimate(plan: Candidate, shape: Shape, output: str, core: str) -> int:
+    """Cycles of a plan as the backend reckons them."""
+    kernel, counts = plan_counts(plan, shape, output)
+    costs: dict[str, int] = getattr(plan_costs.of_core(core), kernel)
+    return sum(costs[what] * count for what, count in counts.items())

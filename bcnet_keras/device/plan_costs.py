@@ -1,125 +1,99 @@
-"""What the planner of the binary convolution knows of a core: instructions, measured, that only serve to compare.
+"""What the planner of the binary convolution knows of a core: estimated cycles that only serve to compare.
 
-This is the one table of them. `cost_bconv2d` plans by it in Python; `make sources` writes it as the header by which the
-operators plan (`tflm_ops/kernels/bconv2d/plan_costs.h`).
+`plan_costs.json` is the one table of them; `python tflm_ops/bench/fit.py` fits it to the bench's results. `cost_bconv2d`
+plans by it in Python; `make sources` writes it as the header by which the operators plan
+(`tflm_ops/kernels/bconv2d/plan_costs.h`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 OUTPUTS = ("float32", "int8", "bitpacked")  # in the order of the operators' Bconv2dOutput
 INDEX_BYTES = {3: 68, 5: 36}  # of the table indices of an input word, by the inputs of a table
-
-
-@dataclass(frozen=True)
-class TableCosts:
-    """Of a kernel with tables: instructions for each of what they do.
-
-    Attributes:
-      build: the tables of a block of 32 inputs and 32 output channels.
-      index: the table indices of an input word.
-      block: a block, of a pixel.
-      pixel: 32 output channels of a pixel.
-    """
-
-    build: int
-    index: int
-    block: int
-    pixel: int
-
-
-@dataclass(frozen=True)
-class SlicedCosts:
-    """Instructions of a kernel with tables; with Helium, "pixel" and "input word" stand for four of them.
-
-    Attributes:
-      tables: by the inputs of a table, 3 (one full adder) or 5 (two).
-      each_pass: per pass over 32 output channels.
-      channel_block: per pixel, for each block of the input channels but the first.
-      row: per row of pixels of a pass.
-      outputs: per pixel, by the type of the output.
-    """
-
-    tables: dict[int, TableCosts]
-    each_pass: int
-    channel_block: int
-    row: int
-    outputs: dict[str, int]
-
-
-@dataclass(frozen=True)
-class CarrySaveCosts:
-    """Instructions of the carry-save kernel: per word of weights of an output, per output, and per pixel."""
-
-    word: int
-    output: int
-    pixel: int
+# Kernels with tables are told apart by the inputs of a table, 3 (one full adder) or 5 (two), and by the filter.
+FILTERS = ("other", "1x1", "3x3")
+TABLES = [f"{inputs} {filters}" for inputs in (3, 5) for filters in FILTERS]
+PARTS = ("build", "index", "block", "pixel")  # of what a kernel with tables does
+CARRY_SAVE = ("eight words", "four words", "first word", "last word", "tap", "tap word", "call")
+# By the name in C++: what tells the architecture to a compiler, and the core that was measured.
+ARCHITECTURES = {
+    "kCoreArmv6M": ("BCNET_THUMB1", "cortex-m0plus"),
+    "kCoreArmv7M": ("defined(__ARM_ARCH_7M__)", "cortex-m3"),
+    "kCoreArmv7EM": ("defined(__ARM_ARCH_7EM__) && !BCNET_DOUBLE_PRECISION", "cortex-m4"),
+    "kCoreArmv7EMDouble": ("defined(__ARM_ARCH_7EM__)", "cortex-m7"),
+    "kCoreArmv8M": ("!BCNET_HELIUM", "cortex-m33"),
+    "kCoreHelium": ("", "cortex-m55"),
+}
+# Of cores that were not measured: one that was, of the same architecture.
+_ALIKE = {
+    "cortex-m0": "cortex-m0plus",
+    "cortex-m1": "cortex-m0plus",
+    "cortex-m23": "cortex-m0plus",
+    "cortex-m35p": "cortex-m33",
+    "cortex-m52": "cortex-m55",
+    "cortex-m85": "cortex-m55",
+}
 
 
 @dataclass(frozen=True)
 class CoreCosts:
-    """Of a core; `helium` is None where there are no vectors."""
+    """Cycles on a core; `helium` is empty where there are no vectors, and stands for four pixels or input words.
 
-    sliced: SlicedCosts
-    carry_save: CarrySaveCosts
-    helium: SlicedCosts | None = None
+    Attributes:
+      sliced, helium: "build" of the tables of a block of 32 inputs and 32 output channels, "index" of an input word,
+        "block" of a pixel and "pixel" of 32 output channels, each behind an entry of `TABLES`; "pass" over 32 output
+        channels; "channel block" of a pixel, for each but the first; "row" of pixels of a pass and a channel block;
+        "call"; the type of the output, of 32 output channels of a pixel; and the same with "value", of each output.
+      carry_save: `CARRY_SAVE`, as in `cost_bconv2d.candidate_plans`, and the type of an output.
+    """
+
+    sliced: dict[str, int]
+    carry_save: dict[str, int]
+    helium: dict[str, int]
 
 
-_THUMB1 = CoreCosts(
-    SlicedCosts(
-        {3: TableCosts(1790, 170, 227, 443), 5: TableCosts(2710, 86, 114, 134)},
-        each_pass=1780,
-        channel_block=220,
-        row=0,
-        outputs={"float32": 1200, "int8": 980, "bitpacked": 0},
-    ),
-    CarrySaveCosts(15, 175, 880),
-)
-_THUMB2 = CoreCosts(
-    SlicedCosts(
-        {3: TableCosts(930, 85, 131, 440), 5: TableCosts(1200, 50, 87, 90)},
-        each_pass=1200,
-        channel_block=110,
-        row=0,
-        outputs={"float32": 400, "int8": 180, "bitpacked": 0},
-    ),
-    CarrySaveCosts(9, 110, 0),
-)
-_HELIUM = CoreCosts(
-    _THUMB2.sliced,
-    _THUMB2.carry_save,
-    SlicedCosts(
-        {3: TableCosts(300, 80, 132, 105), 5: TableCosts(660, 72, 120, 105)},
-        each_pass=600,
-        channel_block=200,
-        row=150,
-        outputs={"float32": 2600, "int8": 720, "bitpacked": 0},
-    ),
-)
-# By the name in C++: measured on a Cortex-M0+, M4 and M55.
-CORES = {"kCoreThumb1": _THUMB1, "kCoreThumb2": _THUMB2, "kCoreHelium": _HELIUM}
+def _read() -> dict[str, CoreCosts]:
+    text: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
+    return {name: CoreCosts(**text[name]) for name in ARCHITECTURES}
+
+
+CORES = _read()  # by the name in C++
 
 
 def of_core(core: str) -> CoreCosts:
     """The costs of a core: `CoreCosts` by a name such as "cortex-m4"."""
-    return {"cortex-m0plus": _THUMB1, "cortex-m55": _HELIUM}.get(core, _THUMB2)
+    known = {measured: name for name, (_, measured) in ARCHITECTURES.items()}
+    return CORES[known.get(_ALIKE.get(core, core), "kCoreArmv7EM")]
 
 
 def header() -> str:
     """The table as C++."""
     cores = "\n".join(f"constexpr Bconv2dCore {name} = {_core(costs)};" for name, costs in CORES.items())
-    return f"""// The planner's table, of bcnet_keras/device/plan_costs.py: `make sources` writes it here.
+    chosen = []
+    for name, (condition, _) in ARCHITECTURES.items():
+        chosen.append(f"#{'elif' if chosen else 'if'} {condition}" if condition else "#else")
+        chosen.append(f"constexpr Bconv2dCore kCoreMeasured = {name};")
+    lines = "\n".join(chosen)
+    return f"""// The planner's table, of bcnet_keras/device/plan_costs.json: `make sources` writes it here.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_PLAN_COSTS_H_
 #define TFLM_OPS_KERNELS_BCONV2D_PLAN_COSTS_H_
 
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 #include "tflm_ops/kernels/bconv2d/plan.h"
 
 namespace bcnet {{
 
 // clang-format off
 {cores}
+
+// What was measured on a core like the one that this is compiled for.
+{lines}
+#endif
 // clang-format on
 
 }}  // namespace bcnet
@@ -128,25 +102,26 @@ namespace bcnet {{
 
 
 def _core(costs: CoreCosts) -> str:
-    none = SlicedCosts({inputs: TableCosts(0, 0, 0, 0) for inputs in (3, 5)}, 0, 0, 0, dict.fromkeys(OUTPUTS, 0))
+    carry_save = costs.carry_save
     parts = [
-        _sliced(costs.sliced),
-        _listed(vars(costs.carry_save).values()),
-        _sliced(costs.helium or none),
-        "true" if costs.helium else "false",
+        _tables(costs.sliced),
+        _listed([*(carry_save[what] for what in CARRY_SAVE), _listed(carry_save[output] for output in OUTPUTS)]),
         _listed(INDEX_BYTES[inputs] for inputs in (3, 5)),
     ]
-    return "{\n    " + ",\n    ".join(parts) + "}"
+    vectors = f"true,\n    {_tables(costs.helium)}" if costs.helium else "false, {}"
+    return "{\n    " + ",\n    ".join(parts) + f",\n#if BCNET_PLANS_HELIUM\n    {vectors}\n#endif\n}}"
 
 
-def _sliced(costs: SlicedCosts) -> str:
-    tables = ", ".join(_listed(vars(costs.tables[inputs]).values()) for inputs in (3, 5))
-    outputs = _listed(costs.outputs[output] for output in OUTPUTS)
-    return f"{{{{{tables}}}, {costs.each_pass}, {costs.channel_block}, {costs.row}, {outputs}}}"
+def _tables(costs: dict[str, int]) -> str:
+    rows = [_listed(costs[f"{table} {part}"] for part in PARTS) for table in TABLES]
+    tables = _listed([_listed(rows[:3]), _listed(rows[3:])])
+    others = [costs[what] for what in ("pass", "channel block", "row", "call")]
+    outputs = [_listed(costs[f"{output}{each}"] for output in OUTPUTS) for each in ("", " value")]
+    return _listed([tables, *others, *outputs])
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return "{" + ", ".join(map(str, numbers)) + "}"
+def _listed(items: Iterable[object]) -> str:
+    return "{" + ", ".join(map(str, items)) + "}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 #include "tflm_ops/bench/board.h"
 #include "tflm_ops/bench/layers.h"
 #include "tflm_ops/kernels/bconv2d/bconv2d.h"
+#include "tflm_ops/kernels/bconv2d/plan_costs.h"
 #include "tflm_ops/kernels/bitpacking.h"
 #ifdef BCNET_CMSIS_NN
 #include "tflm_ops/bench/cmsis_nn.h"
@@ -254,30 +255,46 @@ void Measure(const Layer& shape, const char* output, Convolution layer, Memory m
          budgets, Checksum(layer.result, layer.result_size), count);
 }
 
-// Measures the kernels that are chosen for the budgets, and the others with the largest budget.
-// `portable` is there for comparison and left out of the sweep.
+// The best plan with the largest budget by tables of so many inputs, by a core for which all else
+// costs more. False where there is none.
+bool PlanTables(const Convolution& layer, int8_t inputs, bcnet::Bconv2dPlan* plan) {
+  bcnet::Bconv2dCore core = bcnet::kCoreMeasured;
+  for (auto& table : core.sliced.tables[inputs == 3]) table.build = INT16_MAX;
+#if BCNET_PLANS_HELIUM
+  for (auto& table : core.helium.tables[inputs == 3]) table.build = INT16_MAX;
+#endif
+  for (int16_t& cycles : core.carry_save.outputs) cycles = INT16_MAX;
+  *plan = bcnet::PlanBconv2dFor(core, layer.params, layer.output, kBudgets[0]);
+  return plan->table_inputs == inputs;
+}
+
+// Measures the kernels that are chosen for the budgets, and the others, and other tables, with the
+// largest budget. `portable` is there for comparison and left out of the sweep.
 void MeasureOutput(const Layer& shape, Bconv2dOutput type, const char* output, bool portable) {
   Memory memory;
   Convolution layer;
   layer.output = type;
   if (const char* reason = Prepare(shape, &memory, &layer)) return Skip(shape, output, reason);
-  bcnet::Bconv2dPlan chosen[sizeof(kBudgets) / sizeof(kBudgets[0])];
+  // Those that are chosen, and then all that are measured.
+  constexpr int32_t kChosen = sizeof(kBudgets) / sizeof(kBudgets[0]);
+  bcnet::Bconv2dPlan chosen[kChosen + sizeof(kKernels) / sizeof(kKernels[0])];
   int32_t plans = 0;
   for (const int32_t budget : kBudgets)
     chosen[plans++] = bcnet::PlanBconv2d(layer.params, type, budget);
   const auto same = [](const bcnet::Bconv2dPlan& a, const bcnet::Bconv2dPlan& b) {
-    return a.kernel == b.kernel && a.scratch_bytes == b.scratch_bytes;
+    return a.kernel == b.kernel && a.scratch_bytes == b.scratch_bytes &&
+           a.table_inputs == b.table_inputs;
   };
   for (const bcnet::Bconv2dKernel kernel : kKernels) {
     bool is_chosen = false;
-    for (int32_t i = 0; i < plans; ++i) {
+    for (int32_t i = 0; i < kChosen; ++i) {
       if (chosen[i].kernel != kernel) continue;
       is_chosen = true;
       bool measured = false;
       for (int32_t j = 0; j < i; ++j) measured = measured || same(chosen[j], chosen[i]);
       if (measured) continue;
       Line budgets;
-      for (int32_t j = i; j < plans; ++j) {
+      for (int32_t j = i; j < kChosen; ++j) {
         if (!same(chosen[j], chosen[i])) continue;
         if (j > i) budgets << " ";
         budgets << static_cast<uint32_t>(kBudgets[j]);
@@ -286,8 +303,15 @@ void MeasureOutput(const Layer& shape, Bconv2dOutput type, const char* output, b
       Measure(shape, output, layer, memory, budgets.text());
     }
     if (is_chosen || (kernel == bcnet::Bconv2dKernel::kPortable && !portable)) continue;
-    if (bcnet::PlanBconv2d(layer.params, type, kBudgets[0], kernel, &layer.plan))
-      Measure(shape, output, layer, memory, "forced");
+    if (!bcnet::PlanBconv2d(layer.params, type, kBudgets[0], kernel, &layer.plan)) continue;
+    chosen[plans++] = layer.plan;
+    Measure(shape, output, layer, memory, "forced");
+  }
+  for (const int8_t inputs : {int8_t{3}, int8_t{5}}) {
+    if (!PlanTables(layer, inputs, &layer.plan)) continue;
+    bool measured = false;
+    for (int32_t i = 0; i < plans; ++i) measured = measured || same(chosen[i], layer.plan);
+    if (!measured) Measure(shape, output, layer, memory, "forced");
   }
 }
 

@@ -1,11 +1,23 @@
-"""Fits what the kernels' steps cost to the bench's results, and writes it where `bcnet_keras.device.cost` reads it."""
+"""Fits what the kernels' steps cost to the bench's results, for `bcnet_keras.device.cost` to read.
 
+    python tflm_ops/bench/fit.py        # the figures by which the operators choose a kernel
+
+That writes ``bcnet_keras/device/plan_costs.json``. Then `make sources` writes them as C++, and the bench measures what is
+chosen by them.
+"""
+
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
 
-from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device import cost_bconv2d, plan_costs
+from bcnet_keras.utils import atomic_files as files
+
+HERE = Path(__file__).resolve().parent
+PLAN_COSTS = HERE.parents[1] / "bcnet_keras" / "device" / "plan_costs.json"
 
 
 def shape_of(record):
@@ -36,15 +48,59 @@ def fit(records):
     return {"instructions": instructions, "cycles": cycles}
 
 
+def fit_plans(records):
+    """`plan_costs.json`: the middles of estimated cycles, in whole numbers."""
+    found = {}
+    for record in records:
+        shape = shape_of(record)
+        for plan in _plans(record):
+            kernel, counts = cost_bconv2d.plan_counts(plan, shape, record["output"])
+            found.setdefault((record["core"], kernel), []).append((counts, record))
+    result = {}
+    for name, (_, core) in plan_costs.ARCHITECTURES.items():
+        costs = {
+            kernel: _whole(_solve(found[core, kernel], lambda record: sum(record["cycles"]) / 2))
+            for kernel in ("sliced", "carry_save", "helium")
+            if (core, kernel) in found
+        }
+        for kernel in ("sliced", "helium"):
+            if kernel in costs:
+                costs[kernel] = _with_all_tables(costs[kernel])
+        costs["carry_save"] = {what: costs["carry_save"][what] for what in (*plan_costs.CARRY_SAVE, *plan_costs.OUTPUTS)}
+        result[name] = {"helium": {}} | costs
+    return result
+
+
+def _whole(costs):
+    return {what: round(value) for what, value in costs.items()}
+
+
+def _with_all_tables(costs):
+    """The costs of all tables: of a filter that was not measured those of 3x3."""
+    rows = {}
+    for table in plan_costs.TABLES:
+        measured = table if f"{table} block" in costs else f"{table[0]} 3x3"
+        rows |= {f"{table} {part}": costs[f"{measured} {part}"] for part in plan_costs.PARTS}
+    values = (f"{output} value" for output in plan_costs.OUTPUTS)
+    others = ("pass", "channel block", "row", "call", *plan_costs.OUTPUTS, *values)
+    return rows | {what: costs.get(what, 0) for what in others}
+
+
+def _plans(record):
+    """The plans that a record can be of."""
+    shape = shape_of(record)
+    for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
+        for plan in cost_bconv2d.candidate_plans(shape, record["output"], budget):
+            if plan.kernel == record["kernel"]:
+                yield plan
+
+
 def _cases(records):
     """{core: {row: [(counts, record)]}}"""
     known = {}
     for record in records:
-        for budget in record["budgets"] or (cost_bconv2d.SCRATCH_BUDGET,):
-            for plan in cost_bconv2d.candidate_plans(shape_of(record), record["output"], budget):
-                if plan.kernel == record["kernel"]:
-                    cases = known.setdefault(record["core"], {}).setdefault(plan.row, [])
-                    cases.append((plan.counts, record))
+        for plan in _plans(record):
+            known.setdefault(record["core"], {}).setdefault(plan.row, []).append((plan.counts, record))
     return known
 
 
@@ -72,3 +128,12 @@ def cycles_of_instruction(records):
             ]
         known["other"] = [pick(figures[bound] for figures in known.values()) for bound, pick in ((0, min), (1, max))]
     return result
+
+
+def main():
+    results = json.loads((HERE / "results.json").read_text())
+    files.write_atomic(PLAN_COSTS, json.dumps(fit_plans(results["records"]), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -135,8 +135,9 @@ BCNET_EXPORT const char* bcnet_plan_bconv2d(const uint8_t* options, size_t optio
                                             const int32_t* input_dims, const int32_t* filter_dims,
                                             const int32_t* output_dims, int32_t output_type,
                                             int32_t core, int32_t scratch_budget, int32_t* plan) {
-  static const bcnet::Bconv2dCore* const kCores[] = {&bcnet::kCoreThumb1, &bcnet::kCoreThumb2,
-                                                     &bcnet::kCoreHelium};
+  static const bcnet::Bconv2dCore* const kCores[] = {
+      &bcnet::kCoreArmv6M,        &bcnet::kCoreArmv7M, &bcnet::kCoreArmv7EM,
+      &bcnet::kCoreArmv7EMDouble, &bcnet::kCoreArmv8M, &bcnet::kCoreHelium};
   bcnet::Bconv2dOptions parsed;
   bcnet::Bconv2dParams params;
   const auto type = static_cast<bcnet::Bconv2dOutput>(output_type);

@@ -8,23 +8,18 @@
 namespace bcnet {
 namespace {
 
-#if BCNET_HELIUM
-constexpr const Bconv2dCore& kMeasured = kCoreHelium;
-#elif BCNET_THUMB1
-constexpr const Bconv2dCore& kMeasured = kCoreThumb1;
-#else
-constexpr const Bconv2dCore& kMeasured = kCoreThumb2;
-#endif
-
 // The core that this is compiled for. On a host pointers, and so table indices, are longer.
 constexpr Bconv2dCore kThisCore = {
-    kMeasured.sliced,
-    kMeasured.carry_save,
-    kMeasured.helium,
+    kCoreMeasured.sliced,
+    kCoreMeasured.carry_save,
+    {sizeof(sliced::Tables<3>::Index), sizeof(sliced::Tables<5>::Index)},
+#if BCNET_PLANS_HELIUM
     kHasHelium,
-    {sizeof(sliced::Tables<3>::Index), sizeof(sliced::Tables<5>::Index)}};
-static_assert(sizeof(void*) != 4 || (kThisCore.index_bytes[0] == kMeasured.index_bytes[0] &&
-                                     kThisCore.index_bytes[1] == kMeasured.index_bytes[1]),
+    kCoreMeasured.helium,
+#endif
+};
+static_assert(sizeof(void*) != 4 || (kThisCore.index_bytes[0] == kCoreMeasured.index_bytes[0] &&
+                                     kThisCore.index_bytes[1] == kCoreMeasured.index_bytes[1]),
               "plan_costs.h has the sizes of cores");
 
 // Words of an output's weights.
@@ -55,10 +50,10 @@ int64_t Total(const Bconv2dSlicedMemory& memory) {
   return memory.tables + memory.index + memory.pairs + memory.kept;
 }
 
-int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
+int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
                      const Bconv2dSlicedCosts& sliced, const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
-  const Bconv2dTableCosts& costs = sliced.tables[plan.table_inputs == 5];
+  const Bconv2dTableCosts& costs = sliced.tables[plan.table_inputs == 5][Bconv2dCostsOf(params)];
   const int32_t passes = Passes(params), blocks = Blocks(params);
   const int32_t channel_blocks = CeilDiv(params.words_in_group, plan.channel_block_words);
   const int32_t tiles = params.batches * CeilDiv(params.width.output, plan.tile_width);
@@ -72,12 +67,20 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
                         (channel_blocks - 1) * sliced.channel_block +
                         sliced.outputs[static_cast<int>(output)];
   const int64_t build = int64_t{blocks * costs.build} * (channel_blocks == 1 ? 1 : tiles);
-  return passes * (sliced.pass + build + Pixels(params) * pixel) + words * indexed * costs.index;
+  const int32_t rows = channel_blocks * tiles * params.height.output;
+  return sliced.call +
+         passes * (sliced.pass + build + Pixels(params) * pixel + rows * sliced.row) +
+         words * indexed * costs.index;
 }
 
-int64_t CarrySaveInstructions(const Bconv2dParams& params, const Bconv2dCarrySaveCosts& costs) {
-  const int64_t output = Blocks(params) * costs.word + costs.output;
-  return Pixels(params) * (params.channels_out * output + costs.pixel);
+int64_t CarrySaveCycles(const Bconv2dParams& params, Bconv2dOutput output,
+                        const Bconv2dCarrySaveCosts& costs) {
+  const int32_t blocks = Blocks(params);
+  const int32_t each = blocks / 8 * costs.eight_words + blocks / 4 % 2 * costs.four_words +
+                       blocks % 4 * (blocks < 8 ? costs.first_word : costs.last_word) +
+                       costs.outputs[static_cast<int>(output)];
+  const int32_t gather = blocks / params.words_in_group * costs.tap + blocks * costs.tap_word;
+  return costs.call + Pixels(params) * (int64_t{params.channels_out} * each + gather);
 }
 
 // Fills in as many rows and outputs of a row as there is room for: all of them if several passes
@@ -107,7 +110,7 @@ bool FitSlices(const Bconv2dParams& params, int32_t budget, const Bconv2dCore& c
 // The sliced kernel takes any convolution whose sums fit the digits that there is code for and in
 // which no word of output channels belongs to two groups.
 bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budget,
-                const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* instructions) {
+                const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* cycles) {
   if (Bconv2dSlicedDigits(params) == 0) return false;
   if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
   bool found = false;
@@ -119,19 +122,23 @@ bool PlanSliced(const Bconv2dParams& params, Bconv2dOutput output, int32_t budge
       Bconv2dPlan candidate = {Bconv2dKernel::kSliced,         inputs, 0, 0,
                                CeilDiv(words, channel_blocks), 0};
       if (!FitSlices(params, budget, core, &candidate)) continue;
-      const int64_t cost = Instructions(params, output, core.sliced, candidate);
-      if (found && cost >= *instructions) continue;
+      const int64_t cost = Cycles(params, output, core.sliced, candidate);
+      if (found && cost >= *cycles) continue;
       candidate.scratch_bytes =
           static_cast<int32_t>(Total(Bconv2dSlicedMemoryOf(params, candidate, core)));
       found = true;
       *plan = candidate;
-      *instructions = cost;
+      *cycles = cost;
     }
   }
   return found;
 }
 
 }  // namespace
+
+int Bconv2dCostsOf(const Bconv2dParams& params) {
+  return !CanUsePairTables(params) ? 0 : params.height.filter == 1 ? 1 : 2;
+}
 
 Bconv2dSlicedGeometry Bconv2dSlicedGeometryOf(const Bconv2dParams& params) {
   const auto span = [](const WindowAxis& axis) { return (axis.filter - 1) * axis.dilation + 1; };
@@ -180,17 +187,17 @@ int Bconv2dSlicedDigits(const Bconv2dParams& params) {
 
 bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
                  Bconv2dKernel kernel, Bconv2dPlan* plan) {
-  int64_t instructions;
+  int64_t cycles;
   *plan = {kernel, 0, 0, 0, 0, 0};
   switch (kernel) {
     case Bconv2dKernel::kHelium:
 #if BCNET_HELIUM
-      return PlanBconv2dHelium(params, output, scratch_budget, kThisCore, plan, &instructions);
+      return PlanBconv2dHelium(params, output, scratch_budget, kThisCore, plan, &cycles);
 #else
       return false;
 #endif
     case Bconv2dKernel::kSliced:
-      return PlanSliced(params, output, scratch_budget, kThisCore, plan, &instructions);
+      return PlanSliced(params, output, scratch_budget, kThisCore, plan, &cycles);
     case Bconv2dKernel::kCarrySave:
       plan->scratch_bytes = Bconv2dCarrySaveScratchSize(params);
       return plan->scratch_bytes <= scratch_budget;
@@ -202,18 +209,17 @@ bool PlanBconv2d(const Bconv2dParams& params, Bconv2dOutput output, int32_t scra
 
 Bconv2dPlan PlanBconv2dFor(const Bconv2dCore& core, const Bconv2dParams& params,
                            Bconv2dOutput output, int32_t scratch_budget) {
-  // The fewest instructions within the budget. The portable kernel always takes more than the
+  // The fewest cycles within the budget. The portable kernel always takes more than the
   // carry-save one.
   Bconv2dPlan plan, other;
   int64_t cost;
   if (!PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kCarrySave, &other))
     PlanBconv2d(params, output, scratch_budget, Bconv2dKernel::kPortable, &other);
-  const int64_t most = CarrySaveInstructions(params, core.carry_save);
+  const int64_t most = CarrySaveCycles(params, output, core.carry_save);
 #if BCNET_PLANS_HELIUM
-  if (core.has_helium && PlanBconv2dHelium(params, output, scratch_budget, core, &plan, &cost) &&
-      cost < most) {
-    return plan;
-  }
+  // The sliced kernel only where there is no room for this.
+  if (core.has_helium && PlanBconv2dHelium(params, output, scratch_budget, core, &plan, &cost))
+    return cost < most ? plan : other;
 #endif
   return PlanSliced(params, output, scratch_budget, core, &plan, &cost) && cost < most ? plan
                                                                                        : other;

@@ -1,30 +1,77 @@
-// The planner's table, of bcnet_keras/device/plan_costs.py: `make sources` writes it here.
+// The planner's table, of bcnet_keras/device/plan_costs.json: `make sources` writes it here.
 #ifndef TFLM_OPS_KERNELS_BCONV2D_PLAN_COSTS_H_
 #define TFLM_OPS_KERNELS_BCONV2D_PLAN_COSTS_H_
 
+#include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 #include "tflm_ops/kernels/bconv2d/plan.h"
 
 namespace bcnet {
 
 // clang-format off
-constexpr Bconv2dCore kCoreThumb1 = {
-    {{{1790, 170, 227, 443}, {2710, 86, 114, 134}}, 1780, 220, 0, {1200, 980, 0}},
-    {15, 175, 880},
-    {{{0, 0, 0, 0}, {0, 0, 0, 0}}, 0, 0, 0, {0, 0, 0}},
-    false,
-    {68, 36}};
-constexpr Bconv2dCore kCoreThumb2 = {
-    {{{930, 85, 131, 440}, {1200, 50, 87, 90}}, 1200, 110, 0, {400, 180, 0}},
-    {9, 110, 0},
-    {{{0, 0, 0, 0}, {0, 0, 0, 0}}, 0, 0, 0, {0, 0, 0}},
-    false,
-    {68, 36}};
+constexpr Bconv2dCore kCoreArmv6M = {
+    {{{{1934, 183, 260, 84}, {2075, 240, 380, 205}, {1939, 194, 278, 208}}, {{3968, 123, 143, 0}, {4191, 58, 155, 76}, {3968, 123, 143, 0}}}, 903, 279, 721, 1714, {12674, 1352, 210}, {0, 0, 0}},
+    {120, 63, 29, 56, 58, 6, 568, {564, 236, 226}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
+    false, {}
+#endif
+};
+constexpr Bconv2dCore kCoreArmv7M = {
+    {{{{1209, 139, 186, 145}, {1256, 167, 284, 267}, {1209, 143, 202, 221}}, {{1831, 72, 106, 0}, {1948, 35, 113, 55}, {1831, 72, 106, 0}}}, 646, 152, 411, 1113, {5652, 824, 69}, {0, 0, 0}},
+    {90, 39, 17, 28, 61, 7, 379, {306, 170, 168}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
+    false, {}
+#endif
+};
+constexpr Bconv2dCore kCoreArmv7EM = {
+    {{{{1194, 122, 181, 123}, {1247, 147, 264, 239}, {1194, 126, 194, 204}}, {{1750, 63, 105, 0}, {1864, 30, 112, 42}, {1750, 63, 105, 0}}}, 533, 156, 408, 1086, {1775, 406, 80}, {0, 0, 0}},
+    {89, 36, 26, 27, 64, 9, 384, {197, 182, 180}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
+    false, {}
+#endif
+};
+constexpr Bconv2dCore kCoreArmv7EMDouble = {
+    {{{{635, 87, 98, 47}, {689, 106, 140, 111}, {634, 87, 109, 79}}, {{1011, 39, 57, 0}, {1081, 19, 60, 19}, {1011, 39, 57, 0}}}, 221, 73, 230, 614, {1004, 253, 49}, {0, 0, 0}},
+    {47, 19, 10, 18, 34, 0, 236, {98, 89, 87}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
+    false, {}
+#endif
+};
+constexpr Bconv2dCore kCoreArmv8M = {
+    {{{{1115, 126, 157, 104}, {1166, 152, 229, 210}, {1115, 131, 169, 168}}, {{1686, 67, 100, 0}, {1797, 33, 109, 36}, {1686, 67, 100, 0}}}, 468, 132, 344, 981, {1481, 380, 70}, {0, 0, 0}},
+    {82, 36, 16, 27, 47, 5, 328, {164, 157, 154}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
+    false, {}
+#endif
+};
 constexpr Bconv2dCore kCoreHelium = {
-    {{{930, 85, 131, 440}, {1200, 50, 87, 90}}, 1200, 110, 0, {400, 180, 0}},
-    {9, 110, 0},
-    {{{300, 80, 132, 105}, {660, 72, 120, 105}}, 600, 200, 150, {2600, 720, 0}},
+    {{{{970, 138, 154, 163}, {0, 0, 1393, 0}, {0, 176, 1134, 0}}, {{1441, 62, 101, 99}, {1559, 34, 98, 130}, {1441, 62, 101, 99}}}, 548, 113, 237, 938, {1271, 1088, 0}, {0, 0, 0}},
+    {83, 36, 16, 27, 42, 4, 292, {146, 140, 135}},
+    {68, 36},
+#if BCNET_PLANS_HELIUM
     true,
-    {68, 36}};
+    {{{{480, 116, 201, 51}, {579, 59, 188, 62}, {493, 117, 189, 42}}, {{947, 102, 175, 0}, {1015, 47, 180, 63}, {947, 102, 175, 0}}}, 381, 306, 133, 1371, {465, 688, 148}, {33, 4, 0}}
+#endif
+};
+
+// What was measured on a core like the one that this is compiled for.
+#if BCNET_THUMB1
+constexpr Bconv2dCore kCoreMeasured = kCoreArmv6M;
+#elif defined(__ARM_ARCH_7M__)
+constexpr Bconv2dCore kCoreMeasured = kCoreArmv7M;
+#elif defined(__ARM_ARCH_7EM__) && !BCNET_DOUBLE_PRECISION
+constexpr Bconv2dCore kCoreMeasured = kCoreArmv7EM;
+#elif defined(__ARM_ARCH_7EM__)
+constexpr Bconv2dCore kCoreMeasured = kCoreArmv7EMDouble;
+#elif !BCNET_HELIUM
+constexpr Bconv2dCore kCoreMeasured = kCoreArmv8M;
+#else
+constexpr Bconv2dCore kCoreMeasured = kCoreHelium;
+#endif
 // clang-format on
 
 }  // namespace bcnet

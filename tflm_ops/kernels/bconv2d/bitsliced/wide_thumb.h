@@ -285,9 +285,10 @@ extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
       "adds r3, #16\n"
       "ldm r3, {r7, r10, r11, r12}\n"
       "subs r1, r2, r0\n"
-      "cmp r1, #64\n"
+      "cmp r1, #32\n"
       "blo 4f\n"
       "8:\n"
+      "mov lr, r1\n"
       "ldm r0!, {r1, r2, r3, r4, r5, r6, r8, r9}\n"
       FIRST(r7, r1, r2)
       SECOND(r7, r1, r3, r4)
@@ -296,6 +297,8 @@ extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
       FIRST(r10, r1, r3)
       SECOND(r10, r1, r5, r8)
       FIRST(r11, r1, r5)
+      "cmp lr, #64\n"
+      "blo 3f\n"
       "ldm r0!, {r2, r3, r4, r5, r6, r8, r9, lr}\n"
       FIRST(r7, r2, r3)
       SECOND(r7, r2, r4, r5)
@@ -306,27 +309,11 @@ extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
       SECOND(r11, r1, r2, r6)
       PAIR(r12, r1, r2)
       PUT_CARRY(r1)
-      "cmp r1, #64\n"
+      "cmp r1, #32\n"
       "bhs 8b\n"
       "4:\n"
       "cmp r1, #16\n"
       "blo 1f\n"
-      "cmp r1, #32\n"
-      "blo 2f\n"
-      "ldm r0!, {r1, r2, r3, r4, r5, r6, r8, r9}\n"
-      FIRST(r7, r1, r2)
-      SECOND(r7, r1, r3, r4)
-      FIRST(r7, r5, r6)
-      SECOND(r7, r5, r8, r9)
-      FIRST(r10, r1, r3)
-      SECOND(r10, r1, r5, r8)
-      PAIR(r11, r1, r5)
-      DIGIT(r12, r1, r4)
-      PUT_CARRY(r4)
-      "beq 5f\n"
-      "cmp r1, #16\n"
-      "blo 1f\n"
-      "2:\n"
       "ldm r0!, {r1, r2, r3, r4}\n"
       FIRST(r7, r1, r2)
       SECOND(r7, r1, r3, r4)
@@ -409,7 +396,13 @@ extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
       "strd r5, r6, [r4]\n"
       "0:\n"
       "add sp, sp, #12\n"
-      "pop {pc}\n");
+      "pop {pc}\n"
+      "3:\n"
+      "eors r1, r1, r11\n"
+      DIGIT(r12, r1, r4)
+      PUT_CARRY(r4)
+      "beq 5b\n"
+      "b 4b\n");
 }
 // clang-format on
 

@@ -15,11 +15,11 @@ int32_t CeilDiv(int32_t x, int32_t y) { return (x + y - 1) / y; }
 
 int32_t Taps(const Bconv2dParams& params) { return params.height.filter * params.width.filter; }
 
-int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
+int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
                      const Bconv2dSlicedCosts& helium, const Bconv2dPlan& plan) {
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
   const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, plan);
-  const Bconv2dTableCosts& costs = helium.tables[plan.table_inputs == 5];
+  const Bconv2dTableCosts& costs = helium.tables[plan.table_inputs == 5][Bconv2dCostsOf(params)];
   const int32_t words = params.words_in_group, blocks = Taps(params) * words;
   const int32_t passes = BitpackedWords(params.channels_out);
   const int32_t channel_blocks = CeilDiv(words, plan.channel_block_words);
@@ -30,7 +30,9 @@ int64_t Instructions(const Bconv2dParams& params, Bconv2dOutput output,
   const int32_t position = blocks * costs.block + costs.pixel +
                            (channel_blocks - 1) * helium.channel_block +
                            helium.outputs[static_cast<int>(output)];
-  return passes * (helium.pass + (channel_blocks == 1 ? 1 : tiles) * blocks * costs.build +
+  const int64_t values = int64_t{params.batches} * params.height.output * params.width.output *
+                         params.channels_out * helium.values[static_cast<int>(output)];
+  return helium.call + values + passes * (helium.pass + (channel_blocks == 1 ? 1 : tiles) * blocks * costs.build +
                    positions * position + tiles * channel_blocks * pieces.height * helium.row) +
          indexed * costs.index;
 }
@@ -74,7 +76,7 @@ Bconv2dHeliumLayout Bconv2dHeliumLayoutOf(const Bconv2dParams& params, const Bco
 // It takes the convolutions that the sliced kernel takes, where the memory holds the tables of one
 // input word.
 bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_t scratch_budget,
-                       const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* instructions) {
+                       const Bconv2dCore& core, Bconv2dPlan* plan, int64_t* cycles) {
   if (Bconv2dSlicedDigits(params) == 0) return false;
   if (params.groups > 1 && params.channels_out / params.groups % kWordBits != 0) return false;
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
@@ -86,12 +88,12 @@ bool PlanBconv2dHelium(const Bconv2dParams& params, Bconv2dOutput output, int32_
     const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, candidate);
     const int64_t total = layout.tables + layout.index + layout.pairs + layout.kept;
     if (total > scratch_budget) return false;
-    const int64_t cost = Instructions(params, output, core.helium, candidate);
-    if (found && cost >= *instructions) return true;
+    const int64_t cost = Cycles(params, output, core.helium, candidate);
+    if (found && cost >= *cycles) return true;
     candidate.scratch_bytes = static_cast<int32_t>(total);
     found = true;
     *plan = candidate;
-    *instructions = cost;
+    *cycles = cost;
     return true;
   };
   for (int32_t channel_blocks = 1; channel_blocks <= 2 * words; ++channel_blocks) {
