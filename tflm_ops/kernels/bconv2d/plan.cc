@@ -50,8 +50,8 @@ int64_t Total(const Bconv2dSlicedMemory& memory) {
   return memory.tables + memory.index + memory.pairs + memory.kept;
 }
 
-int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
-                     const Bconv2dSlicedCosts& sliced, const Bconv2dPlan& plan) {
+int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dSlicedCosts& sliced,
+               const Bconv2dPlan& plan) {
   const Bconv2dSlicedGeometry g = Bconv2dSlicedGeometryOf(params);
   const Bconv2dTableCosts& costs = sliced.tables[plan.table_inputs == 5][Bconv2dCostsOf(params)];
   const int32_t passes = Passes(params), blocks = Blocks(params);
@@ -68,8 +68,7 @@ int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
                         sliced.outputs[static_cast<int>(output)];
   const int64_t build = int64_t{blocks * costs.build} * (channel_blocks == 1 ? 1 : tiles);
   const int32_t rows = channel_blocks * tiles * params.height.output;
-  return sliced.call +
-         passes * (sliced.pass + build + Pixels(params) * pixel + rows * sliced.row) +
+  return sliced.call + passes * (sliced.pass + build + Pixels(params) * pixel + rows * sliced.row) +
          words * indexed * costs.index;
 }
 

@@ -120,29 +120,25 @@ BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&seco
 // Stores an entry and its opposite: bits 0, 2 and 4 of an index together turn all five inputs over,
 // and with them both carries. `middle` is entry kMiddle of `table`. Offsets are parts of
 // instructions: clang computes the address of an operand in memory by an instruction of its own.
-constexpr int kMiddle = 17;
+constexpr int kMiddle = BCNET_SINGLE_STORES ? 0 : 17;
 template <int kIndex>
 BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* middle) {
   constexpr int kBytes = Tables<5>::kEntryStep * static_cast<int>(sizeof(uint32_t));
   constexpr int kPlace = kIndex < 3 ? kIndex : kIndex - kMiddle;
+  __asm__ volatile(
 #if BCNET_SINGLE_STORES
-  __asm__ volatile(
-      "str %1, [%0, %4]\n"
-      "str %2, [%0, %4 + 4]\n"
-      "str %3, [%0, %5]\n"
-      "str %2, [%0, %5 + 4]\n"
-      :
-      : "r"(table), "r"(x), "r"(p), "r"(~x), "n"(kIndex * kBytes), "n"((kIndex ^ 21) * kBytes)
-      : "memory");
+      "str %2, [%0, %5]\n"
+      "str %3, [%0, %5 + 4]\n"
+      "str %4, [%1, %6]\n"
+      "str %3, [%1, %6 + 4]\n"
 #else
-  __asm__ volatile(
       "strd %2, %3, [%0, %5]\n"
       "strd %4, %3, [%1, %6]\n"
+#endif
       :
       : "r"(kIndex < 3 ? table : middle), "r"(middle), "r"(x), "r"(p), "r"(~x),
         "n"(kPlace * kBytes), "n"(((kIndex ^ 21) - kMiddle) * kBytes)
       : "memory");
-#endif
 }
 
 template <size_t... kNumbers>

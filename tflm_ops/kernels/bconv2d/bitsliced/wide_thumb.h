@@ -12,8 +12,8 @@
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
 #include "tflm_ops/kernels/fast_code.h"
 
-// Cores that issue two instructions at once, or load two words in a cycle, are left to the compiler:
-// those with double precision, Cortex-M7 and M55 among them.
+// Cores that issue two instructions at once, or load two words in a cycle, are left to the
+// compiler: those with double precision, Cortex-M7 and M55 among them.
 #if defined(__thumb2__) && BCNET_ASSEMBLY && !BCNET_DOUBLE_PRECISION
 #define BCNET_WIDE_THUMB 1
 
@@ -210,11 +210,11 @@ BCNET_INLINE uint32_t AddPixels(WideThumbPixels* pixels) {
         "ldr r5, [r0, #24]\n"
         "mov r6, r0\n"
         "push {r1, r2, r3, r4, r5, r6, r7}\n"
-        "mov r7, r1\n"                                              //
-        BEGIN                                                       //
-        TAP(0, 0, "") TAP(1, 1, "") TAP(2, 2, "ldr.w r7, [sp, #4]\n")   //
-        TAP(3, 0, "") TAP(4, 1, "") TAP(5, 2, "ldr.w r7, [sp, #8]\n")   //
-        TAP(6, 0, "") TAP(7, 1, "") TAP(8, 2, "ldr.w r9, [sp, #16]\n")  //
+        "mov r7, r1\n"                                                     //
+        BEGIN                                                              //
+            TAP(0, 0, "") TAP(1, 1, "") TAP(2, 2, "ldr.w r7, [sp, #4]\n")  //
+        TAP(3, 0, "") TAP(4, 1, "") TAP(5, 2, "ldr.w r7, [sp, #8]\n")      //
+        TAP(6, 0, "") TAP(7, 1, "") TAP(8, 2, "ldr.w r9, [sp, #16]\n")     //
         "add r12, r12, #72\n"
         "cmp r12, r9\n"
         "beq 2f\n"
