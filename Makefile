@@ -6,7 +6,7 @@
 #   make lint    style, types and spelling of the sources
 #   make docs    the documentation site, into build/docs, with broken links as errors
 #   make sources what C++ has of the Python package: the list of the operators' C++ files, from tflite/operators.py, and
-#                the planner's table, from device/plan_costs.py
+#                the planner's table, from device/plan_costs.json
 # PYTHON selects the interpreter (3.10 to 3.13): make test PYTHON=python3.12
 
 PYTHON ?=

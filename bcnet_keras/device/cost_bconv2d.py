@@ -344,7 +344,7 @@ def _chosen(shape: Shape, output: str, core: str, budget: int) -> Candidate:
 
 
 def plan_counts(plan: Candidate, shape: Shape, output: str) -> tuple[str, dict[str, int]]:
-    """(the kernel's member of `plan_costs.CoreCosts`, what the backend counts of a plan: how many of each of its costs)."""
+    """(the kernel's member of `plan_costs.CoreCosts`, how many of each of its costs the backend counts for a plan)."""
     counts = plan.counts
     kernel = plan.kernel.split(" ")[0]
     if kernel == "carry-save":

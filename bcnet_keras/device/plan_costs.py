@@ -1,7 +1,7 @@
 """What the planner of the binary convolution knows of a core: estimated cycles that only serve to compare.
 
-`plan_costs.json` is the one table of them; `python tflm_ops/bench/fit.py` fits it to the bench's results. `cost_bconv2d`
-plans by it in Python; `make sources` writes it as the header by which the operators plan
+`plan_costs.json` is the one table of them; `python tflm_ops/bench/fit.py` fits it to the bench's results.
+`cost_bconv2d` plans by it in Python; `make sources` writes it as the header by which the operators plan
 (`tflm_ops/kernels/bconv2d/plan_costs.h`).
 """
 
@@ -74,7 +74,7 @@ def of_core(core: str) -> CoreCosts:
 def header() -> str:
     """The table as C++."""
     cores = "\n".join(f"constexpr Bconv2dCore {name} = {_core(costs)};" for name, costs in CORES.items())
-    chosen = []
+    chosen: list[str] = []
     for name, (condition, _) in ARCHITECTURES.items():
         chosen.append(f"#{'elif' if chosen else 'if'} {condition}" if condition else "#else")
         chosen.append(f"constexpr Bconv2dCore kCoreMeasured = {name};")

@@ -38,7 +38,7 @@ def random_layer(rng):
     return flatbuffer.encode_options(options), shapes, shape, output, int(2 ** rng.uniform(6, 19))
 
 
-@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("core", [core for _, core in plan_costs.ARCHITECTURES.values()])
 def test_both_planners_plan_alike(core):
     rng = np.random.default_rng(len(core))
     seen = set()

@@ -2,8 +2,8 @@
 
     python tflm_ops/bench/fit.py        # the figures by which the operators choose a kernel
 
-That writes ``bcnet_keras/device/plan_costs.json``. Then `make sources` writes them as C++, and the bench measures what is
-chosen by them.
+That writes ``bcnet_keras/device/plan_costs.json``. Then `make sources` writes them as C++, and the bench measures what
+is chosen by them.
 """
 
 import json
@@ -66,7 +66,9 @@ def fit_plans(records):
         for kernel in ("sliced", "helium"):
             if kernel in costs:
                 costs[kernel] = _with_all_tables(costs[kernel])
-        costs["carry_save"] = {what: costs["carry_save"][what] for what in (*plan_costs.CARRY_SAVE, *plan_costs.OUTPUTS)}
+        costs["carry_save"] = {
+            what: costs["carry_save"][what] for what in (*plan_costs.CARRY_SAVE, *plan_costs.OUTPUTS)
+        }
         result[name] = {"helium": {}} | costs
     return result
 

@@ -91,12 +91,12 @@ def _ratio(other, mine):
 
 
 def against_carry_save(records):
-    """(instructions over those of carry-save, record) of every case where carry-save was measured too."""
+    """(cycles over those of carry-save, by the middles, record) of every case where carry-save was measured too."""
     saved = {(r["core"], r["layer"], r["output"]): r for r in records if r["kernel"] == "carry-save"}
     for record in records:
         other = saved.get((record["core"], record["layer"], record["output"]))
         if record["budgets"] and other:
-            yield record["instructions"] / other["instructions"], record
+            yield middle(record) / middle(other), record
 
 
 def sweep(records, output):
@@ -188,7 +188,7 @@ def report(results):
         if ratios:
             worst, record = ratios[-1]
             lines.append(
-                f"- {core_name(core)}: {len(ratios)} choices; {ratios[0][0]:.2f} to {worst:.2f} times the instructions "
+                f"- {core_name(core)}: {len(ratios)} choices; {ratios[0][0]:.2f} to {worst:.2f} times the cycles "
                 f"of carry-save, most at {record['shape']} with {record['output']} output."
             )
     lines += [""]
