@@ -57,7 +57,8 @@ struct Bconv2dCarrySaveCosts {
   int16_t outputs[3];  // an output, by Bconv2dOutput
 };
 
-// What the planner knows of a core. Cycles are estimated of what was measured and only serve to compare.
+// What the planner knows of a core. Cycles are estimated of what was measured and only serve to
+// compare.
 struct Bconv2dCore {
   Bconv2dSlicedCosts sliced;
   Bconv2dCarrySaveCosts carry_save;

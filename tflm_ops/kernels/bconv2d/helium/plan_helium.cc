@@ -15,8 +15,8 @@ int32_t CeilDiv(int32_t x, int32_t y) { return (x + y - 1) / y; }
 
 int32_t Taps(const Bconv2dParams& params) { return params.height.filter * params.width.filter; }
 
-int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
-                     const Bconv2dSlicedCosts& helium, const Bconv2dPlan& plan) {
+int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output, const Bconv2dSlicedCosts& helium,
+               const Bconv2dPlan& plan) {
   const Bconv2dHeliumPieces pieces = Bconv2dHeliumPiecesOf(params);
   const Bconv2dHeliumLayout layout = Bconv2dHeliumLayoutOf(params, plan);
   const Bconv2dTableCosts& costs = helium.tables[plan.table_inputs == 5][Bconv2dCostsOf(params)];
@@ -32,7 +32,8 @@ int64_t Cycles(const Bconv2dParams& params, Bconv2dOutput output,
                            helium.outputs[static_cast<int>(output)];
   const int64_t values = int64_t{params.batches} * params.height.output * params.width.output *
                          params.channels_out * helium.values[static_cast<int>(output)];
-  return helium.call + values + passes * (helium.pass + (channel_blocks == 1 ? 1 : tiles) * blocks * costs.build +
+  return helium.call + values +
+         passes * (helium.pass + (channel_blocks == 1 ? 1 : tiles) * blocks * costs.build +
                    positions * position + tiles * channel_blocks * pieces.height * helium.row) +
          indexed * costs.index;
 }
