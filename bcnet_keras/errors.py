@@ -49,4 +49,6 @@ def named_packages() -> Iterator[None]:
         remedy = 'pip install ".[train]" in a clone of bcnet-keras brings what trains and converts'
         if name == "tflite_micro":
             remedy = "pip install tflite-micro has it for Linux on x86-64 only; elsewhere use --runtime=numpy"
+        elif name == "matplotlib":
+            remedy = "pip install matplotlib brings what draws pages"
         raise MissingPackageError(f"{name}, which this needs, is not installed: {remedy}.") from None

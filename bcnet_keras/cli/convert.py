@@ -16,9 +16,10 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "File to write. By default the input with .tflite.", flag_values=values)
     flags.DEFINE_enum(
         "gate",
-        "custom",
+        None,
         ["custom", "builtin"],
-        "Write gate and thermometer as custom operators, or in builtin ones.",
+        "Write gate and thermometer as custom operators, or in builtin ones. By default a converted pair keeps its "
+        "own, and a saved one gets custom operators.",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -38,15 +39,20 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     if not source.exists():
         raise FileNotFoundError(f"there is no file {source}.")
     if source.suffix == ".tflite":
-        from bcnet_keras.convert.cooperative import replace_gate, set_threshold
+        from bcnet_keras.convert.cooperative import get_threshold, replace_gate, set_threshold
 
-        converted = replace_gate(source.read_bytes(), values.gate)
+        converted = source.read_bytes()
+        if values.gate is None and threshold is None:
+            get_threshold(converted)  # or it is no pair
+            raise BcnetError(f"{source} is converted already; give --gate or --threshold to change it.")
+        if values.gate is not None:
+            converted = replace_gate(converted, values.gate)
         if threshold is not None:
             converted = set_threshold(converted, threshold)
     else:
         from bcnet_keras.convert.pair import convert
 
-        converted = convert(_load_pair(source), gate=values.gate, threshold=threshold)
+        converted = convert(_load_pair(source), gate=values.gate or "custom", threshold=threshold)
     output = pathlib.Path(values.output or source.with_suffix(".tflite"))
     write_atomic(output, converted)
     print(f"{output}: {len(converted):,} bytes")

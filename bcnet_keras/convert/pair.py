@@ -22,6 +22,7 @@ from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.errors import ArgumentTypeError, MissingPackageError
 from bcnet_keras.layers import ConfidenceGate, FakeQuant, front_affine
+from bcnet_keras.layers.common import check_finite
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.metadata import write_record
@@ -120,6 +121,7 @@ def _lower(pair):
 
 def lower(net: tf.keras.Model, by_converter: Callable[[tf.keras.Model], schema.ModelT]) -> schema.ModelT:
     """Turns a Keras net into a `schema.ModelT`: written by `emit`, or by a converter where it has foreign layers."""
+    check_finite(net)
     try:
         return emit(net)
     except NotEmitted as error:

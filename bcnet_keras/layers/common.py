@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from bcnet_keras.errors import ModelError
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,18 @@ register = tf.keras.utils.register_keras_serializable(package="bcnet_keras")
 def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
     """`config` less the arguments that a layer fixes for itself."""
     return {key: value for key, value in config.items() if key not in keys}
+
+
+def check_finite(model: tf.keras.Model) -> None:
+    """Raises ValueError for a Keras model with NaN or infinity among its weights; the message names some of these."""
+    weights = [weight for weight in model.weights if weight.dtype.is_floating]
+    names = [weight.name for weight in weights if not np.all(np.isfinite(weight.numpy()))]
+    if names:
+        others = f" and {len(names) - 3} others" if len(names) > 3 else ""
+        raise ModelError(
+            f"the model {model.name!r} has NaN or infinity in {', '.join(names[:3])}{others}, as a training that "
+            "diverged leaves it: train it again with a lower learning rate, or load an earlier checkpoint."
+        )
 
 
 def leave_quantized_scope() -> None:

@@ -333,11 +333,15 @@ REFUSED = [
     # outputs
     (f"{RUN}images.npy --output=file/answers.npz", "cannot write file/answers.npz: file is not a directory"),
     (f"{RUN}images.npy --output=runs", "cannot write runs: "),
-    ("convert pair.tflite --output=file/pair.tflite", "cannot write file/pair.tflite: file is not a directory"),
-    ("convert pair.tflite --output=runs", "cannot write runs: "),
+    (
+        "convert pair.tflite --threshold=0.5 --output=file/pair.tflite",
+        "cannot write file/pair.tflite: file is not a directory",
+    ),
+    ("convert pair.tflite --threshold=0.5 --output=runs", "cannot write runs: "),
     ("train --dataset=digits --runs_dir=file", "cannot make the folder file/digits_0: Not a directory"),
     # pairs to convert
     ("convert", "expected a saved pair (.keras file or SavedModel folder) or a converted one (.tflite), got nothing"),
+    ("convert pair.tflite", "pair.tflite is converted already; give --gate or --threshold to change it."),
     ("convert absent.keras", "there is no file absent.keras"),
     ("convert absent.tflite", "there is no file absent.tflite"),
     ("convert garbage.keras", "garbage.keras is not a saved pair: "),
@@ -495,7 +499,7 @@ def test_convert_changes_gate_and_threshold_of_a_flatbuffer(bcnet, files, tmp_pa
     assert not flatbuffer.custom_ops(flatbuffer.read(one.read_bytes()))
     assert bcnet("convert", one, "--threshold=0.1,0.2,0.3,0.4", f"--output={other}")[0] == 0
     np.testing.assert_array_equal(bc.get_threshold(other.read_bytes()), np.float32([0.1, 0.2, 0.3, 0.4]))
-    assert flatbuffer.custom_ops(flatbuffer.read(other.read_bytes())) == {"BcnetGate"}
+    assert not flatbuffer.custom_ops(flatbuffer.read(other.read_bytes()))  # the gate that it had
     # Back to what it was: the same bytes.
-    assert bcnet("convert", other, "--threshold=0.5")[0] == 0
+    assert bcnet("convert", other, "--threshold=0.5", "--gate=custom")[0] == 0
     assert other.read_bytes() == (files / "pair.tflite").read_bytes()

@@ -1,5 +1,7 @@
 """Keras nets and pairs to flatbuffers: what comes out computes what Keras computes, what cannot is refused by name."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -232,6 +234,53 @@ def test_cost_of_the_pair(pair, parts):
 @pytest.mark.slow
 def test_conversion_gives_the_same_bytes_again(pair, parts):
     assert bcnet_keras.convert(pair) == bcnet_keras.convert(pair, parts=parts)
+
+
+@pytest.mark.parametrize("range", [(0.0, 0.0), (0.0, 1e-30), (-1e-9, 1e-9)])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_units_that_always_give_0(range, symmetric):
+    """Behind a ReLU that no image gets through the range of training shrinks to nothing."""
+    tf.keras.utils.set_random_seed(0)
+    dead = FakeQuant(symmetric=symmetric)
+    inputs = tf.keras.Input(SHAPE)
+    x = FakeQuant(*INPUT_RANGE, fixed=True)(inputs)
+    side = FakeQuant(0, 3)(layers.ReLU()(Int8Conv2D(4, 3)(x)))
+    x = dead(layers.ReLU()(Int8Conv2D(4, 3, bias_initializer=tf.keras.initializers.Constant(-50))(x)))
+    x = FakeQuant(0, 3)(layers.ReLU()(Int8Conv2D(4, 1, bias_initializer=tf.keras.initializers.Constant(2))(x)))
+    x = layers.MaxPooling2D(10)(FakeQuant(0, 5)(layers.Add()([x, side])))
+    logits = FakeQuant(-9, 9, symmetric=True)(Int8Dense(4)(layers.Flatten()(x)))
+    dead.range = range
+    pair = BCNet(small_pair(verbose=0).binary, tf.keras.Model(inputs, logits))
+    images = raw_images(20, 3)[0]
+    expected = pair.int8(pair.preprocess(images), training=False).numpy()
+    answers = tflm.Interpreter(convert_parts(pair)[1]).predict(images)
+    np.testing.assert_allclose(answers.logits, expected, atol=1.01 * 18 / 255)
+    assert np.ptp(expected, axis=0).max() > 4 * 18 / 255
+
+
+@pytest.mark.parametrize("net", ["binary", "int8"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(net, value):
+    pair = small_pair(verbose=0)
+    pair.threshold = 0.5
+    weight = getattr(pair, net).weights[-1]
+    weight.assign(np.full(weight.shape, value, np.float32))
+    with pytest.raises(ValueError, match=rf"has NaN or infinity in .*{re.escape(weight.name)}.*: train it again"):
+        bcnet_keras.convert(pair)
+    float_model = small_model()
+    kernel, bias = float_model.layers[-1].get_weights()
+    float_model.layers[-1].set_weights([kernel, bias + value])
+    with pytest.raises(
+        ValueError, match=r"has NaN or infinity in dense\S*/bias:0, as a training that diverged leaves it"
+    ):
+        BCNet.from_keras(float_model)
+
+
+def test_images_of_one_pixel_make_a_pair():
+    inputs = tf.keras.Input((1, 1, 16))
+    x = layers.Flatten()(layers.Conv2D(8, 1, activation="relu")(inputs))
+    pair = BCNet.from_keras(tf.keras.Model(inputs, layers.Dense(3)(x)), verbose=0)
+    assert pair.int8.output_shape == pair.binary.output_shape == (None, 3)
 
 
 def test_a_pair_without_a_threshold_is_refused_before_the_conversion(capfd):

@@ -43,6 +43,9 @@ from bcnet_keras.tflite.flatbuffer import schema
 
 _keras = tf.keras.layers
 _float = np.float32
+# A range narrower than the first is of a layer that gives nothing but 0, such as a ReLU that no image gets through.
+# It is written as the second: narrower ones leave the biases behind them no room in 32 bits.
+_ALWAYS_ZERO, _WIDTH_OF_ZEROS = 1e-6, 1e-3
 # Layers that do nothing once a net is trained.
 _TRAINING = (
     *(_keras.Dropout, _keras.SpatialDropout2D, _keras.GaussianDropout, _keras.GaussianNoise, _keras.AlphaDropout),
@@ -136,8 +139,8 @@ class Emitter(Graph):
         layer, kind = node.layer, type(node.layer)
         if isinstance(layer, FakeQuant):
             low, high = layer.range
-            if not low < high:
-                raise NotEmitted(f"layer {layer.name!r} has the range [{low}, {high}]: train it, or give it a range")
+            if high - low < _ALWAYS_ZERO:
+                low, high = -_WIDTH_OF_ZEROS * layer.symmetric, _WIDTH_OF_ZEROS
             quantization = range_quantization(low, high)
             return [source.codes(quantization) for source in sources]
         if getattr(layer, "data_format", None) == "channels_first":

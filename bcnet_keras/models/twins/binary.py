@@ -359,7 +359,7 @@ def compact_model(graph: Graph, filters: int, kernel_size: int = 3) -> tf.keras.
     one of stride 1. `filters` are those of the first.
     """
     inputs = tensor = tf.keras.Input(graph.nodes[0].shape)
-    smaller = max(1, int(np.log2(max(2, min(side for side in inputs.shape[1:3] if side > 1) / 3))))
+    smaller = max(1, int(np.log2(max(2, min((side for side in inputs.shape[1:3] if side > 1), default=1) / 3))))
     for number in range(smaller + 1):
         last = number == smaller
         width = filters * 2 ** min(number, smaller - 1)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
+from bcnet_keras.layers.common import check_finite
 from bcnet_keras.models import keras3
 from bcnet_keras.models.twins.builder import Builder, Front
 from bcnet_keras.models.twins.check import SUPPORTED, check_layers, is_model, shapes
@@ -62,6 +63,7 @@ def read(model: Any) -> Graph:
             f"{classes}."
         )
     check_layers(model)
+    check_finite(model)
     return _Reader().read(model)
 
 
