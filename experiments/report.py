@@ -453,6 +453,7 @@ def own_data(record):
         "difference, points (asked: -2)",
     ]
     cells = [[*heads, "default: float steps", "training, minutes", "mirrored"]]
+    most = max(len(found) for found in record["cells"].values())
     for name, found in record["cells"].items():
         by_hand = {recipe: cell for recipe, cell in found.items() if recipe != "default"}
         default = found.get("default")
@@ -463,7 +464,8 @@ def own_data(record):
             title, cell = max(by_hand.items(), key=lambda item: item[1]["validation"])
             best = f"{100 * cell['test']:.2f} % ({title}, of {len(by_hand)})"
             points = 100 * (default["test"] - cell["test"])
-            difference = _judged(points, points >= -2, "+.2f")
+            finished = len(found) == most
+            difference = _judged(points, points >= -2, "+.2f") if finished else f"{points:+.2f} (not finished)"
         mirrored = "yes" if default["augmentation"]["mirror"] else "no"
         cells.append([name, f"{default['images']['train']:,}", f"{100 * default['test']:.2f} %", best, difference])
         cells[-1] += [f"{default['steps']:,}", f"{default['seconds'] / 60:.0f}", mirrored]
