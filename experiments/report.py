@@ -19,6 +19,7 @@ import re
 import numpy as np
 from absl import app, flags
 
+from bcnet_keras.cli.train import REPEATS
 from bcnet_keras.device.cycles import cycles_of, shares
 from experiments.benchmarks import BUDGET, NAMES, VARIANTS
 from experiments.prices import INSTRUCTIONS, priced, priced_budget, priced_search
@@ -419,7 +420,7 @@ def verdicts(summary):
     )
 
 
-def _groups(verdicts, size=2):
+def _groups(verdicts, size=REPEATS):
     """How many groups of seeds are ahead in the mean of each; `bcnet demo` tells the mean of as many."""
     if len(verdicts) < 2 * size:
         return ""

@@ -46,7 +46,7 @@ def main() -> NoReturn:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads: it talks about GPUs while it does
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("help", "--help", "-h", "--helpfull"):
-        print(USAGE)
+        _show(USAGE)
         sys.exit(0 if arguments else 2)
     name, *rest = arguments
     if name == "--version":
@@ -76,10 +76,22 @@ def _command(name, arguments):
         print(f"bcnet {name}: {error}", file=sys.stderr)
         return 2
     if values.help:
-        print(f"usage: {usage}\n\n{values.get_help()}")
+        _show(f"usage: {usage}\n\n{values.get_help()}")
         return 0
     set_up_logging()
     return _checked(name, command, values, positional)
+
+
+def _show(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _read_enough()
+
+
+def _read_enough():
+    """Drops the rest of the output: whoever read it, such as `head`, has enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def set_up_logging(prefix: str = "") -> None:
@@ -107,8 +119,8 @@ def _checked(name, command, values, positional):
             return 0
         print(f"bcnet {name}: stopped; run the same command again to go on.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _read_enough()
         return 0
     except (BcnetError, OSError) as error:
         if values.debug:
