@@ -147,8 +147,8 @@ class Settings:
     )
     binary_blocks: str | None = _setting(
         None,
-        "Filters and strides (1, 2 or pool) of the binary net's convolutions, instead of the data set's own. Begin "
-        "with a number of planes for thermometer-coded pixels: '10 planes, 64/pool, 128/2, 128/1'.",
+        "Filters and strides (1, 2, pool or concat) of the binary net's convolutions, instead of the data set's own. "
+        "Begin with a number of planes for thermometer-coded pixels: '10 planes, 64/pool, 128/2, 128/1'.",
     )
     search_minutes: float = _setting(
         0.0, "Minutes to try other binary nets on validation data, once the float net is trained.", float, least=0

@@ -31,7 +31,7 @@ from bcnet_keras.layers import (
 )
 
 _keras = tf.keras.layers
-POOL = "pool"
+POOL, CONCAT = "pool", "concat"
 Blocks = tuple[tuple[int, int | str], ...]  # (filters, strides) of each convolution, see `binary_cnn`
 
 
@@ -92,13 +92,18 @@ def binary_cnn(
     """Binary CNN of 3x3 convolutions with an int8 classifier on the average map.
 
     Arguments:
-      blocks: (filters, strides) of each convolution; filters best in multiples of 32. Strides are 1, 2, or "pool" for
+      blocks: (filters, strides) of each convolution; filters best in multiples of 32. Strides are 1, 2, "pool" for
         one without strides and 2x2 max-pooling behind it, which on the device is an OR of bits
-        (behind the last convolution, whose map is averaged, a maximum of int8).
+        (behind the last convolution, whose map is averaged, a maximum of int8), or "concat" for one without strides
+        whose channels stand before those that it reads (BinaryDenseNet, Bethge et al., arXiv 1906.08637): on the
+        device words of bits are copied. Neither the last convolution nor an int8 one can be of that kind.
       planes: thermometer planes per channel, so that all convolutions are binary; None for an int8 first one.
       stem: (filters, kernel size, strides) of an int8 convolution with ReLU, as float nets begin, for `share_stem`. The
         planes are then of its output.
+
+    Raises ModelError for a "concat" where none can be.
     """
+    _check_joins(blocks, planes, stem is not None)
     inputs = tf.keras.Input(input_shape)
     tensor, pooling = FakeQuant(*INPUT_RANGE, fixed=True)(inputs), None
     if stem is not None:
@@ -113,14 +118,25 @@ def binary_cnn(
     for filters, strides in blocks:
         if pooling is not None:
             tensor = pooling(tensor)
-        tensor, pooling = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), _pooling(strides)
+        added, pooling = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), _pooling(strides)
+        # What it read comes last, because its channels, those of a thermometer, may not fill their last word.
+        tensor = _keras.Concatenate()([added, tensor]) if strides == CONCAT else added
     tensor = global_average(tensor, FakeQuant(), pooling)  # no sign is taken behind the last one: it pools integers
     logits = FakeQuant()(Int8Dense(classes)(tensor))
     return tf.keras.Model(inputs, logits, name="binary_cnn")
 
 
+def _check_joins(blocks, planes, shared_stem):
+    integers = {len(blocks) - 1} if shared_stem or planes is not None else {0, len(blocks) - 1}
+    if any(blocks[number][1] == CONCAT for number in integers if blocks):
+        raise ModelError(
+            f"binary blocks {blocks_text(blocks, planes)!r}: {CONCAT!r} joins bits; the last convolution gives integers, "
+            f"and so does the first one where there are no planes. Write 1 in place of {CONCAT!r} there."
+        )
+
+
 def _stride(strides):
-    return 1 if strides == POOL else strides
+    return 1 if strides in (POOL, CONCAT) else strides
 
 
 def _pooling(strides):
@@ -136,13 +152,13 @@ def parse_blocks(text: str) -> tuple[Blocks, int | None]:
     """
     first, _, rest = text.partition(",")
     planes = re.fullmatch(r"\s*([1-9]\d{0,2}) planes\s*", first)
-    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool)\s*", part) for part in (rest if planes else text).split(",")]
+    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool|concat)\s*", part) for part in (rest if planes else text).split(",")]
     if not all(parts):
         raise ModelError(
-            f"binary blocks are filters/strides, with 1, 2 or {POOL} for strides, such as "
+            f"binary blocks are filters/strides, with 1, 2, {POOL} or {CONCAT} for strides, such as "
             f"'10 planes, 64/{POOL}, 128/2'; got {text!r}."
         )
-    blocks = tuple((int(part[1]), POOL if part[2] == POOL else int(part[2])) for part in parts if part)
+    blocks = tuple((int(part[1]), part[2] if part[2] in (POOL, CONCAT) else int(part[2])) for part in parts if part)
     return blocks, planes and int(planes[1])
 
 
@@ -167,13 +183,16 @@ class Nets:
     shared_stem: bool
     strides: tuple = (1, 2, 2)
 
+    def __post_init__(self) -> None:
+        _check_joins(self.blocks, self.planes, self.shared_stem)
+
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Nets:
         """The `Nets` of what `record` gave, also after a way through JSON. Raises ValueError for anything else."""
         try:
             nets = cls(**{name: _tuples(value) for name, value in record.items()})
             known = nets.family in _FAMILIES and all(len(block) == 2 for block in nets.blocks)
-        except (AttributeError, TypeError):
+        except (AttributeError, TypeError, IndexError):
             known = False
         if not known:
             raise ModelError(f"nets of another version: {record!r}.")
@@ -217,7 +236,7 @@ def _tuples(value):
 def _strided(side, strides):
     """The side of a map behind padded convolutions of these strides, or pooling."""
     for each in strides:
-        side = side // 2 if each == POOL else math.ceil(side / each)
+        side = side // 2 if each == POOL else math.ceil(side / _stride(each))
     return side
 
 

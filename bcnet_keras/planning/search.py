@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from bcnet_keras.calibration import Answers, curve
 from bcnet_keras.layers import leave_quantized_scope, with_precision
-from bcnet_keras.models.networks import POOL, blocks_text
+from bcnet_keras.models.networks import CONCAT, POOL, blocks_text
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning.choice import Plan
 from bcnet_keras.training.stages import LEARNING_RATES, train_float
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 WIDTHS = (32, 64, 96, 128, 192, 256, 384)
 PLANES = (6, 8, 10, 12, 15, 20, 31)  # of a grey image; of one in colour those below `_MOST_OF_COLOUR`
 SHARED_PLANES = (1, 2, 4, 6)  # of a shared stem's output, which has more channels than an image
-STRIDES = (1, 2, POOL)  # as `networks.binary_cnn` takes them
+STRIDES = (1, 2, POOL, CONCAT)  # as `networks.binary_cnn` takes them
 STEMS = ("thermometer", "int8", "shared")
 _MOST_OF_COLOUR = 16
 
@@ -63,6 +63,8 @@ def net_of(params: dict[str, Any]) -> dict[str, Any]:
     widths = sorted(params[f"width{layer}"] for layer in layers)
     strides = [params[f"stride{layer}"] for layer in layers]
     planes = {"thermometer": params["planes"], "int8": None, "shared": params["shared_planes"]}[params["stem"]]
+    for layer in (-1,) if planes is not None else (0, -1):
+        strides[layer] = 1 if strides[layer] == CONCAT else strides[layer]  # see `networks.binary_cnn`
     return {
         "blocks": tuple(zip(widths, strides, strict=True)),
         "planes": planes,
@@ -200,7 +202,7 @@ def search(
       path: file of the study. Called again with the same one, it goes on for what is left of the minutes.
       float_net, data, batches, epochs, seed and further arguments: see `objective`.
     """
-    found = study(path, "binary net", epochs, seed)
+    found = study(path, "binary nets", epochs, seed)
     spent = sum(trial.duration.total_seconds() for trial in found.trials if trial.duration)
     left = 60 * minutes - spent
     found.enqueue_trial(params_of(nets), skip_if_exists=True)

@@ -21,7 +21,7 @@ import numpy as np
 from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
-from bcnet_keras.models.networks import POOL
+from bcnet_keras.models.networks import CONCAT, POOL
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 
@@ -87,8 +87,12 @@ def sketch_binary(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes
         if pooled:
             tensor = net.bit_pooling(tensor)
         last, pooled = number == len(blocks) - 1, strides == POOL
-        tensor = net.binary_convolution(tensor, channels, filters, 1 if pooled else strides, last)
-        channels = filters
+        added = net.binary_convolution(tensor, channels, filters, strides if strides in (1, 2) else 1, last)
+        if strides == CONCAT:
+            tensor = net.concatenation([added, tensor])
+            channels += filters
+        else:
+            tensor, channels = added, filters
     if pooled:
         tensor = net.pooling("MAX_POOL_2D", tensor, (2, 2))
     return net.classified(tensor, classes, bias=False)
@@ -173,6 +177,13 @@ class _Net:
         return self.operator(
             b"LceBconv2d", [tensor, weights, -1, -1, thresholds], _packed(shape, filters), type=_INT32, **fields
         )
+
+    def concatenation(self, tensors):
+        """Maps of bits, word by word."""
+        options = schema.ConcatenationOptionsT()
+        options.axis = 3
+        shape = [*self.shape(tensors[0])[:-1], sum(self.shape(tensor)[-1] for tensor in tensors)]
+        return self.operator("CONCATENATION", tensors, shape, options, type=_INT32, version=2)
 
     def bit_pooling(self, tensor):
         _, height, width, words = self.shape(tensor)

@@ -26,6 +26,10 @@ VARIANTS = {
     ),
     "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _longer(settings, 2, 2, 2)}),
     "long_binary": ("twice the epochs of the binary net", lambda settings: {"epochs": _longer(settings, 2, 1, 1)}),
+    "concatenation": (
+        "concatenated maps: 32 by each convolution of stride 1",
+        lambda settings: {"binary_blocks": _concatenated(settings)},
+    ),
     "shared_stem": ("shared stem", lambda settings: {"shared_stem": True}),
     "own_stems": ("a stem for each net", lambda settings: {"shared_stem": False}),
 }
@@ -67,3 +71,16 @@ def _longer(settings, *factors):
         raise ValueError(f"{settings.dataset} has no epochs of its own to be multiplied: they follow from its images.")
     _, float_epochs, *others = settings.named_recipe
     return (float_epochs, *(count * factor for count, factor in zip(others, factors, strict=True)))
+
+
+def _concatenated(settings):
+    """The blocks of a data set's own net, where each convolution of stride 1 but the last adds 32 maps to those it reads."""
+    from bcnet_keras.models.networks import CONCAT, NETWORKS, blocks_text
+
+    nets = NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem)
+    inner = range(0 if nets.planes else 1, len(nets.blocks) - 1)
+    blocks = [
+        (32, CONCAT) if number in inner and strides == 1 else (filters, strides)
+        for number, (filters, strides) in enumerate(nets.blocks)
+    ]
+    return blocks_text(blocks, nets.planes)

@@ -50,6 +50,8 @@ IMAGES = NETWORKS["images"]
                      id="pooling of bits and of int8"),
         pytest.param(IMAGES.nets(False, binary_blocks="64/pool, 32/1, 64/2"), (16, 16, 3), "cortex-m33",
                      id="pooling behind an int8 layer"),
+        pytest.param(IMAGES.nets(False, binary_blocks="10 planes, 32/concat, 64/pool, 32/concat, 64/2"), (16, 16, 3),
+                     "cortex-m4", id="joined maps"),
     ],
 )  # fmt: skip
 def test_a_sketch_costs_and_takes_what_the_converted_pair_does(nets, shape, core):

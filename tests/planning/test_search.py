@@ -23,6 +23,8 @@ NETS = dataclasses.replace(
         (((32, "pool"), (32, 1), (64, 2)), 8, False),
         (((32, 2), (64, "pool")), None, False),
         (((32, 2), (64, "pool")), 2, True),
+        (((32, "concat"), (32, "concat"), (64, 1)), 2, True),
+        (((32, 1), (32, "concat"), (64, 1)), None, False),
     ],
 )
 def test_a_search_knows_the_nets_that_it_draws(blocks, planes, shared_stem):
@@ -33,7 +35,7 @@ def test_a_search_knows_the_nets_that_it_draws(blocks, planes, shared_stem):
 
 def finished(path, *trials):
     """A study with trials (changes of `NETS`, accuracy), as a search leaves it."""
-    found = study(path, "binary net", 3)
+    found = study(path, "binary nets", 3)
     for changes, accuracy in trials:
         params = params_of(dataclasses.replace(NETS, **changes))
         distributions = {
@@ -78,7 +80,7 @@ def test_a_search_without_time_keeps_the_nets(tmp_path):
 
 def test_a_study_that_goes_on_draws_other_nets(tmp_path):
     def drawn(count):
-        found, nets = study(tmp_path / "log", "binary net", 3), []
+        found, nets = study(tmp_path / "log", "binary nets", 3), []
         for _ in range(count):
             trial = found.ask()
             nets.append(draw(trial, 1))
@@ -96,7 +98,7 @@ def test_a_search_goes_on_until_its_time_is_spent(tmp_path):
     assert [trial["own"] for trial in one] == [True] and one[0]["blocks"] == NETS.blocks
     assert one[0]["state"] == "complete" and 0 < one[0]["cost"] < 5
     assert search_of(log, 1e-4, float_net=float_net)[1]["trials"] == one
-    spent = sum(trial.duration.total_seconds() for trial in study(log, "binary net", 1).trials)
+    spent = sum(trial.duration.total_seconds() for trial in study(log, "binary nets", 1).trials)
     more = search_of(log, spent / 60 + 1e-3, float_net=float_net)[1]["trials"]
     assert more[0] == one[0] and len(more) >= 2
 
