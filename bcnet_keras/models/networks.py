@@ -130,8 +130,8 @@ def _check_joins(blocks, planes, shared_stem):
     integers = {len(blocks) - 1} if shared_stem or planes is not None else {0, len(blocks) - 1}
     if any(blocks[number][1] == CONCAT for number in integers if blocks):
         raise ModelError(
-            f"binary blocks {blocks_text(blocks, planes)!r}: {CONCAT!r} joins bits; the last convolution gives integers, "
-            f"and so does the first one where there are no planes. Write 1 in place of {CONCAT!r} there."
+            f"binary blocks {blocks_text(blocks, planes)!r}: {CONCAT!r} joins bits; the last convolution gives "
+            f"integers, and so does the first one where there are no planes. Write 1 in place of {CONCAT!r} there."
         )
 
 
@@ -152,7 +152,8 @@ def parse_blocks(text: str) -> tuple[Blocks, int | None]:
     """
     first, _, rest = text.partition(",")
     planes = re.fullmatch(r"\s*([1-9]\d{0,2}) planes\s*", first)
-    parts = [re.fullmatch(r"\s*([1-9]\d*)/(1|2|pool|concat)\s*", part) for part in (rest if planes else text).split(",")]
+    block = re.compile(rf"\s*([1-9]\d*)/(1|2|{POOL}|{CONCAT})\s*")
+    parts = [block.fullmatch(part) for part in (rest if planes else text).split(",")]
     if not all(parts):
         raise ModelError(
             f"binary blocks are filters/strides, with 1, 2, {POOL} or {CONCAT} for strides, such as "

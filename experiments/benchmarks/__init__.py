@@ -74,7 +74,7 @@ def _longer(settings, *factors):
 
 
 def _concatenated(settings):
-    """The blocks of a data set's own net, where each convolution of stride 1 but the last adds 32 maps to those it reads."""
+    """The blocks of a data set's own net; each convolution of stride 1 but the last adds 32 maps to those it reads."""
     from bcnet_keras.models.networks import CONCAT, NETWORKS, blocks_text
 
     nets = NETWORKS.get(settings.dataset, NETWORKS["images"]).nets(settings.shared_stem)
