@@ -9,7 +9,7 @@ accurate int8 net on validation images. All are measured on the same test images
 for the drawn sets 4,000 public test images.
 
 With `--pairs`, a whole pair is trained on each drawn set as `bcnet train` does, and its verdict, which rests on the
-folder's own test split, is held against the public test images.
+folder's own test split, is held against the public test images; then another whose binary net trains for twice as long.
 
 `experiments/results/own_data.json` is written after each training; those that it has are not repeated.
 """
@@ -19,6 +19,7 @@ import json
 import math
 import pathlib
 import time
+from unittest import mock
 
 import numpy as np
 from absl import app, flags
@@ -27,12 +28,14 @@ from experiments import report
 
 DRAWN = {f"{name}_{count}": (name, count) for count in (300, 1000, 3000) for name in ("fashion_mnist", "cifar10")}
 SETS = ("sign_digits_32", *DRAWN, "sign_digits_64")
-DEFAULT = "default"
+DEFAULT, LONG_BINARY = "default", "binary net twice as long"
 TEST_IMAGES = 4000
 INT8_EPOCHS = 10
 
 _SETS = flags.DEFINE_list("sets", list(SETS), "Which sets.")
-_RECIPES = flags.DEFINE_list("recipes", None, f"Which recipes: {DEFAULT} and names of HAND_TUNED. By default all.")
+_RECIPES = flags.DEFINE_list(
+    "recipes", None, f"Which recipes: {DEFAULT} and names of HAND_TUNED, or {LONG_BINARY} for pairs. By default all."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", "~/datasets", "Folder that holds the data sets.")
 _FOLDERS = flags.DEFINE_string("folders", "runs/own_data", "Where the drawn images are laid out in folders.")
 _PAIRS = flags.DEFINE_bool("pairs", False, "Train whole pairs and check their verdicts, in place of int8 nets alone.")
@@ -64,8 +67,9 @@ def main(_):
     from bcnet_keras.experiment.provenance import command_line, revision, versions
     from bcnet_keras.utils.atomic_files import write_atomic
 
-    names = _RECIPES.value or ([DEFAULT] if _PAIRS.value else [DEFAULT, *HAND_TUNED])
-    unknown = sorted({*_SETS.value} - {*SETS}) + sorted({*names} - {DEFAULT, *HAND_TUNED})
+    possible = [DEFAULT, LONG_BINARY] if _PAIRS.value else [DEFAULT, *HAND_TUNED]
+    names = _RECIPES.value or possible
+    unknown = sorted({*_SETS.value} - {*SETS}) + sorted({*names} - {*possible})
     if unknown:
         raise app.UsageError(f"there is no {', '.join(unknown)}; sets: {', '.join(SETS)}; {_RECIPES.help}")
     place = report.results_folder() / "own_data.json"
@@ -83,7 +87,7 @@ def main(_):
             if recipe in cells:
                 continue
             began = time.time()
-            found = verdict_checked(data, name) if _PAIRS.value else trained(data, recipe)
+            found = verdict_checked(data, name, recipe) if _PAIRS.value else trained(data, recipe)
             cells[recipe] = {**found, "seconds": round(time.time() - began), "revision": revision()}
             print(f"{name}, {recipe}: {cells[recipe]}", flush=True)
             record |= {
@@ -129,24 +133,32 @@ def lay_out(whole, count, folder):
             PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part / f"{index:05}.png")
 
 
-def verdict_checked(data, name):
-    """Trains a pair by the default recipe; returns its verdict and what the second test images say of it."""
+def verdict_checked(data, name, recipe):
+    """Trains a pair; returns its verdict and what the second test images say of it."""
     from bcnet_keras.experiment.settings import Settings
     from bcnet_keras.experiment.training_run import run
     from bcnet_keras.experiment.verdict import compare
     from bcnet_keras.runtime.tflite import Interpreter
+    from bcnet_keras.training.recipe import EFFORTS
 
     images = pathlib.Path(_FOLDERS.value) / f"{name}_{_SEED.value}"
-    folder = images.with_name(f"{images.name}_run")
-    results = run(Settings(dataset=f"folder:{images}", seed=_SEED.value), folder, verbose=0)
-    answers = {net: Interpreter(folder / f"{net}.tflite").predict(data.test.images) for net in ("pair", "int8")}
-    found = compare(answers["pair"].predicted, answers["int8"].predicted, data.test.labels)
+    folder = images.with_name(f"{images.name}_{'run' if recipe == DEFAULT else 'long_binary'}")
+    efforts = dict(EFFORTS["default"])
+    if recipe == LONG_BINARY:
+        efforts["binary"] = tuple(2 * least for least in efforts["binary"])
+    with mock.patch.dict(EFFORTS, {"default": efforts}):
+        results = run(Settings(dataset=f"folder:{images}", seed=_SEED.value), folder, verbose=0)
+    nets = ("pair", "int8", "binary")
+    answers = {net: Interpreter(folder / f"{net}.tflite").predict(data.test.images).predicted for net in nets}
+    found = compare(answers["pair"], answers["int8"], data.test.labels)
     figures = results["verdict"]["figures"]["beside"]["int8"]
     return {
         "outcome": results["verdict"]["outcome"],
         "own": {key: figures[key] for key in ("samples", "difference", "low", "high")},
         "second": {key: getattr(found, key) for key in ("samples", "difference", "low", "high")},
         "contradicted": contradicted(results["verdict"]["outcome"], found),
+        "accuracy": {net: float(np.mean(each == data.test.labels)) for net, each in answers.items()},
+        "epochs": results["epochs"],
     }
 
 

@@ -100,7 +100,10 @@ def tables(folder, whole=False):
         found = {variant: json.loads(place.read_text()) for variant, place in places.items() if place.exists()}
         if found:
             tried[name] = found
-    made = {name: table(summary, whole) for name, summary in summaries.items()}
+    every = summaries | {
+        f"{name}_{variant}": summary for name, found in tried.items() for variant, summary in found.items()
+    }
+    made = {name: table(summary, whole) for name, summary in every.items()}
     studies = {name: folder / f"search_{name}.json" for name in NAMES}
     studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
     for name, make in (("own_data", own_data), ("ideas", ideas), ("training_cost", training_cost)):
@@ -111,7 +114,7 @@ def tables(folder, whole=False):
         "orders": orders(summaries),
         "variants": variants(summaries, tried),
         "searches": searches(studies),
-        "gaps": gaps(summaries),
+        "gaps": gaps(every),
         **{f"{name}_verdicts": verdicts(summary) for name, summary in summaries.items() if summary.get("verdicts")},
     }
 
@@ -569,11 +572,15 @@ def _share(row):
     return None if row is None else row["pick"]["share"]
 
 
-def training_cost(record):
-    """CPU time of a step of each way to train, and its parts, as a Markdown table.
+def training_cost(records):
+    """CPU time of a step of each way to train, and its parts, as a Markdown table for each kind of processor.
 
-    `record`: that of `experiments.training_cost`.
+    `records`: those of `experiments.training_cost`.
     """
+    return "\n\n".join(map(_training_cost, records.values()))
+
+
+def _training_cost(record):
     from bcnet_keras.utils.pages import text_table
 
     cells = [["", "a step", "of this build's", "teacher", "binary net, forward", "products alone", "first losses"]]
@@ -597,11 +604,14 @@ def _second_opinions(verdicts):
 
     if not verdicts:
         return ""
-    cells = [["", "verdict", "pair - int8, points, own test images", "the same, second test images", "contradicted"]]
+    heads = ["", "verdict", "pair - int8, points, own test images", "the same, second test images", "contradicted"]
+    cells = [[*heads, "pair, binary net alone: second test images"]]
     for name, found in verdicts.items():
-        cell = found["default"]
-        points = [f"{_interval(each)} of {each['samples']:,}" for each in (cell["own"], cell["second"])]
-        cells.append([name, cell["outcome"], *points, "yes" if cell["contradicted"] else "no"])
+        for recipe, cell in found.items():
+            points = [f"{_interval(each)} of {each['samples']:,}" for each in (cell["own"], cell["second"])]
+            title = name if recipe == "default" else f"{name}, {recipe}"
+            cells.append([title, cell["outcome"], *points, "yes" if cell["contradicted"] else "no"])
+            cells[-1].append(", ".join(f"{100 * cell['accuracy'][net]:.2f} %" for net in ("pair", "binary")))
     return f"\n\n{text_table(cells)}\n\nIn brackets the 95 % interval, behind it the number of images."
 
 

@@ -5,9 +5,10 @@
 
 The nets are those of the benchmark `cifar10`, the step is that of the binary stage with a teacher, on 128 random
 images. Each round starts a process for each way to train, in turns; a process has one thread and tells the CPU time of
-its median step. `experiments/results/training_cost.json` has the median over rounds; `experiments.report` makes the
-table of it. "products alone" is what the binary convolutions' products take at the speed of one large matrix product in
-float32: forward, gradients of the weights, and gradients of the input where something before it trains.
+its median step. `experiments/results/training_cost.json` has the median over rounds for each kind of processor;
+`experiments.report` makes tables of it. "products alone" is what the binary convolutions' products take at the speed of
+one large matrix product in float32: forward, gradients of the weights, and gradients of the input where something
+before it trains.
 """
 
 import json
@@ -21,10 +22,11 @@ from absl import app, flags
 from experiments import report
 
 IMAGES = 128
+BFLOAT16 = "in bfloat16"
 WAYS = {
     "this build": {"TF_ENABLE_ONEDNN_OPTS": "1"},
     "kernels that TensorFlow takes without AVX-512": {"TF_ENABLE_ONEDNN_OPTS": "0"},
-    "in bfloat16": {"TF_ENABLE_ONEDNN_OPTS": "1", "PRECISION": "mixed_bfloat16"},
+    BFLOAT16: {"TF_ENABLE_ONEDNN_OPTS": "1", "PRECISION": "mixed_bfloat16"},
 }
 # Run by each build's Python, so it takes of the package what earlier builds have too.
 STEP = """
@@ -87,9 +89,11 @@ def main(_):
 
     ways = {name: (sys.executable, more) for name, more in WAYS.items()}
     if fastest_precision() == "float32":
-        del ways["in bfloat16"]  # each product would be converted one by one
-    if _BEFORE.value:
+        del ways[BFLOAT16]  # each product would be converted one by one
+    if _BEFORE.value:  # which leaves it to TensorFlow what kernels it takes
         ways["the build before"] = _BEFORE.value, {}
+        if BFLOAT16 in ways:
+            ways[f"the build before, {BFLOAT16}"] = _BEFORE.value, {"PRECISION": "mixed_bfloat16"}
     found = {name: [] for name in ways}
     for _ in range(_ROUNDS.value):
         for name, (python, more) in ways.items():
@@ -108,7 +112,9 @@ def main(_):
         "versions": versions(),
         "processor": _processor(),
     }
-    write_atomic(report.results_folder() / "training_cost.json", json.dumps(record, indent=1) + "\n")
+    place = report.results_folder() / "training_cost.json"
+    every = json.loads(place.read_text()) if place.exists() else {}
+    write_atomic(place, json.dumps(every | {record["processor"]: record}, indent=1) + "\n")
     report.write_all()
 
 

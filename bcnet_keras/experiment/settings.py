@@ -21,7 +21,7 @@ RECIPES = {
     "digits": (32, 20, 40, 12, 4),
     "mnist_5k": (50, 20, 30, 30, 8),
     "fashion_mnist": (128, 8, 16, 3, 1),
-    "cifar10": (128, 60, 30, 8, 2),
+    "cifar10": (128, 60, 60, 8, 2),
     "speech_commands": (64, 80, 160, 30, 10),
 }
 TARGET = ("max_cost", "min_accuracy", "confidence_level")  # settings that a finished run can take anew

@@ -26,6 +26,7 @@ VARIANTS = {
     ),
     "long": ("twice the epochs, but for the float net", lambda settings: {"epochs": _longer(settings, 2, 2, 2)}),
     "long_binary": ("twice the epochs of the binary net", lambda settings: {"epochs": _longer(settings, 2, 1, 1)}),
+    "short_binary": ("half the epochs of the binary net", lambda settings: {"epochs": _longer(settings, 0.5, 1, 1)}),
     "concatenation": (
         "concatenated maps: 32 by each convolution of stride 1",
         lambda settings: {"binary_blocks": _concatenated(settings)},
@@ -70,7 +71,7 @@ def _longer(settings, *factors):
     if settings.named_recipe is None:
         raise ValueError(f"{settings.dataset} has no epochs of its own to be multiplied: they follow from its images.")
     _, float_epochs, *others = settings.named_recipe
-    return (float_epochs, *(count * factor for count, factor in zip(others, factors, strict=True)))
+    return (float_epochs, *(int(count * factor) for count, factor in zip(others, factors, strict=True)))
 
 
 def _concatenated(settings):

@@ -287,6 +287,7 @@ def test_variants_change_what_they_say():
     batch_size, first, *others = settings.named_recipe
     assert changed["long"].named_recipe == (batch_size, first, *(2 * count for count in others))
     assert changed["long_binary"].named_recipe == (batch_size, first, 2 * others[0], *others[1:])
+    assert changed["short_binary"].named_recipe == (batch_size, first, others[0] // 2, *others[1:])
     assert changed["shared_stem"].shared_stem and parse_blocks(changed["pooled"].binary_blocks)
     nets = {width: NETWORKS["digits"]((8, 8, 1), 10, False, width)[1] for width in (0.5, 1.0, 1.5)}
     filters = {
