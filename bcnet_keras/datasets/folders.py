@@ -88,10 +88,10 @@ def read_folders(
     nested: list[str] = []
     colour = False
     for label, name in enumerate(class_names):
-        folder, count = path / name, 0
+        folder, count, inner = path / name, 0, []
         for file in sorted(folder.iterdir()) if folder.is_dir() else []:
             if file.is_dir() and not file.name.startswith("."):
-                nested.append(f"{name}/{file.name}")
+                inner.append(f"{name}/{file.name}")
             if file.suffix.lower() not in _IMAGE_SUFFIXES or file.is_dir():
                 continue
             count += 1
@@ -106,7 +106,13 @@ def read_folders(
             images.append(image)
             labels.append(label)
             files[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-        if count == 0:
+        nested += inner
+        if count == 0 and inner:
+            problems.append(
+                f"{folder} has no images but folders ({_some(inner)}); give the folder of which each folder is a class"
+                f", such as {folder}"
+            )
+        elif count == 0:
             problems.append(f"{folder} has no images ({' '.join(sorted(_IMAGE_SUFFIXES))})")
         elif count < least:
             problems.append(f"{folder} has {count} images; training, validation and test need one each")
@@ -132,10 +138,12 @@ def _more(texts):
 def _read_image(file, resize):
     """(PIL image, its own size, whether it is in colour) of a file. Raises DataError that names it."""
     import PIL.Image
+    import PIL.ImageOps
 
     try:
-        with PIL.Image.open(file) as image:
-            image.load()
+        with PIL.Image.open(file) as opened:
+            opened.load()
+            image = PIL.ImageOps.exif_transpose(opened)  # a camera held upright stores its photos lying
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).replace(repr(str(file)), "it").replace(str(file), "it").split())
         raise DataError(f"{file} is truncated or not an image ({reason[:80]})") from error

@@ -11,6 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ArgumentTypeError, ModelError
+from bcnet_keras.utils.types import Range
+from bcnet_keras.utils.value_range import check_range
+
+_LOOKED_AT = 10  # batches
 
 
 @contextlib.contextmanager
@@ -39,6 +43,25 @@ def trainable_data(input_shape: tuple[int | None, ...], *sets: Any) -> Iterator[
         if known is None:
             raise
         raise ModelError(f"cannot train: {known[0]}.") from None
+
+
+def check_values(input_range: Range, data: Any) -> None:
+    """Refuses, or warns of, images that are in another range than the net's input; see `check_range`.
+
+    Arguments:
+      input_range: (lowest, highest) value at the input.
+      data: as for `trainable_data`. Of a data set the first batches are looked at.
+    """
+    if isinstance(data, tf.data.Dataset):
+        batches = [part[0].numpy() for part in data.take(_LOOKED_AT) if isinstance(part, tuple)]
+        images = np.concatenate(batches) if batches else np.empty(0)
+    elif isinstance(data, tuple | list) and data:
+        images = np.asarray(data[0])
+    else:
+        return
+    if images.size and images.dtype.kind == "f" and np.isfinite(images).all():
+        remedy = "scale them by pair.preprocess, or tell BCNet.from_keras what your model takes by input_range"
+        check_range(images, *input_range, remedy)
 
 
 def _check_data(input_shape, data):

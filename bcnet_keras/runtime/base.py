@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +11,12 @@ import numpy as np
 from bcnet_keras.errors import ArgumentTypeError, DataError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.metadata import metadata
+from bcnet_keras.utils.value_range import check_range
 
 if TYPE_CHECKING:
     from bcnet_keras.tflite.flatbuffer import schema
 
 _CHUNK = 256  # images between two steps of the progress bar
-# Parts of the values that saturate from which on images are warned of and refused; and the parts of the input's range
-# that images must fill, or are warned of: any, and a number of them.
-_WARNED, _REFUSED, _FILLED, _FILLED_BY_MANY, _MANY = 0.02, 0.5, 1 / 32, 0.6, 10
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,23 +143,10 @@ class BaseInterpreter(abc.ABC):
         """Refuses, or warns of, images whose values are in another range than the input's."""
         (raw_low, raw_high), (low, high) = self._raw_range, self._input_range
         scale, zero_point = self._quantization
-        step = abs(scale * (raw_high - raw_low) / (high - low))  # of one code, in the images' unit
         ends = [
             raw_low + (scale * (code - zero_point) - low) * (raw_high - raw_low) / (high - low) for code in (-128, 127)
         ]
-        least, most = min(ends), max(ends)
-        expected = (
-            f"the net expects values from {least:.4g} to {most:.4g}, found {images.min():.4g} to {images.max():.4g}"
-        )
-        outside = np.mean((images < least - 1.5 * step) | (images > most + 1.5 * step))
-        if outside > _REFUSED:
-            raise DataError(f"{100 * outside:.1f} % of the images' values saturate: {expected}; scale the images")
-        if outside > _WARNED:
-            log.warning("%.1f %% of the images' values saturate: %s", 100 * outside, expected)
-            return
-        used = (images.max() - images.min()) / (most - least)
-        if 0 < used < (_FILLED if len(images) < _MANY else _FILLED_BY_MANY):
-            log.warning("the images use %.2g %% of the input's range: %s", 100 * used, expected)
+        check_range(images, min(ends), max(ends), "scale the images")
 
     def _quantize(self, values):
         (raw_low, raw_high), (low, high) = self._raw_range, self._input_range

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.layers import leave_quantized_scope
-from bcnet_keras.models.data_checks import trainable_data
+from bcnet_keras.models.data_checks import check_values, trainable_data
 from bcnet_keras.models.pair import STAGES
 from bcnet_keras.models.pair_cost import int8_share as count_int8_share
 from bcnet_keras.training.batch_norm import image_batches, recalibrate_batch_norm, show_epoch
@@ -120,6 +120,7 @@ def train(
     if not isinstance(epochs, dict):
         epochs = dict.fromkeys(stages, epochs)
     rates = {**LEARNING_RATES, **(learning_rates or {})}
+    check_values(pair.input_range, train_data if validation_data is None else validation_data)
     histories = {}
     for stage in stages:
         checkpoint = StageCheckpoint(checkpoint_dir, stage, built_on)

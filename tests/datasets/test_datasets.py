@@ -551,6 +551,24 @@ def test_all_that_is_wrong_with_a_folder_is_in_one_short_error(folder):
     assert "\n" not in output and "bad3.png" not in output
 
 
+def test_folders_of_splits_are_told_from_classes_without_images(tmp_path):
+    for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        save_images(tmp_path / name, np.zeros((3, 6, 5), np.uint8))
+    message = f"{tmp_path / 'train'} has no images but folders (train/cat, train/dog); give the folder of which each"
+    fails(ValueError, message, f"folder:{tmp_path}")
+    assert len(load(f"folder:{tmp_path / 'train'}").files) == 6
+
+
+def test_photos_are_turned_as_their_camera_was(folder):
+    image = np.random.default_rng(1).integers(0, 256, (5, 6), np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # the first row is the right side
+    PIL.Image.fromarray(image).save(folder / "dog" / "photo.png", exif=exif)
+    dataset = load(f"folder:{folder}")
+    images = np.concatenate([split.images for split in (dataset.train, dataset.validation, dataset.test)])
+    assert sum(np.array_equal(other[..., 0], np.rot90(image, -1)) for other in images) == 1
+
+
 def test_folders_within_a_class_are_said_to_be_left_out(folder, caplog):
     save_images(folder / "cat" / "more", np.zeros((3, 6, 5), np.uint8))
     dataset = load(f"folder:{folder}")

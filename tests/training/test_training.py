@@ -332,6 +332,40 @@ def test_the_price_of_the_int8_net_is_counted_where_none_is_given():
     assert pair._settings["cost"] == pytest.approx(0.5 * (1 - accepted / escalated))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda images: images / 2 + 0.5,
+            "the images use 48 % of the input's range: the net expects values from -1 to 0.9922",
+        ),
+        (lambda images: 2 * images, "% of the images' values saturate: the net expects values from -1 to 0.9922"),
+    ],
+)
+def test_images_in_another_range_are_warned_of_before_training(change, message, caplog):
+    pair = bc.BCNet.from_keras(float_net(), verbose=0)
+    images, labels = learnable(64)
+    for data in (images, labels), tf.data.Dataset.from_tensor_slices((images, labels)).batch(32):
+        bc.train(pair, data, data, epochs=0, stages=["int8"])
+    assert "input's range" not in caplog.text and "saturate" not in caplog.text
+    other = change(images)
+    for data in (other, labels), tf.data.Dataset.from_tensor_slices((other, labels)).batch(32):
+        caplog.clear()
+        bc.train(pair, data, data, epochs=0, stages=["int8"])
+        assert (
+            message in caplog.text and "scale them by pair.preprocess" in caplog.text and "input_range" in caplog.text
+        )
+
+
+def test_images_most_of_which_saturate_are_not_trained_on():
+    pair = bc.BCNet.from_keras(float_net(), verbose=0)
+    images, labels = learnable(64)
+    with pytest.raises(
+        ValueError, match=r"the net expects values from -1 to 0.9922, found 0.02432 to 243.1; scale them by"
+    ):
+        bc.train(pair, (128 * images + 128, labels), epochs=1)
+
+
 def test_unknown_stages_are_refused():
     with pytest.raises(ValueError, match="stages must be some of"):
         bc.train(bc.BCNet.from_keras(float_net()), images_and_labels(), stages=("ternary",))

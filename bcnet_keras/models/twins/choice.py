@@ -6,8 +6,8 @@ import logging
 
 import tensorflow as tf
 
-from bcnet_keras.device.boards import board
-from bcnet_keras.device.cost import DEFAULT_CORE, cost
+from bcnet_keras.device.cost import cost
+from bcnet_keras.device.profile import core_of
 from bcnet_keras.models.pair_profile import PairProfile, flatbuffer_of
 from bcnet_keras.models.twins.binary import BinaryTwin, compact_model
 from bcnet_keras.models.twins.graph import Graph
@@ -45,7 +45,7 @@ def light_binary_twin(
     Returns:
       (Keras model, its description in words).
     """
-    core = core or (board(board_name).core if board_name else DEFAULT_CORE)
+    core = core_of(core, board_name)
     whole = _cycles("int8", int8, core, board_name)
     tried = {}  # what the binary net computes -> candidate
 

@@ -158,11 +158,11 @@ class _Reader(Builder):
             if len(path[-1].inputs) != 1 or not path[-1].is_a(
                 _keras.Flatten, _keras.Reshape, _keras.GlobalAveragePooling2D, *DROPOUT
             ):
-                raise ModelError("a model of one logit must end in Dense(1) or a convolution with one filter.")
+                raise _no_logit(path[-1])
             path.append(path[-1].inputs[0])
         last = path.pop()
         if last.is_a(_keras.DepthwiseConv2D):
-            raise ModelError("a model of one logit must end in Dense(1) or a convolution with one filter.")
+            raise _no_logit(last)
         config = last.layer.get_config()
         config["units" if last.is_a(_keras.Dense) else "filters"] = 2
         weights = [np.concatenate([-each / 2, each / 2], axis=-1) for each in last.layer.get_weights()]
@@ -170,3 +170,12 @@ class _Reader(Builder):
         for old in reversed(path):
             node = self.emit(type(old.layer).from_config(old.layer.get_config()), node)
         return node
+
+
+def _no_logit(node):
+    """The error for a model of one output, which `node` gives in place of a logit."""
+    kind = node.layer.activation.__name__ if node.is_a(_keras.Activation) else type(node.layer).__name__
+    return ModelError(
+        "a model of one logit must end in Dense(1) or a convolution with one filter, and a sigmoid or nothing behind "
+        f"it; this one ends in {kind}."
+    )

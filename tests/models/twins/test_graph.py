@@ -128,6 +128,13 @@ def test_several_labels_an_image_are_refused():
         read(model)
 
 
+@pytest.mark.parametrize(("activation", "named"), [("tanh", "tanh"), ("relu", "ReLU"), ("swish", "swish")])
+def test_what_stands_in_place_of_one_logit_is_named(activation, named):
+    model = tf.keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1, activation=activation)])
+    with pytest.raises(ValueError, match=rf"a model of one logit must end in Dense\(1\) .* ends in {named}\.$"):
+        read(model)
+
+
 def test_an_activation_used_twice_is_two_but_weights_are_not_shared():
     relu = layers.ReLU()
     inputs = tf.keras.Input((8, 8, 1))

@@ -122,6 +122,10 @@ def test_a_board_that_is_too_small_is_said(caplog):
     assert "does not fit bluepill-f103c8" in caplog.records[-1].getMessage()
     with pytest.raises(ValueError, match="unknown board 'none'"):
         bc.BCNet.from_keras(depthwise_separable(), board="none", verbose=0)
+    with pytest.raises(ValueError, match="unknown core 'm4': expected one of cortex-m"):
+        bc.BCNet.from_keras(depthwise_separable(), core="m4", verbose=0)
+    with pytest.raises(ValueError, match="the board bluepill-f103c8 has a cortex-m3, not a cortex-m4"):
+        bc.BCNet.from_keras(depthwise_separable(), board="bluepill-f103c8", core="cortex-m4", verbose=0)
 
 
 def test_pixels_lie_on_codes_whatever_scales_them():
