@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Collection
 from typing import Any
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -47,6 +48,8 @@ def load(path: StrPath) -> Any:
         import keras
 
         return keras.saving.load_model(path, compile=False)
+    except ModelError:
+        raise
     except ImportError as error:
         raise MissingPackageError(f'{path} is a file of Keras 3: pip install "keras>=3" ({error})') from None
     except Exception as error:  # a damaged file may raise anything
@@ -55,11 +58,20 @@ def load(path: StrPath) -> Any:
 
 
 def _version(path):
-    """The first number of the Keras that wrote a file."""
+    """The first number of the Keras that wrote a file; raises ModelError for one of weights or functions alone."""
+    version = "2"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            return int(json.loads(file.read("metadata.json"))["keras_version"].split(".")[0])
-    return 2  # .h5 files of Keras 3, and folders, are those of Keras 2
+            version = json.loads(file.read("metadata.json"))["keras_version"]
+    elif path.is_dir():
+        if not (path / "keras_metadata.pb").exists():  # as `model.export` of Keras 3 writes it
+            raise ModelError(f"{path} is no Keras model with its layers: save that as a .keras file by model.save.")
+    elif h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            if "model_config" not in file.attrs:
+                raise ModelError(f"{path} holds weights without a model: save both as a .keras file by model.save.")
+            version = str(file.attrs.get("keras_version", version))
+    return int(version.split(".")[0])
 
 
 def to_legacy(model: Any, kinds: Collection[str]) -> tf.keras.Model:

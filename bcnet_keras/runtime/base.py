@@ -52,9 +52,18 @@ class BaseInterpreter(abc.ABC):
         outputs = [graph.tensors[index] for index in graph.outputs]
         types = [flatbuffer.type_name(tensor) for tensor in outputs]
         if len(inputs) != 1 or types not in (["int8"], ["int8", "bool"]):
+            found = [
+                f"{what}s {', '.join(f'{name} ({kind})' for name, kind in zip(names, kinds, strict=True)) or 'none'}"
+                for what, names, kinds in zip(
+                    ("input", "output"),
+                    flatbuffer.interface_names(model),
+                    (map(flatbuffer.type_name, inputs), types),
+                    strict=True,
+                )
+            ]
             raise DataError(
                 "expected a flatbuffer with one image input and the outputs logits (int8) or logits and escalated "
-                f"(bool), found {len(inputs)} inputs and the outputs {', '.join(types) or 'none'}"
+                f"(bool), found the {' and the '.join(found)}"
             )
         shape, self._quantization = flatbuffer.shape(inputs[0]), flatbuffer.quantization(inputs[0])
         if flatbuffer.type_name(inputs[0]) != "int8" or self._quantization is None or len(shape) < 2 or shape[0] != 1:

@@ -227,3 +227,16 @@ def test_a_file_that_is_no_model_is_named(tmp_path, content, message):
     with pytest.raises(bc.BcnetError, match=message) as error:
         bc.BCNet.from_keras(path)
     assert "\n" not in str(error.value)
+
+
+def test_h5_files_are_of_either_keras_and_what_holds_no_layers_is_named(tmp_path):
+    model = one_layer(layers.Conv2D(2, 1))
+    model.save(tmp_path / "net.h5")
+    images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
+    np.testing.assert_allclose(bc.float_logits(tmp_path / "net.h5")(images), bc.float_logits(model)(images), rtol=1e-6)
+    model.save_weights(tmp_path / "net.weights.h5")
+    with pytest.raises(bc.BcnetError, match=r"net.weights.h5 holds weights without a model: .*model.save\.$"):
+        bc.BCNet.from_keras(tmp_path / "net.weights.h5")
+    model.export(tmp_path / "exported", verbose=False)
+    with pytest.raises(bc.BcnetError, match=r"exported is no Keras model with its layers: .*model.save\.$"):
+        bc.BCNet.from_keras(tmp_path / "exported")

@@ -135,8 +135,8 @@ def test_files_of_other_kinds_are_refused(runtime):
         return builder.finish()
 
     for data, message in (
-        (add(schema.TensorType.FLOAT32, [1, 4]), "found 1 inputs and the outputs float32"),
-        (add(schema.TensorType.INT8, [1, 4], inputs=2), "found 2 inputs"),
+        (add(schema.TensorType.FLOAT32, [1, 4]), r"found the inputs 0 \(float32\) and the outputs 2 \(float32\)"),
+        (add(schema.TensorType.INT8, [1, 4], inputs=2), r"found the inputs 0 \(int8\), 1 \(int8\) and"),
         (add(schema.TensorType.INT8, [2, 4]), r"input must be int8 \[1, h, w, c\] with a scale, found int8 \[2, 4\]"),
         (add(schema.TensorType.INT8, [1, 4], quantization=None), "with(out)? a scale"),
         (add(schema.TensorType.INT8, [1, 2, 2, 1]), r"logits must be int8 \[1, classes\]"),
