@@ -21,6 +21,7 @@ from bcnet_keras.calibration.thresholds import class_thresholds, common_threshol
 from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
+from bcnet_keras.models.data_checks import check_values
 from bcnet_keras.models.pair_cost import pair_cost as count_pair_cost
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def calibrate(
     core = core_of(core, board)
     if pair_cost is None:
         pair_cost = count_pair_cost(pair, core, board=board)
+    check_values(pair.input_range, data)
     answered = answers(pair, data)
     answered.warn_of_clip()
     return curve(answered, pair_cost, core, classes=pair.classes if pair.gate.per_class else None)

@@ -36,7 +36,7 @@ from bcnet_keras.tflite.flatbuffer import Builder, schema
 from bcnet_keras.tflite.metadata import metadata, write_record
 from bcnet_keras.tflite.operators import LCE_OPS, MICRO_OPS
 from bcnet_keras.tflite.verify import verify
-from bcnet_keras.utils.types import Array, Range
+from bcnet_keras.utils.types import Array, Range, StrPath
 
 DESCRIPTION = "bcnet-keras"
 COMBINATIONS = ("sum", "swap")
@@ -117,21 +117,24 @@ def merge_models(
     return builder.finish()
 
 
-def get_threshold(data: bytes) -> float | Array:
+def get_threshold(data: bytes | StrPath) -> float | Array:
     """Returns the threshold in a merged flatbuffer: a float, or a float32 array [classes] with one per class.
+
+    `data` are its bytes, or the path of the file.
 
     Examples:
       >>> bc.get_threshold(bc.convert(pair, threshold=0.5))
       0.5
     """
-    model = flatbuffer.read(data)
+    model = flatbuffer.read(flatbuffer.load(data))
     threshold = _gate(model)[1].threshold
     return threshold if threshold.ndim else float(threshold)
 
 
-def set_threshold(data: bytes, threshold: ArrayLike) -> bytes:
+def set_threshold(data: bytes | StrPath, threshold: ArrayLike) -> bytes:
     """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one per class.
 
+    `data` are its bytes, or the path of the file, which stays as it is.
     The verdict in the file holds for its threshold only; a new threshold removes it.
 
     Examples:
@@ -142,7 +145,7 @@ def set_threshold(data: bytes, threshold: ArrayLike) -> bytes:
     Raises:
       ValueError: the threshold is not a number in [0, 1], or `data` is not a flatbuffer that `convert` made.
     """
-    model = flatbuffer.read(data)
+    model = flatbuffer.read(flatbuffer.load(data))
     kind, gate, record = _gate(model)
     classes = flatbuffer.shape(_output(model))[-1]
     changed = Gate(gate.measure, check_threshold(threshold, classes), gate.weights, gate.bias)

@@ -105,7 +105,8 @@ class ConfidenceGate(tf.keras.layers.Layer):
     def threshold(self, value: ArrayLike) -> None:
         values = self._checked(value)
         if values.shape not in ((), tuple(self._threshold.shape)):
-            raise ModelError(f"threshold must have shape {tuple(self._threshold.shape)} or (), got {values.shape}.")
+            classes = f" or one for each of {self._threshold.shape[0]} classes" if self._threshold.shape.rank else ""
+            raise ModelError(f"threshold must be a number{classes}, got an array of shape {values.shape}.")
         self._threshold.assign(np.broadcast_to(values, self._threshold.shape))
 
     def confidence(self, logits: tf.Tensor) -> tf.Tensor:

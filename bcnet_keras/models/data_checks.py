@@ -45,6 +45,23 @@ def trainable_data(input_shape: tuple[int | None, ...], *sets: Any) -> Iterator[
         raise ModelError(f"cannot train: {known[0]}.") from None
 
 
+def check_before_training(input_shape: tuple[int | None, ...], input_range: Range, *sets: Any) -> None:
+    """Raises the errors of `trainable_data` and `check_values`, and for data of another kind than theirs.
+
+    Arguments:
+      sets: training data, then validation data or None, whose values are looked at where there are some.
+    """
+    sets = tuple(data for data in sets if data is not None)
+    for data in sets:
+        if not isinstance(data, tf.data.Dataset | tuple | list):
+            raise ArgumentTypeError(
+                "cannot train: the data must be a batched tf.data.Dataset or a tuple of arrays, (images, labels); got "
+                f"{type(data).__name__}, of which tf.data.Dataset.from_generator makes one."
+            )
+        _check_data(input_shape, data)
+    check_values(input_range, sets[-1])
+
+
 def check_values(input_range: Range, data: Any) -> None:
     """Refuses, or warns of, images that are in another range than the net's input; see `check_range`.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import tensorflow as tf
 
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.layers import leave_quantized_scope
-from bcnet_keras.models.data_checks import check_values, trainable_data
+from bcnet_keras.models.data_checks import check_before_training, trainable_data
 from bcnet_keras.models.pair import STAGES
 from bcnet_keras.models.pair_cost import int8_share as count_int8_share
 from bcnet_keras.training.batch_norm import image_batches, recalibrate_batch_norm, show_epoch
@@ -120,7 +121,8 @@ def train(
     if not isinstance(epochs, dict):
         epochs = dict.fromkeys(stages, epochs)
     rates = {**LEARNING_RATES, **(learning_rates or {})}
-    check_values(pair.input_range, train_data if validation_data is None else validation_data)
+    _check_settings(stages, epochs, learning_rates or {})
+    check_before_training(pair.binary.input_shape, pair.input_range, train_data, validation_data)
     histories = {}
     for stage in stages:
         checkpoint = StageCheckpoint(checkpoint_dir, stage, built_on)
@@ -151,6 +153,19 @@ def train(
         checkpoint.save(pair)
         histories[stage], built_on = checkpoint.history, checkpoint.identity
     return histories
+
+
+def _check_settings(stages, epochs, learning_rates):
+    """Raises BcnetError for stages without a number of epochs, and rates of stages that there are not."""
+    for stage in stages:
+        number = epochs.get(stage)
+        if not isinstance(number, Integral) or number < 0:
+            raise BcnetError(
+                f"epochs must be a whole number of at least 0 for each of {tuple(stages)}, got {number} for {stage!r}."
+            )
+    unknown = sorted(set(learning_rates) - set(STAGES))
+    if unknown:
+        raise BcnetError(f"learning_rates must be of some of {STAGES}, got {tuple(unknown)}.")
 
 
 def train_float(

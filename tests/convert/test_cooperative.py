@@ -135,6 +135,15 @@ def test_gate_and_threshold_change_without_loss(make_part, pair, seed):
         assert (kept["measure"], kept["combine"]) == (pair["gate"].measure, pair["combine"])
 
 
+def test_a_threshold_is_read_and_changed_by_path_too(make_part, tmp_path):
+    data, path = merge(make_part(1), make_part(2), Gate.create(4, "score_margin", 0.5)), tmp_path / "pair.tflite"
+    path.write_bytes(data)
+    assert get_threshold(path) == get_threshold(str(path)) == 0.5
+    assert set_threshold(path, 0.25) == set_threshold(data, 0.25) and path.read_bytes() == data
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        get_threshold(tmp_path / "none.tflite")
+
+
 @pytest.fixture(scope="module")
 def parts(make_part):
     return make_part(1, shape=SHAPE), make_part(2, shape=SHAPE)

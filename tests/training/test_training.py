@@ -366,6 +366,30 @@ def test_images_most_of_which_saturate_are_not_trained_on():
         bc.train(pair, (128 * images + 128, labels), epochs=1)
 
 
+def test_settings_and_data_of_other_kinds_are_refused_before_training():
+    pair = bc.BCNet.from_keras(float_net(), verbose=0)
+    images, labels = learnable(64)
+    for epochs in ({"binary": 1}, -1, 0.5):
+        with pytest.raises(ValueError, match="epochs must be a whole number of at least 0 for each of .*'bina.* got"):
+            bc.train(pair, (images, labels), epochs=epochs)
+    with pytest.raises(ValueError, match=r"learning_rates must be of some of .*, got \('bin',\)\."):
+        bc.train(pair, (images, labels), learning_rates={"bin": 1e-3})
+    with pytest.raises(TypeError, match="tuple of arrays, .images, labels.; got generator, of which tf.data.Dataset"):
+        bc.train(pair, (batch for batch in [(images, labels)]))
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    with pytest.raises(ValueError, match=r"images must have the shape \(None, 8, 8, 1\), got \(8, 8, 1\)"):
+        bc.train(pair, data.batch(32), data)
+    with pytest.raises(ValueError, match="threshold must be a number, got an array of shape"):
+        pair.threshold = [0.1, 0.2, 0.3, 0.4]
+
+
+def test_calibration_refuses_images_most_of_which_saturate():
+    pair = bc.BCNet.from_keras(float_net(), verbose=0)
+    images, labels = learnable(64)
+    with pytest.raises(ValueError, match="the net expects values from -1 to 0.9922, found 0.02432 to 243.1; scale"):
+        bc.calibrate(pair, (128 * images + 128, labels))
+
+
 def test_unknown_stages_are_refused():
     with pytest.raises(ValueError, match="stages must be some of"):
         bc.train(bc.BCNet.from_keras(float_net()), images_and_labels(), stages=("ternary",))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import CalibratedThermometer, FakeQuant, Int8Conv2D
+from bcnet_keras.utils.types import Array
 
 
-def share_stem(binary: tf.keras.Model, int8: tf.keras.Model, images: Iterable[tf.Tensor]) -> None:
+def share_stem(binary: tf.keras.Model, int8: tf.keras.Model, images: Iterable[tf.Tensor] | Array) -> None:
     """Gives `binary` the first block of `int8`, its weights and 8-bit range, and freezes it in both, in place.
 
     Converted, such a pair computes the block once, see `bcnet_keras.convert.pair`. Levels of a
@@ -18,10 +20,11 @@ def share_stem(binary: tf.keras.Model, int8: tf.keras.Model, images: Iterable[tf
 
     Arguments:
       binary, int8: Keras nets that begin with the same layers, up to the first `FakeQuant` behind a convolution.
-      images: batches float32 [n, h, w, c], over which that range is taken.
+      images: batches float32 [n, h, w, c], over which that range is taken, or an array of all.
 
     Raises ValueError where the nets begin with other layers.
     """
+    images = [images] if isinstance(images, np.ndarray) else images
     stems = [stem_of(net) for net in (binary, int8)]
     described = [
         [(type(layer), layer.get_config() | dict.fromkeys(("name", "trainable"))) for layer in stem] for stem in stems

@@ -162,6 +162,11 @@ def test_a_pair_with_a_shared_stem_computes_it_once(make):
     pair = bc.BCNet.from_keras(model, stem="shared", planes=2)
     pair.int8(images, training=True)  # statistics to fold
     bc.share_stem(pair.binary, pair.int8, [images[:64], images[64:]])
+    span = [layer for layer in pair.int8.layers if isinstance(layer, bc.FakeQuant)][1].range
+    bc.share_stem(pair.binary, pair.int8, images)  # as one array
+    np.testing.assert_allclose(
+        [layer for layer in pair.int8.layers if isinstance(layer, bc.FakeQuant)][1].range, span, rtol=1e-5
+    )
     for net in (pair.binary, pair.int8):
         _settled(net, images)
     assert [type(layer) for layer in pair.binary.layers].count(bc.CalibratedThermometer) == 1
