@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,14 @@ def over_replicas(value: tf.Tensor, reduce: Callable[[tf.Tensor], tf.Tensor]) ->
     if context is not None and context.num_replicas_in_sync > 1:
         value = reduce(context.all_gather(value[tf.newaxis], axis=0))
     return value
+
+
+@contextlib.contextmanager
+def float32_layers() -> Iterator[None]:
+    """Makes layers of float32, whatever Keras' global policy is: 8-bit codes are rounded in it. Also a decorator."""
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant, leave_quantized_scope
+from bcnet_keras.layers.common import float32_layers
 from bcnet_keras.models.data_checks import trainable_data
 from bcnet_keras.models.keras3 import is_keras3
 from bcnet_keras.models.pair_profile import PairProfile
@@ -68,6 +69,7 @@ class BCNet(tf.keras.Model):
       ValueError: the two nets do not fit together.
     """
 
+    @float32_layers()
     def __init__(
         self,
         binary: tf.keras.Model,
@@ -117,6 +119,7 @@ class BCNet(tf.keras.Model):
         self.logits_of = tf.function(self._logits_of, input_signature=[tf.TensorSpec(binary.input_shape)])
 
     @classmethod
+    @float32_layers()
     def from_keras(
         cls,
         model: Any,

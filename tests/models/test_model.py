@@ -261,6 +261,28 @@ def test_a_net_with_one_logit_is_refused_but_its_twins_have_two():
     assert bc.BCNet(bc.binary_twin(model), bc.int8_twin(model)).classes == 2
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_models_of_mixed_precision_make_pairs_of_float32(policy, tmp_path):
+    """As they are trained on GPUs, and with that policy still on."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = float_net()
+        pair = bc.BCNet.from_keras(model, width=1.0, verbose=0)
+        images, labels = images_and_labels(32)
+        bc.train(pair, (images, labels), (images, labels), epochs=1, verbose=0)
+        pair.threshold = 0.5
+        pair.save(tmp_path / "pair.keras")
+        same = tf.keras.models.load_model(tmp_path / "pair.keras")
+        assert tf.keras.mixed_precision.global_policy().name == policy
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+    answers = pair(images)
+    assert {answers[name].dtype for name in ("logits", "binary_logits", "int8_logits")} == {tf.float32}
+    np.testing.assert_array_equal(same(images)["logits"], answers["logits"])
+    assert bc.convert(same) == bc.convert(pair)
+
+
 def test_preprocessing_maps_pixels_to_int8_codes(pair):
     pixels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(np.round(pair.preprocess(pixels).numpy() * 128), pixels.astype(int) - 128)

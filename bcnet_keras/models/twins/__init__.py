@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bcnet_keras.layers.common import float32_layers
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.int8 import Int8Twin
 from bcnet_keras.models.twins.reader import SUPPORTED, read
@@ -24,6 +25,7 @@ from bcnet_keras.utils.types import Range
 __all__ = ["SUPPORTED", "binary_twin", "float_logits", "int8_twin", "share_stem"]
 
 
+@float32_layers()
 def float_logits(model: Any) -> tf.keras.Model:
     """The float Keras model with the weights of `model` that gives logits [n, classes], for a teacher.
 
@@ -37,6 +39,7 @@ def float_logits(model: Any) -> tf.keras.Model:
     return read(model).model
 
 
+@float32_layers()
 def int8_twin(model: Any, input_range: Range | None = None) -> tf.keras.Model:
     """The int8 net with the topology and the weights of `model`, ready for quantisation-aware training.
 
@@ -59,6 +62,7 @@ def int8_twin(model: Any, input_range: Range | None = None) -> tf.keras.Model:
     return Int8Twin(graph, input_range).build(f"{graph.name}_int8")
 
 
+@float32_layers()
 def binary_twin(
     model: Any,
     width: float = 1.0,
