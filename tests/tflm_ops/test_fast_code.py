@@ -11,7 +11,7 @@ from bench import BOARDS
 from bcnet_keras.device import boards
 
 FUNCTIONS = {"Row3x3", "Finish", "WriteLinear"}
-ASSEMBLY = {"Row3x3", "bcnet_finish", "WriteLinear"}  # of cores with Thumb-2 and no double precision
+ASSEMBLY = {"Row3x3", "bcnet_finish", "WriteLinear"}  # of cores without double precision
 
 
 def functions(program):
@@ -34,7 +34,7 @@ def test_innermost_functions_lie_in_the_section_that_is_named(core, small_grid, 
     compilers.compiler("gcc")
     program = test_cores.build(core, tmp_path, "-DBCNET_FAST_CODE=.ramfunc")
     found = functions(program)
-    expected = ASSEMBLY if core in ("cortex-m3", "cortex-m4", "cortex-m33") else FUNCTIONS
+    expected = FUNCTIONS if core == "cortex-m7" else ASSEMBLY
     assert {name for name, (in_ram, _) in found.items() if in_ram} == expected and len(found) > 40
     assert sum(found[name][1] for name in expected) <= boards.FAST_CODE_BYTES
     path, count = small_grid

@@ -72,51 +72,7 @@ BCNET_INLINE void Carries(uint32_t a, uint32_t b, uint32_t c, uint32_t carries[8
   carries[3] = ~carries[6];
 }
 
-#if BCNET_THUMB1
-// Stores four pairs, eight entries from each to the next: x and p, p ^ d1, p ^ d1 ^ d2 and
-// p ^ d1 ^ d2 ^ d3. Moves `*to` on behind the last.
-BCNET_INLINE void StoreFour(uint32_t x, uint32_t p, uint32_t d1, uint32_t d2, uint32_t d3,
-                            uint32_t** to) {
-  register uint32_t r0 __asm__("r0") = x;
-  register uint32_t r1 __asm__("r1") = p;
-  uint32_t step = 8 * Tables<5>::kEntryStep * sizeof(uint32_t) - sizeof(Pair);
-  OptimizationBarrier(&step);
-  __asm__ volatile(
-      ".syntax unified\n"
-      "stmia %[to]!, {r0, r1}\n"
-      "eors r1, %[d1]\n"
-      "add %[to], %[step]\n"
-      "stmia %[to]!, {r0, r1}\n"
-      "eors r1, %[d2]\n"
-      "add %[to], %[step]\n"
-      "stmia %[to]!, {r0, r1}\n"
-      "eors r1, %[d3]\n"
-      "add %[to], %[step]\n"
-      "stmia %[to]!, {r0, r1}\n"
-      : "+r"(r1), [to] "+l"(*to)
-      : "r"(r0), [d1] "l"(d1), [d2] "l"(d2), [d3] "l"(d3), [step] "r"(step)
-      : "cc", "memory");
-}
-
-// Writes the table of a node of two full adders from the carries of the first, by bits 0 to 2 of an
-// index, and of the second, by bits 2 to 4.
-BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
-                               uint32_t* table) {
-  const uint32_t d1 = second[0] ^ second[2], d2 = second[2] ^ second[4], d3 = second[4] ^ second[6];
-  ptrdiff_t back = -23 * Tables<5>::kEntryStep - Tables<5>::kEntryWords;
-  back *= sizeof(uint32_t);
-  OptimizationBarrier(&back);
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    if (i < 4) {
-      StoreFour(first[i], first[i] ^ second[0], d1, d2, d3, &table);
-    } else {
-      StoreFour(first[i], first[i] ^ second[1], d3, ~d2, d1, &table);
-    }
-    table = reinterpret_cast<uint32_t*>(reinterpret_cast<uint8_t*>(table) + back);
-  }
-}
-#elif defined(__clang__) && defined(__thumb2__)
+#if defined(__clang__) && defined(__thumb2__)
 // Stores an entry and its opposite: bits 0, 2 and 4 of an index together turn all five inputs over,
 // and with them both carries. `middle` is entry kMiddle of `table`. Offsets are parts of
 // instructions: clang computes the address of an operand in memory by an instruction of its own.
@@ -141,6 +97,8 @@ BCNET_INLINE void StoreEntry(uint32_t x, uint32_t p, uint32_t* table, uint32_t* 
       : "memory");
 }
 
+// Writes the table of a node of two full adders from the carries of the first, by bits 0 to 2 of an
+// index, and of the second, by bits 2 to 4.
 template <size_t... kNumbers>
 BCNET_INLINE void StoreEntries(const uint32_t (&first)[8], const uint32_t (&second)[8],
                                uint32_t* table, std::index_sequence<kNumbers...>) {
@@ -204,6 +162,130 @@ BCNET_INLINE uint32_t BuildNode(uint32_t* table, uint32_t sum, const uint32_t in
   return sum;
 }
 
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
+// clang-format off
+// Stores four entries with the first carry x and their opposites with y, as bits 0, 2 and 4 of an
+// index together turn all five inputs over, and with them both carries.
+#define FOUR_ENTRIES(x, y) \
+  "stmia r3!, {" #x ", r2}\n" \
+  "add r3, r12\n" \
+  "stmia r4!, {" #y ", r2}\n" \
+  "add r4, r12\n" \
+  "eors r2, r5\n" \
+  "stmia r3!, {" #x ", r2}\n" \
+  "add r3, r12\n" \
+  "stmia r4!, {" #y ", r2}\n" \
+  "add r4, r9\n" \
+  "eors r2, r7\n" \
+  "stmia r3!, {" #x ", r2}\n" \
+  "add r3, r12\n" \
+  "stmia r4!, {" #y ", r2}\n" \
+  "add r4, r12\n" \
+  "eors r2, r6\n" \
+  "stmia r3!, {" #x ", r2}\n" \
+  "stmia r4!, {" #y ", r2}\n"
+// Moves on to the next four, whose first carry is x and differs by `flips`.
+#define NEXT_FOUR(flips, x, y, move_opposite) \
+  "add r3, r9\n" \
+  "adds r3, #72\n" \
+  "add r4, r12\n" \
+  move_opposite \
+  "mov r2, " #flips "\n" \
+  "eors " #x ", r2\n" \
+  "mvns " #y ", " #x "\n" \
+  "mov r2, r8\n"
+
+// BuildNode for all nodes of a block. Of the inputs a, b and c of a full adder, with d = a ^ b and
+// e = b ^ c, neighbouring carries differ by ~d, d ^ e and d in the order of the bits that a and b
+// flip with, and by ~e, ~(d ^ e) and e in that of the others.
+// r2: the second carry's p, r3: where entries go, r4: their opposites, r5 to r7: the flips of the
+// second adder, r8: its carry with no input flipped, r9: bytes from behind the last of four entries
+// to the first, r10 and r11: d and d ^ e of the first adder, r12: bytes from behind an entry to the
+// next of four, lr: the sum.
+BCNET_INLINE uint32_t BuildNodes(uint32_t* table, uint32_t sum, const uint32_t* inputs) {
+  static_assert(Tables<5>::kEntryStep == 18 && Tables<5>::kNodes == 8, "distances below");
+  register uint32_t* r0 __asm__("r0") = table;
+  register const uint32_t* r1 __asm__("r1") = inputs;
+  register uint32_t r2 __asm__("r2") = sum;
+  __asm__ volatile(
+      ".syntax unified\n"
+      "push {r7}\n"
+      "mov lr, r2\n"
+      "mov r3, r0\n"
+      "movs r2, #8 * 32 * 72 >> 7\n"
+      "lsls r2, r2, #7\n"
+      "adds r2, r2, r0\n"
+      "push {r1, r2}\n"
+      "movs r2, #(8 * 72 - 8) >> 2\n"
+      "lsls r2, r2, #2\n"
+      "mov r12, r2\n"
+      "movs r2, #(24 * 72 + 8) >> 3\n"
+      "lsls r2, r2, #3\n"
+      "rsbs r2, r2, #0\n"
+      "mov r9, r2\n"
+      "1:\n"
+      "ldr r0, [sp]\n"
+      "ldmia r0!, {r1, r2, r5, r6}\n"
+      "str r0, [sp]\n"
+      "mov r7, lr\n"
+      "eors r7, r1\n"  // d
+      "mov r10, r7\n"
+      "mov r4, r2\n"
+      "eors r4, r1\n"  // e
+      "eors r2, r7\n"  // the sum
+      "mov r0, r7\n"
+      "ands r0, r4\n"
+      "eors r0, r1\n"  // the carry with no input flipped
+      "eors r4, r7\n"
+      "mov r11, r4\n"
+      "eors r6, r5\n"  // e of the second adder
+      "eors r2, r5\n"  // d
+      "mov r7, r2\n"
+      "eors r7, r6\n"
+      "mov r1, r7\n"
+      "eors r1, r5\n"
+      "mov lr, r1\n"
+      "ands r2, r6\n"
+      "eors r2, r5\n"
+      "mov r8, r2\n"
+      "mvns r5, r6\n"
+      "mvns r7, r7\n"
+      "mvns r1, r0\n"
+      "movs r4, #21 * 72 >> 3\n"
+      "lsls r4, r4, #3\n"
+      "adds r4, r4, r3\n"
+      "eors r2, r0\n"
+      FOUR_ENTRIES(r0, r1)
+      NEXT_FOUR(r10, r0, r1, "subs r4, #72\n")
+      "eors r2, r1\n"
+      FOUR_ENTRIES(r1, r0)
+      NEXT_FOUR(r11, r1, r0, "adds r4, #216\n")
+      "eors r2, r1\n"
+      FOUR_ENTRIES(r1, r0)
+      NEXT_FOUR(r10, r1, r0, "subs r4, #72\n")
+      "eors r2, r1\n"
+      FOUR_ENTRIES(r1, r0)
+      "adds r3, #176\n"
+      "adds r3, #176\n"
+      "ldr r4, [sp, #4]\n"
+      "cmp r3, r4\n"
+      "beq 2f\n"
+      "b 1b\n"
+      "2:\n"
+      "pop {r1, r2}\n"
+      "mov r2, lr\n"
+      "pop {r7}\n"
+      : "+r"(r0), "+r"(r1), "+r"(r2)
+      :
+      : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+  return r2;
+}
+// clang-format on
+
+#undef NEXT_FOUR
+#undef FOUR_ENTRIES
+#endif
+
 // Writes the tables of a block; a row are the weights for a channel. `sum` is what the block before
 // leaves over, the result what this one does.
 template <int kInputs>
@@ -214,6 +296,9 @@ BCNET_NOINLINE uint32_t BuildBlock(uint32_t* table, const Rows& rows, uint32_t s
   TransposeBytes(columns, columns + 32);
   columns[32] = sum;
   uint32_t chain = columns[0];
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
+  if (kInputs == 5) return BuildNodes(table, chain, columns + 1);
+#endif
 #pragma GCC unroll 1
   for (int i = 1; i < 33; i += kInputs - 1, table += T::kNodeStep)
     chain = BuildNode<kInputs>(table, chain, columns + i);
@@ -262,6 +347,129 @@ BCNET_INLINE void MakeIndex(uint32_t x, const uint32_t* table,
     }
   }
 }
+
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
+// clang-format off
+// The parity of a word's bits up to each.
+#define PARITIES(shift) \
+  "lsls r3, r2, #" #shift "\n" \
+  "eors r2, r3\n"
+// The entry of the node whose highest bit lies `above` bits below the word's, in a table at `base`.
+#define NODE(entry, above, base) \
+  "lsls " #entry ", r2, #" #above "\n" \
+  "lsrs " #entry ", " #entry ", #27\n" \
+  "muls " #entry ", r7\n" \
+  "add " #entry ", " #base "\n"
+
+// What MakeIndexes needs to know: the words, bytes from one to the next, the tables, and where the
+// indices end of positions before the words, of the words and of positions behind them.
+struct Positions {
+  const uint32_t* words;
+  ptrdiff_t step;
+  const uint32_t* table;
+  const Tables<5>::Index* before_end;
+  const Tables<5>::Index* words_end;
+  const Tables<5>::Index* end;
+  Tables<5>::Index* index;
+};
+
+// Makes the table indices of positions side by side, those without a word as of 0.
+// r0: where indices go, r1: the words, r2: the parities, r7: bytes from entry to entry; the tables
+// of nodes 1 to 6 in r8 to r12 and lr. On the stack: the step, the table of the first node,
+// before_end, words_end, end and the table of the last node.
+BCNET_INLINE void MakeIndexes(const Positions& positions) {
+  static_assert(Tables<5>::kNodeStep * sizeof(uint32_t) == 9 << 8 &&
+                    Tables<5>::kOdd * sizeof(uint32_t) == 72 << 4,
+                "distances below");
+  register const Positions* r0 __asm__("r0") = &positions;
+  __asm__ volatile(
+      ".syntax unified\n"
+      "push {r7}\n"
+      "ldmia r0!, {r1, r2, r3, r4, r5, r6}\n"
+      "ldr r0, [r0]\n"
+      "sub sp, #4\n"
+      "push {r2, r3, r4, r5, r6}\n"
+      "mov r2, r4\n"
+      "movs r7, #9\n"
+      "lsls r7, r7, #8\n"
+      "adds r3, r3, r7\n"
+      "mov r8, r3\n"
+      "adds r3, r3, r7\n"
+      "mov r9, r3\n"
+      "adds r3, r3, r7\n"
+      "mov r10, r3\n"
+      "adds r3, r3, r7\n"
+      "mov r11, r3\n"
+      "adds r3, r3, r7\n"
+      "mov r12, r3\n"
+      "adds r3, r3, r7\n"
+      "mov lr, r3\n"
+      "adds r3, r3, r7\n"
+      "str r3, [sp, #20]\n"
+      "movs r7, #72\n"
+      "b 4f\n"
+      "3:\n"
+      "movs r3, #0\n"
+      "ldr r4, [sp, #4]\n"
+      "mov r5, r8\n"
+      "mov r6, r9\n"
+      "stmia r0!, {r3, r4, r5, r6}\n"
+      "mov r3, r10\n"
+      "mov r4, r11\n"
+      "mov r5, r12\n"
+      "mov r6, lr\n"
+      "stmia r0!, {r3, r4, r5, r6}\n"
+      "ldr r3, [sp, #20]\n"
+      "stmia r0!, {r3}\n"
+      "4:\n"
+      "cmp r0, r2\n"
+      "bne 3b\n"
+      "b 5f\n"
+      "1:\n"
+      "ldr r2, [r1]\n"
+      "ldr r3, [sp]\n"
+      "adds r1, r1, r3\n"
+      PARITIES(1)
+      PARITIES(2)
+      PARITIES(4)
+      PARITIES(8)
+      PARITIES(16)
+      "lsrs r3, r2, #31\n"
+      "lsls r3, r3, #4\n"
+      "muls r3, r7\n"
+      "ldr r5, [sp, #4]\n"
+      NODE(r4, 27, r5)
+      NODE(r5, 23, r8)
+      NODE(r6, 19, r9)
+      "stmia r0!, {r3, r4, r5, r6}\n"
+      NODE(r3, 15, r10)
+      NODE(r4, 11, r11)
+      NODE(r5, 7, r12)
+      NODE(r6, 3, lr)
+      "stmia r0!, {r3, r4, r5, r6}\n"
+      "lsrs r3, r2, #28\n"
+      "muls r3, r7\n"
+      "ldr r4, [sp, #20]\n"
+      "adds r3, r3, r4\n"
+      "stmia r0!, {r3}\n"
+      "5:\n"
+      "ldr r4, [sp, #12]\n"
+      "cmp r0, r4\n"
+      "blo 1b\n"
+      "ldr r2, [sp, #16]\n"
+      "cmp r0, r2\n"
+      "bne 3b\n"
+      "add sp, #24\n"
+      "pop {r7}\n"
+      : "+r"(r0)
+      :
+      : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+}
+// clang-format on
+
+#undef NODE
+#undef PARITIES
+#endif
 
 }  // namespace sliced
 }  // namespace bcnet

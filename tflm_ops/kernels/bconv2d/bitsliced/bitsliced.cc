@@ -14,6 +14,7 @@
 #include "tflm_ops/kernels/bconv2d/bitsliced/blocks.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/finish.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/thumb_pixels.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/wide_thumb.h"
 #include "tflm_ops/kernels/bconv2d/kernels.h"
 #include "tflm_ops/kernels/bitpacking.h"
@@ -34,8 +35,8 @@ struct Columns {
 // Makes the table indices of a row of the tile for one channel word. Positions outside the input
 // hold +1, which is 0.
 template <int kInputs>
-BCNET_NOINLINE void MakeIndexes(const uint32_t* pixel, const Columns& columns,
-                                const uint32_t* table, void* indexes) {
+BCNET_NOINLINE void IndexColumns(const uint32_t* pixel, const Columns& columns,
+                                 const uint32_t* table, void* indexes) {
   auto* index = static_cast<typename Tables<kInputs>::Index*>(indexes);
   const uint32_t inside = static_cast<uint32_t>(columns.end - columns.begin);
   const int32_t step = columns.step, end = columns.count - columns.begin;
@@ -50,6 +51,16 @@ BCNET_NOINLINE void MakeIndexes(const uint32_t* pixel, const Columns& columns,
   }
 }
 
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
+template <>
+BCNET_NOINLINE void IndexColumns<5>(const uint32_t* pixel, const Columns& columns,
+                                    const uint32_t* table, void* indexes) {
+  auto* index = static_cast<Tables<5>::Index*>(indexes);
+  MakeIndexes({pixel, columns.step * static_cast<ptrdiff_t>(sizeof(uint32_t)), table,
+               index + columns.begin, index + columns.end, index + columns.count, index});
+}
+#endif
+
 // The table indices of a row of the input for a channel word.
 BCNET_SMALL uint8_t* IndexesOf(const Job& job, int32_t row, int32_t word) {
   const int32_t slot = row % job.plan->index_rows * job.words + word;
@@ -63,7 +74,7 @@ BCNET_SMALL void SetPixel(const Job& job, int32_t pixel, int32_t half) {
   job.outputs = Bconv2dOutputs<int8_t>(*job.stage, pixel, job.word);
 }
 
-#if BCNET_WIDE_THUMB
+#if BCNET_PIXELS_ASSEMBLY
 
 // The outputs [begin, end) of a row of the tile, where all taps count and lie side by side: 3x3
 // and 1x1. `kept` are the counters of the tile's first output.
@@ -72,7 +83,7 @@ BCNET_INLINE void Row(const Job& job, int32_t y, int32_t begin, int32_t end, uin
   constexpr ptrdiff_t kIndexBytes = sizeof(Tables<5>::Index);
   const Bconv2dOutputStage& stage = *job.stage;
   const int32_t columns = job.columns, x_step = job.geometry.x_step;
-  WideThumbPixels pixels;
+  Pixels pixels;
   for (int r = 0; r < kSide; ++r) {
     const int32_t slot = (y * job.params->height.stride + r) % job.plan->index_rows;
     pixels.rows[r] = static_cast<const uint8_t*>(job.index) +
@@ -205,7 +216,7 @@ BCNET_NOINLINE void AddTaps(AnyTaps* taps, const void* indexes, ptrdiff_t offset
 // What differs with the inputs of a table.
 struct Steps {
   uint32_t (*build_block)(uint32_t*, const Rows&, uint32_t);
-  void (*make_indexes)(const uint32_t*, const Columns&, const uint32_t*, void*);
+  void (*index_columns)(const uint32_t*, const Columns&, const uint32_t*, void*);
   void (*add_taps)(AnyTaps*, const void*, ptrdiff_t);
   int16_t tap_words;       // from the tables of a tap to those of the next
   int16_t together;        // blocks that are interleaved,
@@ -214,8 +225,8 @@ struct Steps {
 template <int kInputs>
 constexpr Steps StepsOf() {
   using T = Tables<kInputs>;
-  return {BuildBlock<kInputs>, MakeIndexes<kInputs>, AddTaps<kInputs>,
-          T::Place(1),         T::kTogether,         T::kTogether * T::kBlockWords};
+  return {BuildBlock<kInputs>, IndexColumns<kInputs>, AddTaps<kInputs>,
+          T::Place(1),         T::kTogether,          T::kTogether * T::kBlockWords};
 }
 constexpr Steps kSteps[] = {StepsOf<3>(), StepsOf<5>()};
 
@@ -274,7 +285,7 @@ BCNET_SMALL void IndexRow(const Job& job, const uint32_t* image, int32_t row) {
   }
   uint8_t* indexes = IndexesOf(job, row, 0);
   for (int32_t word = 0; word < job.words; ++word) {
-    StepsFor(job).make_indexes(line + word, columns, TablesOf(job, word * job.taps), indexes);
+    StepsFor(job).index_columns(line + word, columns, TablesOf(job, word * job.taps), indexes);
     indexes += job.columns * job.index_bytes;
   }
 }

@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "tflm_ops/kernels/bconv2d/bitsliced/adder_tables.h"
-#include "tflm_ops/kernels/bconv2d/bitsliced/thumb_blocks.h"
 
 namespace bcnet {
 namespace sliced {
@@ -97,21 +96,6 @@ BCNET_INLINE Pair AddBlock(Low* low, Last* last, const Index& index, ptrdiff_t o
 template <int kSide>
 BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* const* rows,
                             int32_t columns, Pair* pair, const Pair* pairs_end) {
-#if BCNET_THUMB1 && BCNET_ASSEMBLY
-  ThumbBlocks blocks;
-  blocks.odd = last->odd;
-  blocks.twos = low->twos;
-  blocks.fours = low->fours;
-  blocks.eights = low->eights;
-  blocks.pair = pair;
-  blocks.pairs_end = pairs_end;
-  blocks.step = (columns - kSide) * static_cast<ptrdiff_t>(sizeof(Tables<5>::Index));
-#pragma GCC unroll 3
-  for (int r = 0; r < kSide; ++r) blocks.rows[r] = rows[r];
-  AddThumbBlocks<kSide>(&blocks);
-  *low = {blocks.twos, blocks.fours, blocks.eights};
-  last->odd = blocks.odd;
-#else
   const Tables<5>::Index* index[kSide];
 #pragma GCC unroll 3
   for (int r = 0; r < kSide; ++r) index[r] = rows[r];
@@ -127,7 +111,6 @@ BCNET_INLINE void AddWindow(Low* low, ByParity* last, const Tables<5>::Index* co
     }
     pair += kSide * kSide;
   } while (pair != pairs_end);
-#endif
 }
 
 }  // namespace sliced

@@ -6,18 +6,19 @@
 
 #include "tflm_ops/kernels/bconv2d/bitsliced/digits.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/thumb_pixels.h"
 #include "tflm_ops/kernels/bconv2d/bitsliced/wide_thumb.h"
 #include "tflm_ops/kernels/fast_code.h"
 
 namespace bcnet {
 namespace sliced {
 
-#if BCNET_WIDE_THUMB
+#if BCNET_PIXELS_ASSEMBLY
 
 // Adds what `count` blocks, at least one, left to the digits from kBlockDigits on; returns the
 // highest. The carries take the place of the pairs.
 static uint32_t Finish(const Job& job, int32_t count, const uint32_t* start, uint32_t* result) {
-  WideThumbEnd end = {job.pairs, job.pairs + count, start, result, job.digits};
+  PixelEnd end = {job.pairs, job.pairs + count, start, result, job.digits};
   return Finish(&end);
 }
 
@@ -32,9 +33,6 @@ BCNET_INLINE Pair Reduce(const Pair* pairs, uint32_t* digits) {
   uint32_t h = a.p | (a.x ^ digits[kLevel - 1]);
   uint32_t s = digits[kLevel - 1] ^ a.p;
   OptimizationBarrier(&h);
-#if BCNET_THUMB1
-  OptimizationBarrier(&s);
-#endif
   const Pair b = Reduce<kLevel - 1>(pairs + (1 << (kLevel - 1)), digits);
   digits[kLevel - 1] = s ^ b.p;
   return {h ^ s, h ^ ((b.x ^ s) & ~b.p)};

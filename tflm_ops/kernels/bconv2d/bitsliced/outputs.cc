@@ -111,17 +111,92 @@ BCNET_FAST BCNET_NAKED void WriteLinear(const Job&, uint32_t*) {
 
 #else
 
-BCNET_FAST BCNET_NOINLINE void WriteLinear(const Job& job, uint32_t* digits) {
-  if (digits[7] != digits[8]) return WriteLargeSums(job, digits);
-  TransposeBytes(digits, digits + 8);
-  const int8_t* sum = reinterpret_cast<const int8_t*>(digits);
-  int8_t* output = job.outputs;
-  job.outputs += job.pixel_size;
-  const LinearChannel* const channels = job.linear;
+#if BCNET_THUMB1 && BCNET_ASSEMBLY
+// clang-format off
+// An output from the sum in r6: floor(multiplier * sum / 256), of which a product of the upper 24
+// bits and one of the lower 8 are added, the bias, and a shift. LIMIT is for those out of range.
+#define OUTPUT(number) \
+  "ldmia r0!, {r4, r5}\n" \
+  "asrs r7, r4, #8\n" \
+  "uxtb r4, r4\n" \
+  "muls r7, r6\n" \
+  "muls r4, r6\n" \
+  "asrs r4, r4, #8\n" \
+  "adds r4, r4, r7\n" \
+  "adds r4, r4, r5\n" \
+  "asrs r4, r4, #16\n" \
+  "sxtb r5, r4\n" \
+  "cmp r5, r4\n" \
+  "bne 2" #number "f\n" \
+  "3" #number ":\n" \
+  "strb r4, [r2, #" #number "]\n"
+#define LIMIT(number) \
+  "2" #number ":\n" \
+  "asrs r4, r4, #31\n" \
+  "movs r5, #127\n" \
+  "eors r4, r5\n" \
+  "b 3" #number "b\n"
+
+// The outputs of 32 channels from sums of a byte.
+BCNET_INLINE void WriteOutputs(const LinearChannel* channels, const uint32_t* sums, int8_t* output) {
+  static_assert(sizeof(LinearChannel) == 8 && kProductShift == 9 && kLinearShift == 16, "as below");
+  register const LinearChannel* r0 __asm__("r0") = channels;
+  register const uint32_t* r1 __asm__("r1") = sums;
+  register int8_t* r2 __asm__("r2") = output;
+  __asm__ volatile(
+      ".syntax unified\n"
+      "push {r7}\n"
+      "mov r3, r1\n"
+      "adds r3, #32\n"
+      "mov r12, r3\n"
+      "1:\n"
+      "ldmia r1!, {r3}\n"
+      "sxtb r6, r3\n"
+      OUTPUT(0)
+      "lsls r6, r3, #16\n"
+      "asrs r6, r6, #24\n"
+      OUTPUT(1)
+      "lsls r6, r3, #8\n"
+      "asrs r6, r6, #24\n"
+      OUTPUT(2)
+      "asrs r6, r3, #24\n"
+      OUTPUT(3)
+      "adds r2, #4\n"
+      "cmp r1, r12\n"
+      "bne 1b\n"
+      "b 4f\n"
+      LIMIT(0)
+      LIMIT(1)
+      LIMIT(2)
+      LIMIT(3)
+      "4:\n"
+      "pop {r7}\n"
+      : "+r"(r0), "+r"(r1), "+r"(r2)
+      :
+      : "r3", "r4", "r5", "r6", "r12", "cc", "memory");
+}
+// clang-format on
+
+#undef LIMIT
+#undef OUTPUT
+#else
+// The outputs of 32 channels from sums of a byte.
+BCNET_INLINE void WriteOutputs(const LinearChannel* channels, const uint32_t* sums,
+                               int8_t* output) {
+  const int8_t* sum = reinterpret_cast<const int8_t*>(sums);
   for (const LinearChannel* channel = channels; channel != channels + kWordBits; ++channel) {
     *output++ = Bconv2dInt8Output(*channel, 2 * *sum++);
     OptimizationBarrier(&channel);
   }
+}
+#endif
+
+BCNET_FAST BCNET_NOINLINE void WriteLinear(const Job& job, uint32_t* digits) {
+  if (digits[7] != digits[8]) return WriteLargeSums(job, digits);
+  TransposeBytes(digits, digits + 8);
+  int8_t* output = job.outputs;
+  job.outputs += job.pixel_size;
+  WriteOutputs(job.linear, digits, output);
 }
 
 #endif

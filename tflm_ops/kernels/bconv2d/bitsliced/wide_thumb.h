@@ -5,45 +5,15 @@
 #ifndef TFLM_OPS_KERNELS_BCONV2D_BITSLICED_WIDE_THUMB_H_
 #define TFLM_OPS_KERNELS_BCONV2D_BITSLICED_WIDE_THUMB_H_
 
-#include <cstddef>
 #include <cstdint>
 
-#include "tflm_ops/kernels/bconv2d/bitsliced/adder_tables.h"
-#include "tflm_ops/kernels/bconv2d/bitsliced/job.h"
+#include "tflm_ops/kernels/bconv2d/bitsliced/pixels.h"
 #include "tflm_ops/kernels/fast_code.h"
 
-// Cores that issue two instructions at once, or load two words in a cycle, are left to the
-// compiler: those with double precision, Cortex-M7 and M55 among them.
-#if defined(__thumb2__) && BCNET_ASSEMBLY && !BCNET_DOUBLE_PRECISION
-#define BCNET_WIDE_THUMB 1
+#if BCNET_PIXELS_ASSEMBLY && !BCNET_THUMB1
 
 namespace bcnet {
 namespace sliced {
-
-// What bcnet_finish needs to know.
-struct WideThumbEnd {
-  Pair* pairs;  // what the blocks left, up to pairs_end; the carries take their place
-  const Pair* pairs_end;
-  const uint32_t* start;  // of the counters: the first sum's parity, the digits
-  uint32_t* result;       // what becomes of them, or nullptr where the highest digit says it all
-  int32_t digits;
-};
-
-// What AddPixels needs to know.
-struct WideThumbPixels {
-  const uint8_t* rows[3];  // table indices for the first tap of each row of taps
-  ptrdiff_t step;          // bytes from the table indices of a channel word to those of the next
-  ptrdiff_t next;          // and from where a pixel ends to where the next one begins
-  WideThumbEnd end;
-  ptrdiff_t start_step;     // bytes from a pixel's start to that of the next
-  uint32_t* output;         // where the highest digits go, or nullptr
-  ptrdiff_t output_step;    // bytes from one to the next
-  const uint8_t* rows_end;  // rows[0] behind the last pixel
-};
-static_assert(sizeof(Tables<5>::Index) == 36 && Tables<5>::Place(1) == 2 &&
-                  offsetof(WideThumbPixels, end) == 20 && sizeof(WideThumbEnd) == 20 &&
-                  kBlockDigits == 4 && kGroupDigits == 8,
-              "places that are known below");
 
 // FIRST and SECOND add the pairs (x, xp) and (y, yp) to the digit z; the carries come in x and y.
 // Between them x and z wait in two registers, where pair and digit would take three. PAIR adds one
@@ -119,7 +89,7 @@ static_assert(sizeof(Tables<5>::Index) == 36 && Tables<5>::Place(1) == 2 &&
   last_store \
   "eor r10, r10, r2\n"
 
-// BEGIN begins a pixel, by the WideThumbPixels in r0, END ends it. MOVE loads what moving on to the
+// BEGIN begins a pixel, by the Pixels in r0, END ends it. MOVE loads what moving on to the
 // next pixel needs. NEXT moves on where the highest digits have a place to go, with the row in r7.
 #define BEGIN \
   "0:\n" \
@@ -166,7 +136,7 @@ static_assert(sizeof(Tables<5>::Index) == 36 && Tables<5>::Place(1) == 2 &&
 // channel word, and what they leave. Does all pixels where the highest digits have a place to go,
 // else one, and returns its highest digit.
 template <int kSide>
-BCNET_INLINE uint32_t AddPixels(WideThumbPixels* pixels) {
+BCNET_INLINE uint32_t AddPixels(Pixels* pixels) {
   register uint32_t r0 __asm__("r0") = reinterpret_cast<uint32_t>(pixels);
   // The stack has what the loop needs, without the rows for one tap, and r7, which compilers may
   // not let go of.
@@ -272,10 +242,10 @@ BCNET_INLINE uint32_t AddPixels(WideThumbPixels* pixels) {
   "ldm r3!, {" #x ", " #xp "}\n" \
   "eors " #xp ", " #xp ", " #x "\n"
 
-// Adds what blocks left to the digits from kBlockDigits on, by a WideThumbEnd in r0 and its first
+// Adds what blocks left to the digits from kBlockDigits on, by a PixelEnd in r0 and its first
 // three members in r1 to r3; the highest digit comes in r0. Pairs are summed in groups of eight, four, two and one by the digits r7, r10,
 // r11 and r12, and leave a carry each, which are added two at a time to the others. On the stack:
-// the WideThumbEnd, the end of the carries and pairs_end. Takes all registers; it is for assembly
+// the PixelEnd, the end of the carries and pairs_end. Takes all registers; it is for assembly
 // to call, which link-time optimisation does not see.
 extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
   __asm__(
@@ -407,7 +377,7 @@ extern "C" __attribute__((used)) BCNET_FAST BCNET_NAKED void bcnet_finish() {
 // clang-format on
 
 // Adds what blocks left; returns the highest digit.
-static BCNET_NOINLINE uint32_t Finish(WideThumbEnd* end) {
+static BCNET_NOINLINE uint32_t Finish(PixelEnd* end) {
   register uint32_t r0 __asm__("r0") = reinterpret_cast<uint32_t>(end);
   __asm__ volatile(
       ".syntax unified\n"
@@ -432,8 +402,6 @@ static BCNET_NOINLINE uint32_t Finish(WideThumbEnd* end) {
 }  // namespace sliced
 }  // namespace bcnet
 
-#else
-#define BCNET_WIDE_THUMB 0
-#endif
+#endif  // BCNET_PIXELS_ASSEMBLY && !BCNET_THUMB1
 
 #endif  // TFLM_OPS_KERNELS_BCONV2D_BITSLICED_WIDE_THUMB_H_
