@@ -213,6 +213,7 @@ class BCNet(tf.keras.Model):
         return self.binary(images, training=False), self.int8(images, training=False)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
+        inputs = self._shaped(inputs)
         binary_logits = self.binary(inputs, training=training)
         int8_logits = self.int8(inputs, training=training)
         escalated = self.gate(binary_logits)
@@ -283,6 +284,7 @@ class BCNet(tf.keras.Model):
         )
         if is_keras3(teacher) or (isinstance(teacher, tf.keras.Model) and _gives_probabilities(teacher)):
             teacher = read(teacher).model
+        _check_teacher(teacher, self)
         # In a closure, so that the teacher is not saved as a part of the pair.
         self._teach = None if teacher is None else lambda images: teacher(images, training=False)
         self._make_means()
@@ -354,8 +356,16 @@ class BCNet(tf.keras.Model):
         # Hinton et al., arXiv 1503.02531: the factor keeps the gradients' size as the temperature grows.
         return heat**2 * (_cross_entropy(soft, logits / heat) - _cross_entropy(soft, tf.math.log(soft + 1e-9)))
 
+    def _shaped(self, images):
+        """Images with their known shape, of which Keras tells nothing where a generator gives them."""
+        known = tf.TensorShape(images.shape)[1:].is_fully_defined()
+        return images if known else tf.ensure_shape(images, self.binary.input_shape)
+
     def _one_hot(self, labels):
-        if labels.shape.rank == 2 and labels.shape[-1] == self.classes and self.classes > 1:
+        if labels.shape.rank == 2 and labels.shape[-1] is None:  # of a generator: rows, or class numbers [n, 1]
+            rows = tf.shape(labels)[-1] == self.classes
+            return tf.cond(rows, lambda: tf.cast(labels, tf.float32), lambda: self._one_hot(tf.reshape(labels, [-1])))
+        if labels.shape.rank == 2 and labels.shape[-1] == self.classes:
             return tf.cast(labels, tf.float32)
         labels = tf.reshape(tf.cast(labels, tf.int64), [-1])
         message = f"labels must be whole numbers from 0 to {self.classes - 1}"
@@ -366,6 +376,7 @@ class BCNet(tf.keras.Model):
     def _forward(self, data, training):
         """Loss of this replica (its samples over the global batch's number), having updated the metrics."""
         images, labels, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        images = self._shaped(images)
         tf.debugging.assert_all_finite(images, "images hold NaN or infinite values")
         losses, logits, escalated = self._stage_losses(images, self._one_hot(labels), training)
         right = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(self._one_hot(labels), axis=-1), tf.float32)
@@ -436,6 +447,14 @@ class BCNet(tf.keras.Model):
     def get_compile_config(self) -> None:
         # A stage belongs to a training run, not to the saved pair.
         return None
+
+
+def _check_teacher(teacher, pair):
+    """Raises ModelError for a Keras model that reads other images than `pair`, or has other classes."""
+    ends = {name: getattr(teacher, name, None) for name in ("input_shape", "output_shape")}
+    for name, needed in (("input_shape", pair.binary.input_shape), ("output_shape", (None, pair.classes))):
+        if isinstance(ends[name], tuple) and not tf.TensorShape(needed).is_compatible_with(ends[name]):
+            raise ModelError(f"the teacher must have the {name} {needed} of the pair's nets, got {ends[name]}.")
 
 
 def _check_optimizer(optimizer, variables):

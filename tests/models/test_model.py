@@ -131,6 +131,16 @@ def test_distillation_pulls_towards_the_teacher():
     assert not any(weight is pair_weight for weight in teacher.weights for pair_weight in pair.weights)
 
 
+def test_a_teacher_of_other_images_or_classes_is_refused(pair):
+    for shape, classes, message in (
+        ((9, 8, 1), 4, r"the input_shape \(None, 8, 8, 1\) of the pair's nets, got \(None, 9, 8, 1\)"),
+        ((8, 8, 1), 5, r"the output_shape \(None, 4\) of the pair's nets, got \(None, 5\)"),
+    ):
+        teacher = tf.keras.Sequential([layers.Input(shape), layers.Flatten(), layers.Dense(classes)])
+        with pytest.raises(ValueError, match=message):
+            pair.compile(stage="binary", teacher=teacher)
+
+
 def test_the_cooperative_stage_distils_as_the_binary_one_does():
     images, labels = images_and_labels()
     teacher = tf.keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])
@@ -171,6 +181,18 @@ def test_a_training_step_is_traced_once(pair, monkeypatch, stage):
     pair.compile(stage=stage)
     pair.fit(*images_and_labels(), verbose=0)
     assert traced == [stage]
+
+
+@pytest.mark.parametrize("form", ["numbers", "column", "rows"])
+def test_fit_takes_generators_of_which_keras_knows_no_shape(pair, form):
+    images, labels = images_and_labels(32)
+    given = {"numbers": labels, "column": labels[:, np.newaxis], "rows": np.eye(4, dtype=np.float32)[labels]}[form]
+    pair.compile(stage="int8")
+    assert pair.fit(((images, given) for _ in range(2)), epochs=1, verbose=0).history["loss"]
+    scores = pair.evaluate(((images, given) for _ in range(2)), verbose=0, return_dict=True)
+    assert scores == pytest.approx(pair.evaluate(images, labels, verbose=0, return_dict=True), rel=1e-5)
+    answers = pair.predict(images for _ in range(1))
+    np.testing.assert_allclose(answers["logits"], pair.predict(images)["logits"], atol=1e-5)
 
 
 def test_fit_takes_callbacks_and_steps(pair, tmp_path):
