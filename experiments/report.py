@@ -3,12 +3,12 @@
     python -m experiments.report              # with --reprice: after pricing the results by today's estimates of cycles
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`: in README.md and docs/explanation/method.md the
-short one of a benchmark, in experiments/README.md the whole one. NAME `targets` gives what was asked of all benchmarks
-and what was reached, NAME `orders` what the pairs take in instructions and in cycles, NAME `variants` what became of
-changes that were tried, NAME `searches` the best binary nets that were found, NAME `own_data` the default recipe beside
-those tuned by hand, NAME `gaps` how much of what an oracle's gate gains the
-nets can give, NAME `ideas` what became of ideas for a better gate, NAME `training_cost` what a training step
-costs.
+short one of a benchmark, in experiments/README.md the whole one, there of a variant too, such as
+`cifar10_short_binary`. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME `orders` what
+the pairs take in instructions and in cycles, NAME `variants` what became of changes that were tried, NAME `searches`
+the best binary nets that were found, NAME `own_data` the default recipe beside those tuned by hand, NAME `gaps` how
+much of what an oracle's gate gains the nets can give, NAME `ideas` what became of ideas for a better gate, NAME
+`training_cost` what a training step costs.
 """
 
 import itertools

@@ -111,14 +111,14 @@ def binary_cnn(
         tensor = CalibratedThermometer(4 if planes is None else planes)(FakeQuant()(_keras.ReLU()(tensor)))
     elif planes is None:
         (filters, strides), *blocks = blocks
-        tensor = Int8Conv2D(filters, 3, _stride(strides), padding="same", use_bias=False)(tensor)
+        tensor = Int8Conv2D(filters, 3, stride_of(strides), padding="same", use_bias=False)(tensor)
         tensor, pooling = FakeQuant()(batch_norm()(tensor)), _pooling(strides)
     else:
         tensor = ThermometerEncoding(planes)(tensor)
     for filters, strides in blocks:
         if pooling is not None:
             tensor = pooling(tensor)
-        added, pooling = batch_norm()(BinaryConv2D(filters, 3, _stride(strides))(tensor)), _pooling(strides)
+        added, pooling = batch_norm()(BinaryConv2D(filters, 3, stride_of(strides))(tensor)), _pooling(strides)
         # What it read comes last, because its channels, those of a thermometer, may not fill their last word.
         tensor = _keras.Concatenate()([added, tensor]) if strides == CONCAT else added
     tensor = global_average(tensor, FakeQuant(), pooling)  # no sign is taken behind the last one: it pools integers
@@ -135,8 +135,9 @@ def _check_joins(blocks, planes, shared_stem):
         )
 
 
-def _stride(strides):
-    return 1 if strides in (POOL, CONCAT) else strides
+def stride_of(strides: int | str) -> int:
+    """The stride of a convolution of `binary_cnn` itself: 1 or 2."""
+    return 1 if strides in (POOL, CONCAT) else int(strides)
 
 
 def _pooling(strides):
@@ -237,7 +238,7 @@ def _tuples(value):
 def _strided(side, strides):
     """The side of a map behind padded convolutions of these strides, or pooling."""
     for each in strides:
-        side = side // 2 if each == POOL else math.ceil(side / _stride(each))
+        side = side // 2 if each == POOL else math.ceil(side / stride_of(each))
     return side
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.passes.add_gate import Gate
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
-from bcnet_keras.models.networks import CONCAT, POOL
+from bcnet_keras.models.networks import CONCAT, POOL, stride_of
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 
@@ -73,7 +73,7 @@ def sketch_binary(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes
         tensor = net.convolution(tensor, nets.filters, *nets.stem)
     elif nets.planes is None:
         (filters, strides), *blocks = blocks
-        tensor, pooled = net.convolution(tensor, filters, 3, 1 if strides == POOL else strides), strides == POOL
+        tensor, pooled = net.convolution(tensor, filters, 3, stride_of(strides)), strides == POOL
         tensor = net.operator(b"LceQuantize", [tensor], _packed(net.shape(tensor), filters), type=_INT32)
     channels = net.shape(tensor)[-1] * (nets.planes or 1)
     if nets.planes is None:
@@ -87,7 +87,7 @@ def sketch_binary(nets: Nets, input_shape: Sequence[int], classes: int) -> bytes
         if pooled:
             tensor = net.bit_pooling(tensor)
         last, pooled = number == len(blocks) - 1, strides == POOL
-        added = net.binary_convolution(tensor, channels, filters, strides if strides in (1, 2) else 1, last)
+        added = net.binary_convolution(tensor, channels, filters, stride_of(strides), last)
         if strides == CONCAT:
             tensor = net.concatenation([added, tensor])
             channels += filters
