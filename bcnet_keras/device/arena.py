@@ -337,6 +337,10 @@ def _binary_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Te
     return [] if output == "bitpacked" else [8 * layer.filters], [scratch] if scratch else []
 
 
+def _stem(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
+    return [], [math.prod(shape(inputs[1])[1:])]  # what a window sees
+
+
 def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     options = custom_options(operator)
     weights = options.get("weights")
@@ -429,6 +433,7 @@ _NEEDS = {
     "mirrored padding": _mirror_pad,
     "rank decomposition": _svdf,
     "reduction": _reduction,
+    "stem": _stem,
     "sum of several": _add_n,
     "transposed convolution": _transposed_convolution,
 }

@@ -22,7 +22,7 @@ from bcnet_keras.device import plan_costs
 from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
 from bcnet_keras.errors import ArgumentTypeError, BcnetError
 from bcnet_keras.runtime import native
-from bcnet_keras.tflite import operators
+from bcnet_keras.tflite import flatbuffer, operators
 
 BCONV2D_KERNELS = ("portable", "carry_save", "sliced")
 BCONV2D_TRANSFORMS = ("float", "fixed_point", "linear")
@@ -217,6 +217,55 @@ def thermometer(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     output = np.empty((*x.shape[:-1], words(len(thresholds))), np.uint32)
     dims = _dims(x.shape), _dims(output.shape)
     _call("bcnet_thermometer", *dims, _data(x), _data(thresholds), len(thresholds), _data(output))
+    return output
+
+
+def stem(
+    x: np.ndarray,
+    weights: np.ndarray,
+    thresholds: np.ndarray,
+    zero_point: int = 0,
+    strides: tuple[int, int] = (1, 1),
+    padding: int = 0,
+) -> np.ndarray:
+    """BcnetStem: sums of a convolution of int8 codes against thresholds, bitpacked along the last axis.
+
+    Args:
+        x: int8 NHWC.
+        weights: int8 OHWI.
+        thresholds: whole numbers of 32 bits, as many for each filter: those of filter 0 first. Bit i of a pixel is 1
+            where the sum of weight times code of the filter that threshold i belongs to is below it.
+        zero_point: what pixels outside the image count.
+        strides: of height and width.
+        padding: 0 for SAME, 1 for VALID.
+    """
+    x, weights, thresholds = np.ascontiguousarray(x), np.ascontiguousarray(weights), np.asarray(thresholds)
+    for name, array in (("x", x), ("weights", weights)):
+        if array.dtype != np.int8:
+            raise ArgumentTypeError(f"{name} must be int8, not {array.dtype}")
+    if thresholds.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"thresholds must be whole numbers, not {thresholds.dtype}")
+    thresholds = _vector("thresholds", thresholds, np.int32, thresholds.size)
+    names = ("padding", "stride_height", "stride_width")
+    options = flatbuffer.encode_options(dict(zip(names, (padding, *strides), strict=True)))
+    dims, filter_dims = _dims(x.shape), _dims(weights.shape)
+    window = zip(x.shape[1:3], weights.shape[1:3], strides, strict=True)
+    size = [(before - (taps - 1 if padding else 0) - 1) // max(step, 1) + 1 for before, taps, step in window]
+    output = np.empty((x.shape[0], *(max(side, 0) for side in size), words(len(thresholds))), np.uint32)
+    _call(
+        "bcnet_stem",
+        options,
+        ctypes.c_size_t(len(options)),
+        dims,
+        ctypes.c_int32(zero_point),
+        filter_dims,
+        len(thresholds),
+        _dims(output.shape),
+        _data(x),
+        _data(weights),
+        _data(thresholds),
+        _data(output),
+    )
     return output
 
 

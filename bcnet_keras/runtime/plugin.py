@@ -166,9 +166,10 @@ def _self_test(tree):
             interpreter.set_input(logits, 1)
             interpreter.set_input(codes, 2)
             interpreter.invoke()
-            sums, signs, escalate, planes = (interpreter.get_output(index) for index in range(4))
+            sums, signs, escalate, planes, again = (interpreter.get_output(index) for index in range(5))
             right = (sums.reshape(1, 3) == expected).all() and (signs == (x >= 0)).all() and not escalate.any()
             right &= (planes.view(np.uint32) == kernels.pack_signs(codes.astype(int) - thresholds)).all()
+            right &= (again == planes).all()
             problem = "" if right else "wrong results"
         except RuntimeError as error:
             problem = " ".join(captured().split()) or str(error)
@@ -210,6 +211,9 @@ def _self_test_model(weights, thresholds):
     escalate = operator(b"BcnetGate", [logits], tensor(types.BOOL, (1,)), **gate)
     codes = tensor(types.INT8, (1, 2, 2, 1))
     planes = operator(b"BcnetThermometer", [codes, constant(thresholds)], tensor(types.INT32, (1, 2, 2, 2)))
+    one = constant(np.ones((1, 1, 1, 1), np.int8))  # the stem with one weight of 1 is a thermometer
+    stem = {"padding": 1, "stride_height": 1, "stride_width": 1}
+    again = operator(b"BcnetStem", [codes, one, constant(thresholds)], tensor(types.INT32, (1, 2, 2, 2)), **stem)
     graph.inputs = np.array([x, logits, codes], np.int32)
-    graph.outputs = np.array([sums, signs, escalate, planes], np.int32)
+    graph.outputs = np.array([sums, signs, escalate, planes, again], np.int32)
     return builder.finish()

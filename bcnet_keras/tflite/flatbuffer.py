@@ -427,9 +427,9 @@ class Builder:
         return len(subgraph.tensors) - 1
 
     def constant(self, subgraph: schema.SubGraphT, name: str, value: Array) -> int:
-        """Appends a constant int32 or float32 tensor that holds the array `value`; returns its index."""
-        types = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
-        return self.tensor(subgraph, name, types[value.dtype], value.shape, data=value)
+        """Appends a constant int8, int32 or float32 tensor that holds the array `value`; returns its index."""
+        types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32, "int8": schema.TensorType.INT8}
+        return self.tensor(subgraph, name, types[value.dtype.name], value.shape, data=value)
 
     def operator(
         self,

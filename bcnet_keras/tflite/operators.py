@@ -1142,6 +1142,19 @@ _RECORDS = (
         record=(0, 1, 0),
         code_bytes=924,
     ),
+    Operator(
+        "BcnetStem",
+        types=frozenset({"int8"}),
+        inputs="ddi",
+        outputs=_INT32,
+        sources=(
+            *("micro/bcnet_stem.cc", "micro/tensors.cc", "kernels/stem.cc"),
+            *("kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
+        ),
+        macs=1,
+        record=(0, 1, 48),
+        memory="stem",
+    ),
 )
 OPERATORS: Mapping[str, Operator] = {record.name: record for record in _RECORDS}
 

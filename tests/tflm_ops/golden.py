@@ -6,6 +6,7 @@ import numpy as np
 from lce_graphs import run_lce
 
 from bcnet_keras.runtime import kernels
+from bcnet_keras.tflite import flatbuffer
 
 _OPERATORS = {
     "LceQuantize": 1,
@@ -14,6 +15,7 @@ _OPERATORS = {
     "LceBconv2d": 4,
     "BcnetGate": 5,
     "BcnetThermometer": 6,
+    "BcnetStem": 7,
 }
 _TYPES = {"float32": 0, "int8": 1, "bool": 2}
 _CONVOLUTION_TYPES = {"float32": 0, "int8": 1, "int32": 2}
@@ -81,6 +83,40 @@ def thermometer_record(x, thresholds):
     bits = np.repeat(x, len(thresholds) // x.shape[-1], axis=-1) < thresholds
     expected = kernels.pack_signs(np.where(bits, -1, 1))
     return _case("BcnetThermometer", [*x.shape, *expected.shape], x, thresholds.astype("<i4"), expected)
+
+
+def stem_sums(x, weights, zero_point, strides, padding):
+    """Sums of products of a convolution in plain NumPy: [n, h, w, filters], int64."""
+    filters, *taps, _ = weights.shape
+    pads, sizes = [], []
+    for before, tap, stride in zip(x.shape[1:3], taps, strides, strict=True):
+        after = (before - tap) // stride + 1 if padding else -(-before // stride)
+        total = 0 if padding else max(0, (after - 1) * stride + tap - before)
+        pads.append((total // 2, total - total // 2))
+        sizes.append(after)
+    padded = np.pad(x.astype(np.int64), ((0, 0), *pads, (0, 0)), constant_values=zero_point)
+    sums = np.zeros((len(x), *sizes, filters), np.int64)
+    for y in range(taps[0]):
+        for z in range(taps[1]):
+            seen = padded[:, y:, z:][:, :: strides[0], :: strides[1]][:, : sizes[0], : sizes[1]]
+            sums += seen @ weights[:, y, z].astype(np.int64).T
+    return sums
+
+
+def stem_bits(x, weights, thresholds, zero_point, strides, padding):
+    """The words of a stem in plain NumPy."""
+    sums = stem_sums(x, weights, zero_point, strides, padding)
+    bits = np.repeat(sums, len(thresholds) // len(weights), axis=-1) < thresholds
+    return kernels.pack_signs(np.where(bits, -1, 1))
+
+
+def stem_record(x, weights, thresholds, zero_point, strides, padding):
+    """A case of the stem, whose bits NumPy computes."""
+    expected = stem_bits(x, weights, thresholds, zero_point, strides, padding)
+    options = {"padding": padding, "stride_height": strides[0], "stride_width": strides[1]}
+    numbers = [*x.shape, *weights.shape, *expected.shape, zero_point]
+    encoded = flatbuffer.encode_options(options)
+    return _case("BcnetStem", numbers, encoded, x, weights, thresholds.astype("<i4"), expected)
 
 
 def gate_record(logits, scale, options, confidence):

@@ -4,10 +4,10 @@
 """
 
 import golden
-from test_cores import SOURCES, gates, operators, thermometers
+from test_cores import SOURCES, gates, operators, stems, thermometers
 
 PATH = SOURCES / "tests" / "cases.bin"
-CASES = (48, 2, 8, 8)  # binary convolutions, of each other operator of LCE, gates, thermometers
+CASES = (48, 2, 8, 8, 6)  # binary convolutions, of each other operator of LCE, gates, thermometers, stems
 SIGNS = ((3, 37), (1, 64))  # rows and channels of cases of LceQuantize with special floats
 _LARGEST = 2048  # bytes of a case
 
@@ -17,6 +17,7 @@ def cases():
     convolutions, others, *more = CASES
     nodes = [node for node in operators(convolutions, others, seed=21) if len(golden.records([node])) <= _LARGEST]
     data = golden.records(nodes) + gates(more[0], seed=22) + thermometers(more[1], seed=23)
+    data += stems(more[2], 24, _LARGEST)
     signs = [golden.signs_record(*size) for size in SIGNS]
     return len(nodes) + sum(more) + len(signs), data + b"".join(signs)
 

@@ -53,6 +53,17 @@ def thermometers(count, seed):
     return b"".join(result)
 
 
+def stems(count, seed, largest=1 << 20):
+    """Cases of the stem of up to `largest` bytes."""
+    rng = np.random.default_rng(seed)
+    result = []
+    while len(result) < count:
+        record = golden.stem_record(*cases.stem(rng))
+        if len(record) <= largest:
+            result.append(record)
+    return b"".join(result)
+
+
 def build(preset, folder, *options):
     """Builds the test program with CMake, in a folder of its own."""
     if shutil.which("cmake") is None:
@@ -69,7 +80,7 @@ def build(preset, folder, *options):
 def small_grid():
     """(number of cases, bytes of the file): a few of each kind."""
     data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12) + thermometers(30, seed=14)
-    return 240 + 5 * 10 + 24 + 30, data
+    return 240 + 5 * 10 + 24 + 30 + 60, data + stems(60, seed=16)
 
 
 @pytest.mark.parametrize("core", BOARDS)
@@ -92,5 +103,6 @@ def test_whole_grid_under_sanitizers(tmp_path):
     needs_sanitizers(tmp_path)
     program = build("host-sanitized", tmp_path)
     data = golden.records(operators(4800, 60, seed=0)) + gates(200, seed=13) + thermometers(200, seed=15)
+    data += stems(400, seed=17)
     run = subprocess.run([program], input=data, capture_output=True, timeout=300)
-    compilers.check((run.returncode, (run.stdout + run.stderr).decode()), 4800 + 60 * 10 + 200 + 200)
+    compilers.check((run.returncode, (run.stdout + run.stderr).decode()), 4800 + 60 * 10 + 200 + 200 + 400)

@@ -3,6 +3,7 @@
 import math
 
 import cases
+import golden
 import numpy as np
 import pytest
 from flatbuffers import flexbuffers
@@ -72,6 +73,58 @@ def test_thermometer_says_why_it_cannot_run():
         kernels.thermometer(x.view(np.uint8), [0, 0, 0])
     with pytest.raises(ValueError, match="dimensions must be positive"):
         kernels.thermometer(x[:0], [0, 0, 0])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=300)
+def test_stem(seed):
+    case = cases.stem(np.random.default_rng(seed))
+    np.testing.assert_array_equal(kernels.stem(*case), golden.stem_bits(*case))
+
+
+def test_stem_compares_each_sum_exactly():
+    """Thresholds at a sum, one below and one above it, of every filter and of the largest sums."""
+    rng = np.random.default_rng(3)
+    for low, high in ((-128, 128), (-128, -127), (127, 128)):
+        x = rng.integers(low, high, (1, 12, 14, 3)).astype(np.int8)
+        weights = rng.integers(low, high, (6, 5, 7, 3)).astype(np.int8)
+        sums = golden.stem_sums(x, weights, 5, (2, 1), 0).reshape(-1, 6)
+        for row in sums[:: len(sums) // 5]:
+            thresholds = (row[:, np.newaxis] + [-1, 0, 1]).reshape(-1).astype(np.int32)
+            case = x, weights, thresholds, 5, (2, 1), 0
+            np.testing.assert_array_equal(kernels.stem(*case), golden.stem_bits(*case))
+
+
+def test_stem_of_large_filters():
+    """Sums that nearly fill 32 bits, and filters that take more than any budget of scratch memory."""
+    rng = np.random.default_rng(4)
+    for filters, taps, channels in ((3, (127, 129), 8), (33, (40, 40), 3), (5, (1, 300), 7)):
+        x = np.full((1, taps[0] + 1, taps[1] + 2, channels), -128, np.int8)
+        weights = rng.choice(np.array([-128, 127], np.int8), (filters, 1, 1, 1)) * np.ones((*taps, channels), np.int8)
+        sums = golden.stem_sums(x, weights, 0, (1, 1), 1)[0, 0, 0]
+        thresholds = (np.repeat(sums, 2) + np.tile([0, 1], filters)).astype(np.int32)
+        case = x, weights, thresholds, 0, (1, 1), 1
+        np.testing.assert_array_equal(kernels.stem(*case), golden.stem_bits(*case))
+
+
+def test_stem_says_why_it_cannot_run():
+    x, weights = np.zeros((1, 4, 4, 3), np.int8), np.zeros((2, 3, 3, 3), np.int8)
+    for case, reason in [
+        ((x, weights, [0] * 3), "as many thresholds for each filter"),
+        ((x, weights[..., :2], [0] * 2), "as many channels as the input"),
+        ((x, weights, [0] * 2, 128), "zero point must lie between -128 and 127"),
+        ((x, weights, [0] * 2, 0, (0, 1)), "strides must be in"),
+        ((x, weights, [0] * 2, 0, (1, 1), 2), "padding must be 0"),
+        ((x[:, :2], weights, [0] * 2, 0, (1, 1), 1), "the window is larger than the input"),
+        ((x, np.zeros((1, 256, 256, 3), np.int8), [0]), "fewer than 131072 weights"),
+        ((x[:0], weights, [0] * 2), "dimensions of input and filter must be positive"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            kernels.stem(*case)
+    with pytest.raises(TypeError, match="weights must be int8, not uint8"):
+        kernels.stem(x, weights.view(np.uint8), [0] * 2)
+    with pytest.raises(TypeError, match="whole numbers"):
+        kernels.stem(x, weights, [0.5] * 2)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 99))

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import cases
+import golden
 import numpy as np
 import pytest
 from lce_graphs import Node, Tensor, model, run_lce
@@ -93,6 +94,25 @@ def test_thermometer_equals_numpy():
         np.testing.assert_array_equal(actual, kernels.pack_signs(np.where(bits, -1, 1)))
 
 
+def stem_node(x, weights, thresholds, zero_point=0, strides=(1, 1), padding=0, constant=(True, True)):
+    filters, *taps, _ = weights.shape
+    size = [cases.window(*each, 1, padding) for each in zip(x.shape[1:3], taps, strides, strict=True)]
+    inputs = [
+        Tensor.of(x, scale=1 / 128, zero_point=zero_point),
+        Tensor.of(weights, scale=1.0, constant=constant[0]),
+        Tensor.of(np.asarray(thresholds, np.int32), constant=constant[1]),
+    ]
+    options = {"padding": padding, "stride_height": strides[0], "stride_width": strides[1]}
+    return Node("BcnetStem", inputs, Tensor((len(x), *size, kernels.words(len(thresholds))), "int32"), options)
+
+
+def test_stem_equals_numpy():
+    rng = np.random.default_rng(11)
+    made = [cases.stem(rng) for _ in range(60)]
+    for case, actual in zip(made, run([stem_node(*case) for case in made]), strict=True):
+        np.testing.assert_array_equal(actual, golden.stem_bits(*case))
+
+
 def gate_node(logits, **options):
     tensor = Tensor.of(logits[np.newaxis], scale=0.05 if logits.dtype == np.int8 else None)
     return Node("BcnetGate", [tensor], Tensor((1,), "bool"), options)
@@ -153,6 +173,11 @@ def replaced(node, index, tensor):
     return node
 
 
+def with_options(node, **options):
+    node.options = {**node.options, **options}
+    return node
+
+
 def shaped(node, shape, dtype=None):
     node.output = Tensor(shape, dtype or node.output.dtype)
     return node
@@ -160,6 +185,7 @@ def shaped(node, shape, dtype=None):
 
 LOGITS = np.array([1, 2, 3], np.float32)
 PIXELS = np.zeros((1, 2, 2, 2), np.int8)
+WEIGHTS = np.zeros((4, 1, 1, 2), np.int8)
 REFUSED = {
     "stride": (lambda: convolution(stride_height=0), "LceBconv2d with output tensor .*: strides"),
     "channels": (lambda: convolution(channels_in=400), "channels_in"),
@@ -204,6 +230,24 @@ REFUSED = {
         lambda: Node("BcnetThermometer", [Tensor.of(PIXELS)], Tensor((1, 2, 2, 1), "int32")),
         "two inputs",
     ),
+    "stem planes": (lambda: stem_node(PIXELS, WEIGHTS, [1] * 5), "BcnetStem .* as many thresholds"),
+    "stem channels": (lambda: stem_node(PIXELS, WEIGHTS[..., :1], [1] * 4), "as many channels as the input"),
+    "stem zero point": (lambda: stem_node(PIXELS, WEIGHTS, [1] * 4, 200), "zero point must lie between"),
+    "stem filter not constant": (lambda: stem_node(PIXELS, WEIGHTS, [1] * 4, constant=(False, True)), "filter must be"),
+    "stem thresholds not constant": (
+        lambda: stem_node(PIXELS, WEIGHTS, [1] * 4, constant=(True, False)),
+        "constant vector of int32",
+    ),
+    "stem type": (lambda: stem_node(PIXELS.view(bool), WEIGHTS, [1] * 4), "input and filter must be int8"),
+    "stem shape": (lambda: shaped(stem_node(PIXELS, WEIGHTS, [1] * 4), (1, 2, 3, 1)), "output's shape"),
+    "stem rank": (lambda: shaped(stem_node(PIXELS, WEIGHTS, [1] * 4), (1, 4, 1)), "4 dimensions"),
+    "stem strides": (lambda: with_options(stem_node(PIXELS, WEIGHTS, [1] * 4), stride_height=0), "strides must be in"),
+    "stem padding": (lambda: with_options(stem_node(PIXELS, WEIGHTS, [1] * 4), padding=2), "padding must be 0"),
+    "stem without options": (
+        lambda: with_options(stem_node(PIXELS, WEIGHTS, [1] * 4), stride_width="x"),
+        "stride_width must be an integer",
+    ),
+    "stem inputs": (lambda: Node("BcnetStem", [Tensor.of(PIXELS)], Tensor((1, 2, 2, 1), "int32")), "three inputs"),
     "gate measure": (lambda: gate_node(LOGITS, measure="x", threshold=[0.5]), "BcnetGate .* measure"),
     "gate thresholds": (lambda: gate_node(LOGITS, measure="entropy", threshold=[0.5] * 2), "one threshold"),
     "gate weights": (

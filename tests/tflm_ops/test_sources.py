@@ -13,7 +13,7 @@ KERNELS = sorted(SOURCES.glob("kernels/**/*.cc"))
 # Their loops run over tensors.
 HOT = {
     *("carry_save", "helium", "bitsliced", "outputs", "transpose"),
-    *("bmaxpool2d", "quantize", "thermometer"),
+    *("bmaxpool2d", "quantize", "stem", "thermometer"),
 }
 needs_gcc = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"needs {GCC}")
 

@@ -12,6 +12,7 @@
 #include "tflm_ops/kernels/budget.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/stem.h"
 #include "tflm_ops/kernels/thermometer.h"
 
 namespace {
@@ -162,6 +163,25 @@ BCNET_EXPORT const char* bcnet_thermometer(const int32_t* input_dims, const int3
     return reason;
   bcnet::Thermometer(input_dims[0] * input_dims[1] * input_dims[2], input_dims[3], input,
                      thresholds, count, output);
+  return nullptr;
+}
+
+BCNET_EXPORT const char* bcnet_stem(const uint8_t* options, size_t options_size,
+                                    const int32_t* input_dims, int32_t zero_point,
+                                    const int32_t* filter_dims, int32_t count,
+                                    const int32_t* output_dims, const int8_t* input,
+                                    const int8_t* filter, const int32_t* thresholds,
+                                    uint32_t* output) {
+  bcnet::StemOptions parsed;
+  bcnet::StemParams params;
+  if (const char* reason = bcnet::ParseStemOptions(options, options_size, &parsed)) return reason;
+  if (const char* reason = bcnet::PrepareStem(parsed, input_dims, zero_point, filter_dims, count,
+                                              output_dims, &params)) {
+    return reason;
+  }
+  std::vector<Aligned> scratch(
+      static_cast<size_t>(bcnet::StemScratchSize(params)) / sizeof(Aligned) + 1);
+  bcnet::Stem(params, input, filter, thresholds, scratch.data(), output);
   return nullptr;
 }
 

@@ -72,6 +72,17 @@ const char* ParseBMaxPool2dOptions(const uint8_t* data, size_t size, BMaxPool2dO
   return nullptr;
 }
 
+const char* ParseStemOptions(const uint8_t* data, size_t size, StemOptions* options) {
+  FlexMap map;
+  if (!FlexRootMap(data, size, &map)) return kNoMap;
+  if (!Find(map, "stride_height", &options->stride_height))
+    return "option stride_height must be an integer";
+  if (!Find(map, "stride_width", &options->stride_width))
+    return "option stride_width must be an integer";
+  if (!FindPadding(map, &options->padding)) return "option padding must be 0 (SAME) or 1 (VALID)";
+  return nullptr;
+}
+
 const char* ParseGateOptions(const uint8_t* data, size_t size, GateOptions* options) {
   FlexMap map;
   FlexValue value;

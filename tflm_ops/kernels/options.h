@@ -36,6 +36,13 @@ struct BMaxPool2dOptions {
 };
 const char* ParseBMaxPool2dOptions(const uint8_t* data, size_t size, BMaxPool2dOptions* options);
 
+struct StemOptions {
+  int32_t stride_height;
+  int32_t stride_width;
+  Padding padding;
+};
+const char* ParseStemOptions(const uint8_t* data, size_t size, StemOptions* options);
+
 // How the sureness of a prediction is measured: each in [0, 1], higher is surer, from the softmax
 // of the logits.
 enum class GateMeasure : int8_t {

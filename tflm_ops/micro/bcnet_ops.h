@@ -1,8 +1,8 @@
 // The operators of binary and cooperating networks for TensorFlow Lite Micro. This is the only
 // header to include:
 //
-//   tflite::MicroMutableOpResolver<9> resolver;
-//   bcnet::RegisterBcnetOps(resolver);              // all six, or those that the model has:
+//   tflite::MicroMutableOpResolver<10> resolver;
+//   bcnet::RegisterBcnetOps(resolver);              // all seven, or those that the model has:
 //   bcnet::RegisterBcnetOps<bcnet::kLceQuantize | bcnet::kLceBconv2d>(resolver);
 #ifndef TFLM_OPS_MICRO_BCNET_OPS_H_
 #define TFLM_OPS_MICRO_BCNET_OPS_H_
@@ -31,6 +31,7 @@ TFLMRegistration Register_LCE_BCONV_2D();       // "LceBconv2d"
 TFLMRegistration Register_LCE_BMAXPOOL_2D();    // "LceBMaxPool2d"
 TFLMRegistration Register_BCNET_GATE();         // "BcnetGate"
 TFLMRegistration Register_BCNET_THERMOMETER();  // "BcnetThermometer"
+TFLMRegistration Register_BCNET_STEM();         // "BcnetStem"
 
 enum BcnetOps : uint32_t {
   kLceQuantize = 1,
@@ -39,7 +40,8 @@ enum BcnetOps : uint32_t {
   kLceBMaxPool2d = 8,
   kBcnetGate = 16,
   kBcnetThermometer = 32,
-  kAllBcnetOps = 63,
+  kBcnetStem = 64,
+  kAllBcnetOps = 127,
 };
 
 // The scratch budget is the working memory that each binary convolution may take in the arena, in
@@ -78,6 +80,7 @@ TfLiteStatus RegisterBcnetOps(Resolver& resolver) {
   if ((kOps & kLceBMaxPool2d) != 0) add("LceBMaxPool2d", Register_LCE_BMAXPOOL_2D());
   if ((kOps & kBcnetGate) != 0) add("BcnetGate", Register_BCNET_GATE());
   if ((kOps & kBcnetThermometer) != 0) add("BcnetThermometer", Register_BCNET_THERMOMETER());
+  if ((kOps & kBcnetStem) != 0) add("BcnetStem", Register_BCNET_STEM());
   return status;
 }
 

@@ -119,6 +119,33 @@ inline Pool TakePool(Bytes* bytes) {
   return p;
 }
 
+struct Stem {
+  bcnet::StemOptions options;
+  int32_t input[4];
+  int32_t filter[4];
+  int32_t output[4];
+  int32_t thresholds;
+};
+
+inline Stem TakeStem(Bytes* bytes) {
+  Stem s;
+  s.options = {bytes->Number(1, 4), bytes->Number(1, 4),
+               static_cast<bcnet::Padding>(bytes->Number(0, 1) & 1)};
+  for (int32_t& dim : s.input) dim = bytes->Number(1, 9);
+  const int32_t filter[4] = {bytes->Number(1, 35), bytes->Number(1, 5), bytes->Number(1, 5),
+                             s.input[3]};
+  std::memcpy(s.filter, filter, sizeof(filter));
+  const int64_t thresholds = int64_t{filter[0]} * bytes->Number(1, 9);
+  s.thresholds = thresholds > 0 && thresholds < 1 << 20 ? static_cast<int32_t>(thresholds) : 1;
+  s.output[0] = s.input[0];
+  s.output[1] = OutputSize(s.options.padding, s.input[1], filter[1], s.options.stride_height, 1);
+  s.output[2] = OutputSize(s.options.padding, s.input[2], filter[2], s.options.stride_width, 1);
+  s.output[3] = bcnet::BitpackedWords(s.thresholds);
+  const int32_t index = bytes->Number(0, 63);
+  if (index >= 0 && index < 4) s.output[index] = bytes->Number(0, 9);
+  return s;
+}
+
 // Whether tensors of these elements are quick to make and to work on.
 constexpr int32_t kMaxElements = 1 << 14;
 inline bool IsSmall(const int32_t dims[4]) {

@@ -7,6 +7,7 @@
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/stem.h"
 #include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/tests/fuzz_input.h"
 
@@ -192,12 +193,69 @@ void FuzzThermometer(Bytes bytes) {
   }
 }
 
+// Reads a pixel of the padded image.
+int32_t PixelAt(const bcnet::StemParams& params, const int8_t* image, int32_t y, int32_t x,
+                int32_t channel) {
+  if (y < 0 || y >= params.height.input || x < 0 || x >= params.width.input)
+    return params.zero_point;
+  return image[(y * params.width.input + x) * params.channels + channel];
+}
+
+void FuzzStem(Bytes bytes) {
+  fuzz::Stem s = fuzz::TakeStem(&bytes);
+  const int32_t zero_point = bytes.Number(-128, 127);
+  const uint8_t choice = bytes.Take<uint8_t>();
+  if (choice % 4 == 0 && bcnet::ParseStemOptions(bytes.data(), bytes.size(), &s.options) != nullptr)
+    return;
+  bcnet::StemParams params;
+  if (bcnet::PrepareStem(s.options, s.input, zero_point, s.filter, s.thresholds, s.output,
+                         &params) != nullptr)
+    return;
+  if (!fuzz::IsSmall(s.input) || !fuzz::IsSmall(s.filter) || !fuzz::IsSmall(s.output)) return;
+  if (int64_t{s.output[1]} * s.output[2] * bcnet::ElementCount(s.filter, 4) > 200000) return;
+  auto input = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(s.input, 4)));
+  auto filter = bytes.Fill(static_cast<size_t>(bcnet::ElementCount(s.filter, 4)));
+  auto vector = bytes.Fill(static_cast<size_t>(s.thresholds) * 4);
+  int32_t* thresholds = As<int32_t>(vector);
+  // Near the sums, or any numbers.
+  for (int32_t i = 0; choice % 8 != 1 && i < s.thresholds; ++i) thresholds[i] %= 30000;
+  std::vector<uint32_t> output(static_cast<size_t>(bcnet::ElementCount(s.output, 4)));
+  std::vector<int32_t> scratch(static_cast<size_t>(bcnet::StemScratchSize(params) + 3) / 4);
+  bcnet::Stem(params, As<int8_t>(input), As<int8_t>(filter), thresholds, scratch.data(),
+              output.data());
+  const int8_t* image = As<int8_t>(input);
+  const uint32_t* words = output.data();
+  for (int32_t batch = 0; batch < s.input[0]; ++batch) {
+    for (int32_t y = 0; y < s.output[1]; ++y) {
+      for (int32_t x = 0; x < s.output[2]; ++x, words += s.output[3]) {
+        for (int32_t bit = 0; bit < s.output[3] * 32; ++bit) {
+          int32_t sum = 0;
+          const int8_t* weight =
+              As<int8_t>(filter) + bit / params.planes * (s.filter[1] * s.filter[2] * s.filter[3]);
+          for (int32_t i = 0; bit < s.thresholds && i < s.filter[1]; ++i) {
+            for (int32_t j = 0; j < s.filter[2]; ++j) {
+              for (int32_t channel = 0; channel < s.filter[3]; ++channel) {
+                sum += *weight++ * PixelAt(params, image,
+                                           y * params.height.stride - params.height.pad + i,
+                                           x * params.width.stride - params.width.pad + j, channel);
+              }
+            }
+          }
+          const bool is_set = words[bit / 32] >> bit % 32 & 1;
+          Require(is_set == (bit < s.thresholds && sum < thresholds[bit]));
+        }
+      }
+    }
+    image += s.input[1] * s.input[2] * s.input[3];
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes(data, size);
   const uint8_t which = bytes.Take<uint8_t>();
-  switch (which < 240 ? which % 4 : 4) {
+  switch (which < 240 ? which % 4 : which % 2 + 4) {
     case 0:
       FuzzConvolution(bytes);
       break;
@@ -210,8 +268,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 3:
       FuzzGate(bytes);
       break;
-    default:
+    case 4:
       FuzzThermometer(bytes);
+      break;
+    default:
+      FuzzStem(bytes);
   }
   return 0;
 }

@@ -177,6 +177,17 @@ std::vector<uint8_t> Encode(const fuzz::Pool& p) {
   return builder.GetBuffer();
 }
 
+std::vector<uint8_t> Encode(const fuzz::Stem& s) {
+  flexbuffers::Builder builder;
+  builder.Map([&]() {
+    builder.Int("stride_height", s.options.stride_height);
+    builder.Int("stride_width", s.options.stride_width);
+    builder.Int("padding", static_cast<int>(s.options.padding));
+  });
+  builder.Finish();
+  return builder.GetBuffer();
+}
+
 std::vector<uint8_t> EncodeGate(Bytes* bytes, int32_t classes) {
   const char* measures[] = {"score_margin", "max_probability", "entropy", "learned"};
   flexbuffers::Builder builder;
@@ -234,7 +245,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes(data, size);
   Context context;
   const uint8_t which = bytes.Take<uint8_t>();
-  switch (which < 240 ? which % 5 : 5) {
+  switch (which < 240 ? which % 5 : which % 2 + 5) {
     case 0: {
       const fuzz::Convolution c = fuzz::TakeConvolution(&bytes);
       if (!fuzz::IsSmall(c.input) || !fuzz::IsSmall(c.filter) || !fuzz::IsSmall(c.output)) return 0;
@@ -295,6 +306,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (!AddTensor(&context, &bytes, type, {1, classes}, false)) return 0;
       if (!AddTensor(&context, &bytes, kTfLiteBool, {1}, false)) return 0;
       Run(&context, bcnet::Register_BCNET_GATE(), options, {0}, &bytes);
+      break;
+    }
+    case 6: {
+      const fuzz::Stem s = fuzz::TakeStem(&bytes);
+      if (!fuzz::IsSmall(s.input) || !fuzz::IsSmall(s.filter) || !fuzz::IsSmall(s.output)) return 0;
+      if (int64_t{s.output[1]} * s.output[2] * bcnet::ElementCount(s.filter, 4) > 200000) return 0;
+      if (!AddTensor(&context, &bytes, kTfLiteInt8, Shape(s.input), false)) return 0;
+      if (!AddTensor(&context, &bytes, kTfLiteInt8, Shape(s.filter), true)) return 0;
+      if (!AddTensor(&context, &bytes, kTfLiteInt32, {s.thresholds}, true)) return 0;
+      if (!AddTensor(&context, &bytes, kTfLiteInt32, Shape(s.output), false)) return 0;
+      Run(&context, bcnet::Register_BCNET_STEM(), Encode(s), {0, 1, 2}, &bytes);
       break;
     }
     default: {

@@ -12,6 +12,7 @@
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/stem.h"
 #include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/tests/platform.h"
 
@@ -22,7 +23,15 @@ constexpr uint8_t kGuard = 0xA5;
 constexpr size_t kGuardSize = 16;
 constexpr int32_t kScratchBudget = 64 * 1024;
 
-enum Operator : uint32_t { kQuantize = 1, kDequantize, kBMaxPool2d, kBconv2d, kGate, kThermometer };
+enum Operator : uint32_t {
+  kQuantize = 1,
+  kDequantize,
+  kBMaxPool2d,
+  kBconv2d,
+  kGate,
+  kThermometer,
+  kStem
+};
 enum Type : int32_t { kFloat32 = 0, kInt8 = 1, kBool = 2 };
 
 struct Block {
@@ -269,6 +278,30 @@ const char* TestThermometer(const Block* blocks) {
   return Same(output, blocks[3]) ? nullptr : "wrong output";
 }
 
+// numbers: input, filter and output dimensions, zero point. Blocks: numbers, options, input,
+// filter, thresholds, expected output.
+const char* TestStem(const Block* blocks) {
+  const int32_t* dims = blocks[0].as<int32_t>();
+  const int32_t count = static_cast<int32_t>(blocks[4].size / sizeof(int32_t));
+  bcnet::StemOptions options;
+  bcnet::StemParams params;
+  if (const char* reason =
+          bcnet::ParseStemOptions(blocks[1].as<uint8_t>(), blocks[1].size, &options)) {
+    return reason;
+  }
+  if (const char* reason =
+          bcnet::PrepareStem(options, dims, dims[12], dims + 4, count, dims + 8, &params))
+    return reason;
+  const Block memory = {nullptr, static_cast<uint32_t>(bcnet::StemScratchSize(params))};
+  uint32_t* output = static_cast<uint32_t*>(Output(blocks[5]));
+  void* scratch = Output(memory);
+  if (output == nullptr || scratch == nullptr) return "no memory";
+  bcnet::Stem(params, blocks[2].as<int8_t>(), blocks[3].as<int8_t>(), blocks[4].as<int32_t>(),
+              scratch, output);
+  if (!GuardsHold(scratch, memory)) return "scratch memory exceeded";
+  return Same(output, blocks[5]) ? nullptr : "wrong output";
+}
+
 const char* Test(uint32_t operation, const Block* blocks, uint32_t count) {
   if (operation == kQuantize && count == 3) return TestQuantize(blocks);
   if (operation == kDequantize && count == 3) return TestDequantize(blocks);
@@ -276,6 +309,7 @@ const char* Test(uint32_t operation, const Block* blocks, uint32_t count) {
   if (operation == kBconv2d && count == 8) return TestBconv2d(blocks);
   if (operation == kGate && count == 3) return TestGate(blocks);
   if (operation == kThermometer && count == 4) return TestThermometer(blocks);
+  if (operation == kStem && count == 6) return TestStem(blocks);
   return "no such case";
 }
 
