@@ -3,6 +3,7 @@
     python -m experiments.ideas --data_dir=~/datasets
     python -m experiments.ideas --sets=fashion_mnist_14 --ideas=base,gatekeeper   # some of it
     python -m experiments.ideas --data_dir=~/datasets --again   # judges the kept answers of trained nets anew
+    python -m experiments.ideas --data_dir=~/datasets --record=ideas_nets --ideas=base,shuffled   # a base of its own
 
 The score margin leaves most of what an oracle's gate would gain. A set here is drawn from the training images of
 Fashion-MNIST or CIFAR-10 and halved in height and width, so that a pair trains in minutes; as on the whole sets, the
@@ -26,9 +27,11 @@ judge, it closes at least a tenth of the gap in the mean of sets and seeds, and 
 it stops here. For `TUNED` ideas the base is not enough, because they train for longer: their mean must also be above
 that of `on`, which trains on for as long with the loss of the base.
 
-`experiments/results/ideas.json` is written after each row; rows that it has are not repeated.
+`experiments/results/ideas.json` (`--record` names another) is written after each row; rows that it has are not
+repeated. The rows of one file stand beside its base: train them on one machine, and at prices of one time.
 """
 
+import functools
 import json
 import math
 import pathlib
@@ -64,14 +67,25 @@ TUNED = {
     "gatekeeper_9": {"gatekeeper": 1.0, "alpha": 0.9},
     "ranking": {"ranking": 0.5},
 }
+# Those with "net" have another binary net, see `other_net`, and those with "teacher" another teacher, see `TEACHERS`.
 TRAINED = {
     "no_distillation": {"distillation": 0.0},
     "smoothing": {"smoothing": 0.1},
     "self_adaptive": {"self_adaptive": 0.9},
     "two_stage": {"two_stage": 0.5},
     "long": {"epochs": 2},
-    "concatenation": {"blocks": "concatenation"},
+    "concatenation": {"net": "concatenation"},
+    "long_concatenation": {"net": "concatenation", "epochs": 2},
+    "shuffled": {"net": "shuffled"},
+    "late": {"net": "late"},
+    "planes_8": {"net": "planes_8"},
+    "learned_levels": {"net": "learned_levels"},
+    "long_teacher": {"teacher": "long_teacher"},
+    "two_teachers": {"teacher": "two_teachers"},
 }
+# Name -> (times the epochs of the float net, seeds after that of the float net's own) of each net whose logits count.
+TEACHERS = {"long_teacher": ((2, 0),), "two_teachers": ((1, 0), (1, 1))}
+LATE = ((32, 2), (64, 2), (96, 1), (128, 2))
 IDEAS = {
     "base": "score margin (today's recipe)",
     **GATES,
@@ -85,6 +99,13 @@ IDEAS = {
     "two_stage": "two stages: signs of maps first, of weights then",
     "long": "binary net trained for twice as long",
     "concatenation": "concatenated maps",
+    "long_concatenation": "concatenated maps, trained for twice as long",
+    "shuffled": "two groups with their words shuffled, twice as many late maps for as many products",
+    "late": "one convolution fewer early, wider ones late",
+    "planes_8": "8 thermometer planes behind the stem in place of 4",
+    "learned_levels": "thermometer levels learned",
+    "long_teacher": "teacher: a float net trained for twice as long",
+    "two_teachers": "teacher: the mean of two float nets",
 }
 
 _SETS = flags.DEFINE_list("sets", list(SETS), "Which sets.")
@@ -92,6 +113,7 @@ _IDEAS = flags.DEFINE_list(
     "ideas", [name for name in IDEAS if name not in GATES], "Which ideas; base brings its gates."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "~/datasets", "Folder that holds the data sets.")
+_RECORD = flags.DEFINE_string("record", "ideas", "Name of the file in experiments/results.")
 _AGAIN = flags.DEFINE_bool("again", False, "Train nothing; judge the answers that `--folders` has anew.")
 _FOLDERS = flags.DEFINE_string("folders", "runs/ideas", "Where weights and answers are kept.")
 
@@ -106,13 +128,13 @@ def main(_):
             f"there is no {', '.join(unknown)}; sets: {', '.join(SETS)}; "
             f"ideas: {', '.join(name for name in IDEAS if name not in GATES)}"
         )
-    place = report.results_folder() / "ideas.json"
+    place = report.results_folder() / f"{_RECORD.value}.json"
     record = json.loads(place.read_text()) if place.exists() else {"cells": {}, "commands": []}
     if _AGAIN.value:
         for name in record["cells"]:
             for seed, cells in record["cells"][name].items():
                 judge_again(name, int(seed), cells)
-        write_atomic(place, json.dumps({**record, "titles": IDEAS}, indent=1) + "\n")
+        write_atomic(place, json.dumps({**record, "titles": _titles(record)}, indent=1) + "\n")
         report.write_all()
         return
     benches = {}
@@ -129,7 +151,7 @@ def main(_):
                     cells[row] = {**found, "revision": revision()}
                     print(f"{name}, seed {seed}, {row}: {found}", flush=True)
                 record |= {
-                    "titles": IDEAS,
+                    "titles": _titles(record),
                     "tuned": [*TUNED],
                     "part": PART,
                     "number": len(SETS) * len(SEEDS),
@@ -138,6 +160,11 @@ def main(_):
                 }
                 write_atomic(place, json.dumps(record, indent=1) + "\n")
     report.write_all()
+
+
+def _titles(record):
+    rows = {row for seeds in record["cells"].values() for cells in seeds.values() for row in cells}
+    return {idea: title for idea, title in IDEAS.items() if idea in rows}
 
 
 def load(name, seed):
@@ -178,14 +205,14 @@ class Bench:
         tf.keras.utils.set_random_seed(seed)
         shape = images.shape[1:]
         self.float_net, binary = NETWORKS["fashion_mnist"](shape, self.classes, shared_stem=True, binary_width=WIDTH)
-        self.seconds = {"float": self._train_float()}
-        self.teacher = self.float_net.predict(images, batch_size=500, verbose=0)
+        self._train_float(self.float_net)
+        self.teachers = {None: self.float_net.predict(images, batch_size=500, verbose=0)}
         self.int8 = int8_twin(self.float_net)
         share_stem(binary, self.int8, [images[:1000]])
         self.start = {"int8": self.int8.get_weights()}
         self.nets = {"plain": self._made("plain", binary)}
 
-    def _made(self, blocks, binary):
+    def _made(self, kind, binary):
         """Binary net, pair, optimizers and steps of a kind of binary net."""
         import tensorflow as tf
 
@@ -194,38 +221,53 @@ class Bench:
 
         pair = BCNet(binary, self.int8)
         features = tf.keras.Model(binary.inputs, [binary.layers[-2].input, binary.outputs[0]])
-        self.start[blocks] = binary.get_weights()
+        self.start[kind] = binary.get_weights()
         return {
             "pair": pair,
-            "cost": pair_cost(pair),
+            # Learned levels are converted as those of the base are, but for a class that conversion does not know.
+            "cost": self.nets["plain"]["cost"] if kind == "learned_levels" else pair_cost(pair),
             "features": features,
             "step": BinaryStep(binary, self.classes),
         }
 
-    def _train_float(self):
+    def _train_float(self, net, times=1, more=0):
+        """Trains a float net for `times` the epochs, `more` seeds after the bench's own, or takes the kept one."""
         import tensorflow as tf
 
         from bcnet_keras.training import train_float
 
-        began = time.process_time()
-        place = self.folder / "float.weights.h5"
+        place = self.folder / f"float{f'_{times}_{more}' if (times, more) != (1, 0) else ''}.weights.h5"
         if place.exists():
-            self.float_net.load_weights(place)
-            return 0.0
-        data = tf.data.Dataset.from_tensor_slices(self.data["train"]).shuffle(IMAGES, self.seed).batch(BATCH)
-        train_float(
-            self.float_net, data, epochs=EPOCHS["float"], learning_rate=RATES["float"], weight_decay=0.05, verbose=0
-        )
-        self.float_net.save_weights(place)
-        return time.process_time() - began
+            net.load_weights(place)
+            return
+        data = tf.data.Dataset.from_tensor_slices(self.data["train"]).shuffle(IMAGES, self.seed + more).batch(BATCH)
+        settings = dict(learning_rate=RATES["float"], weight_decay=0.05, verbose=0)
+        train_float(net, data, epochs=times * EPOCHS["float"], **settings)
+        net.save_weights(place)
+
+    def _teacher(self, name):
+        """[n, classes]: logits of a teacher on the training images; those of several nets have their mean."""
+        import tensorflow as tf
+
+        from bcnet_keras.models.networks import NETWORKS
+
+        if name not in self.teachers:
+            images, found = self.data["train"][0], []
+            for times, more in TEACHERS[name]:
+                tf.keras.utils.set_random_seed(self.seed + 1000 * more)
+                net, _ = NETWORKS["fashion_mnist"](images.shape[1:], self.classes)
+                self._train_float(net, times, more)
+                found.append(net.predict(images, batch_size=500, verbose=0))
+            self.teachers[name] = np.mean(found, axis=0)
+        return self.teachers[name]
 
     def tried(self, idea, base):
         """{row: its figures} of an idea: its own, and with the base those of the gates behind it."""
         began = time.process_time()
         change = {**TUNED, **TRAINED}.get(idea, {})
-        kind = change.get("blocks", "plain")
+        kind = change.get("net", "plain")
         if kind not in self.nets:
-            self.nets[kind] = self._made(kind, concatenating_net(self.data["train"][0].shape[1:], self.classes, self))
+            self.nets[kind] = self._made(kind, self._other_net(kind))
         net = self.nets[kind]
         self._train_binary(idea, net, change, kind)
         binary_seconds = time.process_time() - began
@@ -234,6 +276,17 @@ class Bench:
         seconds = {"seconds": round(time.process_time() - began), "binary_seconds": round(binary_seconds)}
         rows = rows_of(idea, self.data, self.folder, net["cost"], base)
         return {row: {**(seconds if row == idea else {}), **found} for row, found in rows.items()}
+
+    def _other_net(self, kind):
+        import tensorflow as tf
+
+        from bcnet_keras.models.twins import share_stem
+
+        tf.keras.utils.set_random_seed(self.seed)
+        images = self.data["train"][0]
+        net = other_net(kind, images.shape[1:], self.classes)
+        share_stem(net, self.int8, [images[:1000]])
+        return net
 
     def _train_binary(self, idea, net, change, kind):
         binary, step = net["pair"].binary, net["step"]
@@ -244,7 +297,7 @@ class Bench:
         else:
             binary.set_weights(self.start[kind])
             epochs, rate = EPOCHS["binary"] * change.get("epochs", 1), RATES["binary"]
-        images = self.data["train"][0]
+        images, teacher = self.data["train"][0], self._teacher(change.get("teacher"))
         targets = self.targets.copy()
         if "smoothing" in change:
             targets = (1 - change["smoothing"]) * targets + change["smoothing"] / self.classes
@@ -259,10 +312,13 @@ class Bench:
             weights = targets.max(-1) if "self_adaptive" in change else np.ones(len(images), np.float32)
             for number, rows in enumerate(np.array_split(order.permutation(len(images)), steps)):
                 done = (epoch + number / steps) / epochs
-                batch = images[rows], targets[rows].astype(np.float32), self.teacher[rows], weights[rows]
+                batch = images[rows], targets[rows].astype(np.float32), teacher[rows], weights[rows]
                 loss = step(*batch, np.float32(rate * (1 + np.cos(np.pi * done)) / 2))
         if not np.isfinite(loss):
             raise ValueError(f"{self.name}, seed {self.seed}: training of {idea} diverged.")
+        for layer in binary.layers:
+            if isinstance(layer, learned_levels()):
+                layer.round()
         self._settle(binary)
         if idea == "base":
             binary.save_weights(place)
@@ -416,26 +472,78 @@ def tf_zeros(variable):
     return np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
 
 
-def concatenating_net(shape, classes, bench):
-    """The binary net whose convolutions of stride 1 add 32 maps to those that they read (BinaryDenseNet,
-    Bethge et al., arXiv 1906.08637), behind the stem of `bench`."""
+def other_net(kind, shape, classes):
+    """A binary net that an idea has in place of the base's, behind a stem that is to be shared.
+
+    "concatenation": each convolution of stride 1 adds 32 maps to those that it reads (BinaryDenseNet, Bethge et al.,
+    arXiv 1906.08637). "shuffled": late convolutions have two groups, twice as many maps for as many products, and their
+    words are shuffled (ShuffleNet, Zhang et al., arXiv 1707.01083). Groups are whole words, and a convolution that
+    reads all words gains nothing by a shuffle: its kernels learn any order. "late": convolutions by `LATE`; the early
+    ones of the base have one word already, and with 16 filters take as long. "planes_8", "learned_levels": the base's
+    convolutions behind another thermometer.
+    """
     import tensorflow as tf
 
     from bcnet_keras.layers import BinaryConv2D, FakeQuant, Int8Dense, batch_norm, global_average
-    from bcnet_keras.models.networks import FIVE_CONVOLUTIONS, NETWORKS, widened
-    from bcnet_keras.models.twins import share_stem
+    from bcnet_keras.models.networks import FIVE_CONVOLUTIONS, NETWORKS, binary_cnn, widened
 
-    tf.keras.utils.set_random_seed(bench.seed)
-    _, plain = NETWORKS["fashion_mnist"](shape, classes, shared_stem=True, binary_width=WIDTH)
-    first = next(layer for layer in plain.layers if isinstance(layer, BinaryConv2D))
-    tensor = first.input
-    for filters, strides in widened(FIVE_CONVOLUTIONS, WIDTH):
-        added = batch_norm()(BinaryConv2D(filters if strides > 1 else 32, 3, strides)(tensor))
-        tensor = added if strides > 1 else tf.keras.layers.Concatenate()([tensor, added])
+    def convolution(tensor, filters, strides=1, **settings):
+        return batch_norm()(BinaryConv2D(filters, 3, strides, **settings)(tensor))
+
+    nets, blocks = NETWORKS["fashion_mnist"].nets(shared_stem=True), widened(FIVE_CONVOLUTIONS, WIDTH)
+    stem = (nets.filters, *nets.stem)
+    if kind in ("late", "planes_8"):
+        return binary_cnn(shape, classes, LATE if kind == "late" else blocks, 8 if kind == "planes_8" else 4, stem)
+    plain = binary_cnn(shape, classes, blocks, 4, stem)
+    tensor = next(layer for layer in plain.layers if isinstance(layer, BinaryConv2D)).input
+    if kind == "concatenation":
+        for filters, strides in blocks:
+            added = convolution(tensor, filters if strides > 1 else 32, strides)
+            tensor = added if strides > 1 else tf.keras.layers.Concatenate()([tensor, added])
+    elif kind == "shuffled":
+        *early, middle, last = blocks[:3] + blocks[4:]
+        for filters, strides in early:
+            tensor = convolution(tensor, filters, strides)
+        groups = [convolution(tensor, middle[0] // 2, middle[1]) for _ in range(2)]
+        # A tensor for each word, joined in the order in which the next groups read them: no operator moves words.
+        words = [[convolution(group, 32) for group in groups] for _ in range(2)]
+        tensor = convolution(tf.keras.layers.Concatenate()(sum(words, [])), *last, groups=2)
+    else:
+        before = next(layer for layer in plain.layers if layer.output is tensor).input
+        tensor = learned_levels()(4)(before)
+        for filters, strides in blocks:
+            tensor = convolution(tensor, filters, strides)
     logits = FakeQuant()(Int8Dense(classes)(global_average(tensor, FakeQuant())))
-    net = tf.keras.Model(plain.inputs, logits, name="concatenating")
-    share_stem(net, bench.int8, [bench.data["train"][0][:1000]])
-    return net
+    return tf.keras.Model(plain.inputs, logits, name=kind)
+
+
+@functools.cache
+def learned_levels():
+    """The class of a `CalibratedThermometer` that learns by how far its levels lie from where they were set."""
+    import tensorflow as tf
+
+    from bcnet_keras.layers import CalibratedThermometer
+
+    class LearnedLevels(CalibratedThermometer):
+        """Training moves `shift`, whose unit of `UNIT` codes makes a step of Adam a part of a code."""
+
+        UNIT = 64.0
+
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.shift = self.add_weight(name="shift", shape=self.levels.shape, initializer="zeros")
+
+        def round(self):
+            """Puts the levels on codes; no whole number lies between a level and the next code, so signs stay."""
+            self.levels.assign(tf.math.ceil(self.levels + self.UNIT * self.shift))
+            self.shift.assign(tf.zeros_like(self.shift))
+
+        def call(self, inputs, training=None):
+            if not training:
+                return super().call(inputs)
+            return tf.repeat(inputs, self.planes, axis=-1) - (self.levels + self.UNIT * self.shift) * self.step
+
+    return LearnedLevels
 
 
 def softmax(logits):

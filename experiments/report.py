@@ -7,8 +7,8 @@ short one of a benchmark, in experiments/README.md the whole one, there of a var
 `cifar10_short_binary`. NAME `targets` gives what was asked of all benchmarks and what was reached, NAME `orders` what
 the pairs take in instructions and in cycles, NAME `variants` what became of changes that were tried, NAME `searches`
 the best binary nets that were found, NAME `own_data` the default recipe beside those tuned by hand, NAME `gaps` how
-much of what an oracle's gate gains the nets can give, NAME `ideas` what became of ideas for a better gate, NAME
-`training_cost` what a training step costs.
+much of what an oracle's gate gains the nets can give, NAME `ideas` and `ideas_nets` what became of ideas for a
+better gate and of the nets behind it, NAME `training_cost` what a training step costs.
 """
 
 import itertools
@@ -106,7 +106,8 @@ def tables(folder, whole=False):
     made = {name: table(summary, whole) for name, summary in every.items()}
     studies = {name: folder / f"search_{name}.json" for name in NAMES}
     studies = {name: json.loads(place.read_text()) for name, place in studies.items() if place.exists()}
-    for name, make in (("own_data", own_data), ("ideas", ideas), ("training_cost", training_cost)):
+    makers = {"own_data": own_data, "ideas": ideas, "ideas_nets": ideas, "training_cost": training_cost}
+    for name, make in makers.items():
         if (folder / f"{name}.json").exists():
             made[name] = make(json.loads((folder / f"{name}.json").read_text()))
     return made | {

@@ -11,14 +11,20 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from bcnet_keras.calibration import Answers
+from bcnet_keras.convert.emit import emit
+from bcnet_keras.convert.passes import run_passes
+from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.models.networks import NETWORKS
+from bcnet_keras.models.twins import int8_twin, share_stem
+from bcnet_keras.runtime.tflite import Interpreter
+from bcnet_keras.tflite.flatbuffer import write
 
 
 @pytest.fixture(scope="module")
 def ideas():
     """The program's module; flags of other programs that have the same names are out of its way."""
-    names = ("sets", "ideas", "data_dir", "folders")
+    names = ("sets", "ideas", "data_dir", "folders", "record", "again")
     others = {name: flags.FLAGS[name] for name in names if name in flags.FLAGS}
     for name in others:
         delattr(flags.FLAGS, name)
@@ -120,3 +126,58 @@ def test_a_learned_gate_finds_what_the_margin_does_not_show(ideas):
         splits[part] = Answers(labels, binary, labels, labels, generator.uniform(size=2000), logits)
     gated = ideas.behind("gate_features", splits, pooled, None)
     assert splits["test"].auroc() < 0.6 and gated["test"].auroc() > 0.98
+
+
+def net_of(ideas, kind, images):
+    """A net of an idea that shares the stem of an int8 net, its ranges and statistics those of `images`."""
+    tf.keras.utils.set_random_seed(0)
+    float_net, _ = NETWORKS["fashion_mnist"](images.shape[1:], 10, shared_stem=True, binary_width=0.5)
+    net = ideas.other_net(kind, images.shape[1:], 10)
+    share_stem(net, int8_twin(float_net), [images])
+    for _ in range(40):
+        net(images, training=True)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["concatenation", "shuffled", "late", "planes_8"])
+def test_nets_of_ideas_answer_on_the_device_as_in_keras(ideas, kind):
+    codes = np.random.default_rng(0).integers(-128, 128, (200, 8, 8, 1)).astype(np.int8)
+    images = codes / np.float32(128)
+    net = net_of(ideas, kind, images)
+    answer = Interpreter(run_passes(write(emit(net)), fuse_thermometer)).predict(codes)
+    # Untrained nets have close answers, and the device rounds the mean of the last map.
+    assert np.mean(answer.predicted == net(images, training=False).numpy().argmax(-1)) >= 0.9
+
+
+def test_shuffled_groups_read_words_of_both_groups_before(ideas):
+    net = net_of(ideas, "shuffled", np.zeros((2, 8, 8, 1), np.float32))
+    *_, last = (layer for layer in net.layers if isinstance(layer, BinaryConv2D))
+    joined = next(layer for layer in net.layers if isinstance(layer, tf.keras.layers.Concatenate))
+    generator = np.random.default_rng(1)
+    words = [generator.choice([-1.0, 1.0], (1, 1, 1, 32)).astype(np.float32) for _ in range(4)]
+    # The first half of the filters reads the first two words, one of each group of the convolution before.
+    before = last(joined(words)).numpy()
+    changed = last(joined([words[0], -words[1], *words[2:]])).numpy()
+    assert (before != changed)[..., :64].any() and (before == changed)[..., 64:].all()
+    sources = [tensor.node.layer.input.node.layer for tensor in joined.input]  # behind batch normalisation
+    read = [layer.input.name for layer in sources]
+    assert read[0] == read[2] != read[1] == read[3]
+
+
+def test_levels_are_learned_and_end_on_codes(ideas):
+    images = np.random.default_rng(2).uniform(-1, 1, (64, 8, 8, 1)).astype(np.float32)
+    net = net_of(ideas, "learned_levels", images)
+    thermometer = next(layer for layer in net.layers if isinstance(layer, ideas.learned_levels()))
+    before = thermometer.levels.numpy()
+    step = ideas.BinaryStep(net, 10)
+    step.reset({"distillation": 0.0})
+    targets = np.eye(10, dtype=np.float32)[np.arange(64) % 10]
+    for _ in range(20):
+        step(images, targets, targets, np.ones(64, np.float32), np.float32(3e-3))
+    codes = tf.range(256, dtype=tf.float32)[:, tf.newaxis] * thermometer.step
+    values = tf.reshape(tf.repeat(codes, len(before) // thermometer.planes, axis=-1), (1, 256, 1, -1))
+    learned = thermometer(values, training=True).numpy() >= 0
+    thermometer.round()
+    after = thermometer.levels.numpy()
+    assert np.mean(after != before) > 0.25 and (after == np.round(after)).all()
+    np.testing.assert_array_equal(thermometer(values, training=False).numpy() >= 0, learned)
