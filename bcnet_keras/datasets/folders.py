@@ -41,7 +41,9 @@ def image_folder(path: Path, seed: int, validation_fraction: float, resize: tupl
 
     They must be of one size, or are scaled to `resize` (height, width), nothing being cut off: each pixel is the mean
     of those that it covers, and interpolated bilinearly where an image is smaller. Folders within those of the classes
-    are left out, with a warning. All that is wrong with a folder is in one error.
+    are left out, with a warning. Transparency is left out, too, as by Keras' `image_dataset_from_directory`: a
+    transparent pixel has the colour that its file hides, and a warning says so. All that is wrong with a folder is in
+    one error.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no directory {path}; it must have one folder of images per class")
@@ -86,6 +88,7 @@ def read_folders(
     problems: list[str] = []
     unread: list[str] = []
     nested: list[str] = []
+    transparent: list[str] = []
     colour = False
     for label, name in enumerate(class_names):
         folder, count, inner = path / name, 0, []
@@ -96,12 +99,13 @@ def read_folders(
                 continue
             count += 1
             try:
-                image, size, in_colour = _read_image(file, resize)
+                image, size, in_colour, see_through = _read_image(file, resize)
             except DataError as error:
                 unread.append(str(error))
                 continue
             if size not in sizes:
                 sizes[size] = f"{file} is {size[0]} x {size[1]}"
+            transparent += [f"{name}/{file.name}"] * see_through
             colour = colour or in_colour
             images.append(image)
             labels.append(label)
@@ -122,6 +126,12 @@ def read_folders(
         raise DataError("; ".join([*([_some(unread)] if unread else []), *problems[:3], *_more(problems[3:])]))
     if nested:
         log.warning("%s: folders within those of the classes are left out: %s.", path, _some(nested))
+    if transparent:
+        log.warning(
+            "%s: %d of %d images have transparent pixels (%s), of which the hidden colour is taken, as Keras does; "
+            "draw them on the background that the camera will see.",
+            *(path, len(transparent), len(images), _some(transparent)),
+        )
     mode = "RGB" if colour else "L"
     pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
     return pixels.reshape(*pixels.shape[:3], 3 if colour else 1), np.array(labels, np.int64), files
@@ -136,7 +146,10 @@ def _more(texts):
 
 
 def _read_image(file, resize):
-    """(PIL image, its own size, whether it is in colour) of a file. Raises DataError that names it."""
+    """(PIL image, its own size, whether it is in colour, and transparent anywhere) of a file.
+
+    Raises DataError that names it.
+    """
     import PIL.Image
     import PIL.ImageOps
 
@@ -150,9 +163,11 @@ def _read_image(file, resize):
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise DataError(f"{file} has pixels of mode {image.mode}; 8-bit grey or RGB is needed")
     size, in_colour = image.size, image.mode in _COLOUR_MODES
+    transparent = image.mode in ("LA", "RGBA") or "transparency" in image.info
+    transparent = transparent and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
     image = image.convert("RGB" if in_colour else "L")
     if resize is not None:
         smaller = image.width >= resize[1] and image.height >= resize[0]
         filtering = PIL.Image.Resampling.BOX if smaller else PIL.Image.Resampling.BILINEAR
         image = image.resize((resize[1], resize[0]), filtering)
-    return image, size, in_colour
+    return image, size, in_colour, transparent

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
 from bcnet_keras.datasets import NAMES, Dataset, Split, Variation, as_tf_dataset, check_arrays, load
 from bcnet_keras.datasets.arrays import stratified
@@ -575,6 +576,23 @@ def test_folders_within_a_class_are_said_to_be_left_out(folder, caplog):
     assert sum(len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)) == 20
     assert f"{folder}: folders within those of the classes are left out: cat/more." in caplog.text
     assert len(dataset.files) == 20 and "cat/000.png" in dataset.files
+
+
+def test_transparent_pixels_have_their_hidden_colour_as_in_keras_and_are_warned_of(folder, caplog):
+    load(f"folder:{folder}")
+    assert "transparent" not in caplog.text
+    pixels = np.random.default_rng(2).integers(0, 256, (6, 5, 4), np.uint8)
+    opaque = np.dstack([pixels[..., :3], np.full((6, 5), 255, np.uint8)])
+    for name, image in (("logo", pixels), ("photo", opaque)):
+        PIL.Image.fromarray(image).save(folder / "dog" / f"{name}.png")
+    PIL.Image.fromarray(pixels[..., 0]).save(folder / "dog" / "table.png", transparency=int(pixels[0, 0, 0]))
+    dataset = load(f"folder:{folder}")
+    images = np.concatenate([split.images for split in (dataset.train, dataset.validation, dataset.test)])
+    of_keras = tf.keras.utils.image_dataset_from_directory(folder, image_size=(6, 5), batch_size=64, shuffle=False)
+    (expected,) = [batch.numpy().astype(np.uint8) for batch, _ in of_keras]
+    assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
+    (line,) = [record.getMessage() for record in caplog.records if "transparent" in record.getMessage()]
+    assert "2 of 23 images have transparent pixels (dog/logo.png, dog/table.png), of which the hidden colour" in line
 
 
 def test_images_of_any_size_are_scaled(folder):
