@@ -23,6 +23,7 @@ from bcnet_keras.device.profile import core_of
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.data_checks import check_values
 from bcnet_keras.models.pair_cost import pair_cost as count_pair_cost
+from bcnet_keras.utils.arguments import check_number
 
 if TYPE_CHECKING:
     from bcnet_keras.calibration.measures import Answers
@@ -90,6 +91,10 @@ class AccuracyCostCurve:
         """
         if (max_cost is None) == (min_accuracy is None):
             raise BcnetError("pick: give either max_cost or min_accuracy.")
+        wanted = {"max_cost": max_cost, "min_accuracy": min_accuracy, "confidence_level": confidence_level}
+        for name, value in wanted.items():
+            if value is not None:
+                check_number(f"pick: {name}", value)
         if confidence_level is not None and (max_cost is None or not 0 <= confidence_level <= 1):
             raise BcnetError(f"pick: confidence_level goes with max_cost and is from 0 to 1, got {confidence_level}.")
         if max_cost is not None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers.common import INPUT_RANGE, register
+from bcnet_keras.utils.arguments import range_of
 from bcnet_keras.utils.types import Array, Range
 
 
@@ -37,9 +38,10 @@ class ThermometerEncoding(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         if not (isinstance(planes, int) and 1 <= planes <= 255):
             raise ModelError(f"ThermometerEncoding: planes must be a whole number from 1 to 255, got {planes}.")
-        if not input_range[0] <= 0 <= input_range[1] or input_range[0] >= input_range[1]:
+        low, high = range_of("ThermometerEncoding: input_range", input_range)
+        if not low <= 0 <= high:
             raise ModelError(f"ThermometerEncoding: input_range must contain 0, got {tuple(input_range)}.")
-        self.planes, self.input_range = planes, tuple(float(value) for value in input_range)
+        self.planes, self.input_range = planes, (low, high)
 
     @property
     def levels(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.errors import ArgumentTypeError, ModelError
+from bcnet_keras.utils.arguments import check_number
 from bcnet_keras.utils.types import Range
 from bcnet_keras.utils.value_range import check_range
 
@@ -60,6 +62,28 @@ def check_before_training(input_shape: tuple[int | None, ...], input_range: Rang
             )
         _check_data(input_shape, data)
     check_values(input_range, sets[-1])
+
+
+def check_class_weight(classes: int, weights: Any) -> None:
+    """Raises an error in one line for a `class_weight` of `fit` that Keras reports from inside TensorFlow, or not.
+
+    Arguments:
+      classes: their number. weights: dict of class number -> weight, or None.
+    """
+    if weights is None:
+        return
+    if not isinstance(weights, dict):
+        raise ArgumentTypeError(f"class_weight must be a dict of class number -> weight, got {type(weights).__name__}.")
+    missing = [number for number in range(classes) if number not in weights]
+    if missing:
+        raise ModelError(
+            f"class_weight must have a weight for each class from 0 to {classes - 1}; there is none for "
+            f"{', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}."
+        )
+    for number, weight in weights.items():
+        check_number(f"class_weight: that of class {number!r}", weight)
+        if not 0 <= weight < math.inf:
+            raise ModelError(f"class_weight: that of class {number!r} must be finite and at least 0, got {weight:g}.")
 
 
 def check_values(input_range: Range, data: Any) -> None:

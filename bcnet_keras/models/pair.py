@@ -25,13 +25,14 @@ from numpy.typing import ArrayLike
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ConfidenceGate, FakeQuant, leave_quantized_scope
 from bcnet_keras.layers.common import float32_layers
-from bcnet_keras.models.data_checks import trainable_data
+from bcnet_keras.models.data_checks import check_class_weight, trainable_data
 from bcnet_keras.models.keras3 import is_keras3
 from bcnet_keras.models.pair_profile import PairProfile
 from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
 from bcnet_keras.models.twins.int8 import Int8Twin
 from bcnet_keras.models.twins.reader import read
+from bcnet_keras.utils.arguments import check_number, range_of
 from bcnet_keras.utils.types import Array, Range
 
 STAGES = ("binary", "int8", "boosted", "cooperative")
@@ -92,13 +93,9 @@ class BCNet(tf.keras.Model):
             raise ModelError(f"boost must be at least 0, got {boost}.")
         if class_names is not None and len(class_names) != self.classes:
             raise ModelError(f"{len(class_names)} class names were given for {self.classes} logits.")
-        for name, (low, high) in (("raw_range", raw_range), ("input_range", input_range)):
-            if not low < high:
-                raise ModelError(f"{name} must be (lowest, highest), got {(low, high)}.")
         self.binary, self.int8, self.combine = binary, int8, combine
         self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
-        self.raw_range = float(raw_range[0]), float(raw_range[1])
-        self.input_range = float(input_range[0]), float(input_range[1])
+        self.raw_range, self.input_range = range_of("raw_range", raw_range), range_of("input_range", input_range)
         self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
         self.gate = ConfidenceGate(measure, per_class, name="gate")
         self.gate.build((None, self.classes))
@@ -159,6 +156,7 @@ class BCNet(tf.keras.Model):
         Raises:
           ValueError: `model` has layers that cannot be converted; the message names each.
         """
+        check_number("max_binary_cost", max_binary_cost, above=0)
         graph = read(model)
         if input_range is None and graph.takes_raw:
             input_range = kwargs.get("raw_range", (0, 255))
@@ -401,6 +399,7 @@ class BCNet(tf.keras.Model):
         if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
             raise ModelError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
         self._eval_data_handler = None  # where Keras leaves the validation data of a fit that failed, for the next one
+        check_class_weight(self.classes, kwargs.get("class_weight"))
         with trainable_data(self.binary.input_shape, x if y is None else (x, y), validation_data):
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 

@@ -27,6 +27,7 @@ from bcnet_keras.errors import BcnetError
 from bcnet_keras.models.networks import Blocks, Nets, parse_blocks, widened
 from bcnet_keras.models.pair_profile import LIGHT, PairProfile
 from bcnet_keras.planning.sketch import sketch, sketch_binary, sketch_int8
+from bcnet_keras.utils.arguments import check_number
 
 SMALLEST, LARGEST = 4, 256  # pixels of a side
 SHARE = 0.5  # of the budget, for the binary net
@@ -42,7 +43,7 @@ _SMALLER = (192, 160, 128, 96, 80, 64, 48, 40, 32, 28, 24, 16)  # sides of image
 def choose(
     input_shape: Sequence[int],
     classes: int,
-    max_cost: float = 0.5,
+    max_cost: float | None = 0.5,
     core: str = DEFAULT_CORE,
     board: str | None = None,
     shared_stem: bool | None = None,
@@ -61,6 +62,8 @@ def choose(
     Raises:
       ValueError: images too small or too large; or no candidate fits the board, with what would help.
     """
+    if max_cost is not None:
+        check_number("max_cost", max_cost, above=0)
     height, width = input_shape[:2]
     if min(height, width) < SMALLEST or max(height, width) > LARGEST:
         raise BcnetError(

@@ -26,6 +26,7 @@ from bcnet_keras.models.networks import CONCAT, POOL, blocks_text
 from bcnet_keras.models.twins import int8_twin, share_stem
 from bcnet_keras.planning.choice import Plan
 from bcnet_keras.training.stages import LEARNING_RATES, train_float
+from bcnet_keras.utils.arguments import check_number
 from bcnet_keras.utils.types import StrPath
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def objective(
     """
     import optuna
 
+    check_number("max_cost", max_cost, above=0)
     shape, classes = data.train.images.shape[1:], len(data.class_names)
     others = float_net.predict(batches["validation"], verbose=0).argmax(-1)
 

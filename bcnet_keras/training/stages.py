@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.layers import leave_quantized_scope
-from bcnet_keras.models.data_checks import check_before_training, trainable_data
+from bcnet_keras.models.data_checks import check_before_training, check_class_weight, trainable_data
 from bcnet_keras.models.pair import STAGES
 from bcnet_keras.models.pair_cost import int8_share as count_int8_share
 from bcnet_keras.training.batch_norm import image_batches, recalibrate_batch_norm, show_epoch
@@ -123,6 +123,7 @@ def train(
     rates = {**LEARNING_RATES, **(learning_rates or {})}
     _check_settings(stages, epochs, learning_rates or {})
     check_before_training(pair.binary.input_shape, pair.input_range, train_data, validation_data)
+    check_class_weight(pair.classes, fit_arguments.get("class_weight"))
     histories = {}
     for stage in stages:
         checkpoint = StageCheckpoint(checkpoint_dir, stage, built_on)
@@ -188,6 +189,7 @@ def train_float(
     `patience` is that of `train`; `name` names the stage in the log and its checkpoints.
     """
     leave_quantized_scope()
+    check_class_weight(model.output_shape[-1], fit_arguments.get("class_weight"))
     checkpoint = StageCheckpoint(checkpoint_dir, name, built_on)
     if checkpoint.finished(model):
         return checkpoint.history

@@ -76,6 +76,11 @@ def test_pick_by_budget_and_by_accuracy():
     for arguments in ({}, {"max_cost": 1.0, "min_accuracy": 0.5}):
         with pytest.raises(ValueError, match="either max_cost or min_accuracy"):
             drawn.pick(**arguments)
+    for arguments in ({"max_cost": "a"}, {"min_accuracy": [0.5]}, {"max_cost": 1.0, "confidence_level": "0.9"}):
+        name = list(arguments)[-1]
+        with pytest.raises(TypeError, match=f"pick: {name} must be a number, got "):
+            drawn.pick(**arguments)
+    assert drawn.pick(max_cost=np.float32(0.5)) == drawn.pick(max_cost=0.5)
 
 
 def test_a_confidence_level_holds_on_fresh_samples():

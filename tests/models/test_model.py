@@ -1,5 +1,7 @@
 """`BCNet`: what it answers, what each stage trains, saving, and what it refuses."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ from small_nets import float_net, images_and_labels
 
 import bcnet_keras as bc
 from bcnet_keras.models.pair import STAGES
+from bcnet_keras.training import train_float
 
 layers = tf.keras.layers
 
@@ -166,6 +169,32 @@ def test_class_weights_weigh_the_loss(pair):
     assert doubled.history["loss"][0] == pytest.approx(2 * plain, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({0: 1.0, 1: 2.0}, r"class_weight must have a weight for each class from 0 to 3; there is none for 2, 3\."),
+        ([1.0, 1.0, 1.0, 1.0], "class_weight must be a dict of class number -> weight, got list"),
+        ({0: 1.0, 1: 1.0, 2: 1.0, 3: "1"}, "class_weight: that of class 3 must be a number, got '1'"),
+        ({0: 1.0, 1: 1.0, 2: 1.0, 3: math.nan}, "class_weight: that of class 3 must be finite and at least 0"),
+    ],
+)
+def test_class_weights_that_keras_reports_late_are_refused_in_one_line(pair, weights, message):
+    data = images_and_labels()
+    pair.compile(stage="int8")
+    for fit in (lambda: pair.fit(*data, class_weight=weights), lambda: bc.train(pair, data, class_weight=weights)):
+        with pytest.raises(ValueError, match=message) as error:
+            fit()
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=message):
+        train_float(float_net(), data, class_weight=weights)
+
+
+@pytest.mark.parametrize("cost", [-1, 0, math.nan, "a"])
+def test_costs_that_no_net_can_have_are_refused(cost):
+    with pytest.raises(ValueError, match=r"max_binary_cost must be (greater than 0|a number), got "):
+        bc.BCNet.from_keras(float_net(), max_binary_cost=cost)
+
+
 def test_one_hot_labels_and_class_numbers_are_the_same(pair):
     images, labels = images_and_labels()
     pair.compile(stage="int8")
@@ -265,6 +294,7 @@ def test_tfmot_nets_serve_as_the_int8_part(tmp_path):
         (lambda: dict(boost=-1.0), "boost must be at least 0"),
         (lambda: dict(class_names=["a", "b"]), "2 class names were given for 4 logits"),
         (lambda: dict(raw_range=(5, 5)), "raw_range must be"),
+        (lambda: dict(input_range="01"), r"input_range must be two numbers, \(lowest, highest\), got '01'"),
         (lambda: dict(measure="softmax"), "measure must be one of"),
     ],
 )

@@ -133,6 +133,12 @@ def test_what_the_user_asks_of_the_binary_net_is_kept():
     )
 
 
+@pytest.mark.parametrize("cost", [-1, 0, "a"])
+def test_a_budget_that_no_pair_keeps_to_is_refused(cost):
+    with pytest.raises(ValueError, match=r"max_cost must be (greater than 0|a number), got "):
+        choice.choose((32, 32, 3), 10, max_cost=cost)
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 1), (32, 300, 3)])
 def test_images_without_nets_are_named(shape):
     with pytest.raises(ValueError, match=r"there are no nets for images of \d+x\d+ pixels.*--resize"):

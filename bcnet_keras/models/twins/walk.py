@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bcnet_keras.layers import INPUT_RANGE, FakeQuant, Int8DepthwiseConv2D
 from bcnet_keras.models.twins.graph import Graph, Node
+from bcnet_keras.utils.arguments import range_of
 from bcnet_keras.utils.types import Range
 
 _keras = tf.keras.layers
@@ -49,8 +50,7 @@ class Twin:
 
     def __init__(self, graph: Graph, input_range: Range | None) -> None:
         self.graph = graph
-        low, high = default_input_range(graph) if input_range is None else input_range
-        self.input_range = low, high
+        self.input_range = range_of("input_range", default_input_range(graph) if input_range is None else input_range)
         scale, offset = graph.affine
         lowest = min(scale * value + offset for value in self.input_range)
         step = abs(scale) * (self.input_range[1] - self.input_range[0]) / 255
