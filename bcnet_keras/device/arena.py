@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bcnet_keras.device import cost_bconv2d
+from bcnet_keras.device import cost_bconv2d, stem
 from bcnet_keras.device.cost import DEFAULT_CORE
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
@@ -338,7 +338,10 @@ def _binary_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Te
 
 
 def _stem(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
-    return [], [math.prod(shape(inputs[1])[1:])]  # what a window sees
+    filters, width = shape(inputs[1]), shape(outputs[0])[2]
+    form = "helium" if core in _HELIUM else "dsp" if core in _DSP else "portable"
+    planes = math.prod(shape(inputs[2])) // filters[0]
+    return [], [stem.layout(form, filters, planes, custom_options(operator)["stride_width"], width).scratch_bytes]
 
 
 def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:

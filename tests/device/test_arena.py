@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flatbuffers_of import binary_convolution, streaming_net
+from flatbuffers_of import binary_convolution, stem_net, streaming_net
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,23 +156,6 @@ def test_scratch_memory_of_svdf_and_mirror_pad_is_the_interpreters():
 def test_scratch_memory_of_a_stem_is_the_interpreters(image, filters, planes, stride):
     data = stem_net(image, filters, planes, stride)
     assert arena(data, REFERENCE).activation_bytes == planned_on_the_host(data)
-
-
-def stem_net(image, filters, planes, stride):
-    """A flatbuffer of one `BcnetStem` with the padding SAME."""
-    types = flatbuffer.schema.TensorType
-    builder = flatbuffer.Builder("test")
-    graph = builder.subgraph("main")
-    codes = builder.tensor(graph, "image", types.INT8, (1, *image), (1 / 128, 3))
-    size = (*(-(-side // stride) for side in image[:2]), -(-filters[0] * planes // 32))
-    bits = builder.tensor(graph, "bits", types.INT32, (1, *size))
-    weights = builder.constant(graph, "weights", np.ones(filters, np.int8))
-    thresholds = builder.constant(graph, "thresholds", np.arange(filters[0] * planes, dtype=np.int32))
-    options = {"padding": 0, "stride_height": stride, "stride_width": stride}
-    encoded = flatbuffer.encode_options(options)
-    builder.operator(graph, b"BcnetStem", [codes, weights, thresholds], [bits], custom_options=encoded)
-    graph.inputs, graph.outputs = np.array([codes], np.int32), np.array([bits], np.int32)
-    return builder.finish()
 
 
 def test_transposed_convolution_has_its_scratch_memory():

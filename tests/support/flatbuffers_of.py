@@ -40,6 +40,23 @@ def binary_convolution(record):
     return builder.finish()
 
 
+def stem_net(image, filters, planes, stride, padding=0):
+    """A flatbuffer of one `BcnetStem`: shapes of image, HWC, and filters, OHWI; padding 0 is SAME, 1 VALID."""
+    builder = flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    codes = builder.tensor(graph, "image", schema.TensorType.INT8, (1, *image), (1 / 128, 3))
+    window = zip(image[:2], filters[1:3], strict=True)
+    size = [(side - (taps if padding else 1)) // stride + 1 for side, taps in window]
+    words = -(-filters[0] * planes // 32)
+    bits = builder.tensor(graph, "bits", schema.TensorType.INT32, (1, *size, words))
+    weights = builder.constant(graph, "weights", np.ones(filters, np.int8))
+    thresholds = builder.constant(graph, "thresholds", np.arange(filters[0] * planes, dtype=np.int32))
+    options = flatbuffer.encode_options({"padding": padding, "stride_height": stride, "stride_width": stride})
+    builder.operator(graph, b"BcnetStem", [codes, weights, thresholds], [bits], custom_options=options)
+    graph.inputs, graph.outputs = np.array([codes], np.int32), np.array([bits], np.int32)
+    return builder.finish()
+
+
 def branching_net(structure):
     """A flatbuffer of operators on one int8 vector of 8.
 

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 from lce_graphs import run_lce
 
+from bcnet_keras.device import stem
 from bcnet_keras.runtime import kernels
 from bcnet_keras.tflite import flatbuffer
 
@@ -111,10 +112,13 @@ def stem_bits(x, weights, thresholds, zero_point, strides, padding):
 
 
 def stem_record(x, weights, thresholds, zero_point, strides, padding):
-    """A case of the stem, whose bits NumPy computes."""
+    """A case of the stem, whose bits NumPy computes, with the bytes of scratch memory of its forms."""
     expected = stem_bits(x, weights, thresholds, zero_point, strides, padding)
     options = {"padding": padding, "stride_height": strides[0], "stride_width": strides[1]}
     numbers = [*x.shape, *weights.shape, *expected.shape, zero_point]
+    planes, width = len(thresholds) // len(weights), expected.shape[2]
+    for form in ("portable", "dsp", "helium"):
+        numbers.append(stem.layout(form, weights.shape, planes, strides[1], width).scratch_bytes)
     encoded = flatbuffer.encode_options(options)
     return _case("BcnetStem", numbers, encoded, x, weights, thresholds.astype("<i4"), expected)
 

@@ -2,40 +2,60 @@
 
 #include "tflm_ops/kernels/stem.h"
 
-#include <cstring>
-
 #include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/shape.h"
+#include "tflm_ops/kernels/stem/layout.h"
+
+#if BCNET_STEM_HELIUM
+#include "tflm_ops/kernels/stem/helium.h"
+#elif BCNET_STEM_DSP
+#include "tflm_ops/kernels/stem/dsp.h"
+#else
+#include "tflm_ops/kernels/stem/portable.h"
+#endif
 
 namespace bcnet {
 namespace {
 
-int32_t Taps(const StemParams& params) {
-  return params.height.filter * params.width.filter * params.channels;
-}
-
-// Copies what the window of an output pixel sees to `window`.
-void Gather(const StemParams& params, const int8_t* image, int32_t y, int32_t x, int8_t* window) {
-  const int32_t channels = params.channels;
-  const TapRange rows = TapsInside(params.height, y);
-  const TapRange columns = TapsInside(params.width, x);
-  const int32_t row_size = params.width.filter * channels;
-  const int32_t first_row = y * params.height.stride - params.height.pad;
-  const int32_t first_column = x * params.width.stride - params.width.pad;
-  const size_t inside = static_cast<size_t>((columns.end - columns.begin) * channels);
-  std::memset(window, params.zero_point, static_cast<size_t>(Taps(params)));
-  for (int32_t row = rows.begin; row < rows.end; ++row) {
-    const int32_t pixel = (first_row + row) * params.width.input + first_column + columns.begin;
-    std::memcpy(window + row * row_size + columns.begin * channels, image + pixel * channels,
-                inside);
+// Fills the columns that the windows of `count` outputs of row y see, from output x on; `sides` are
+// those outside the image.
+BCNET_SMALL void FillColumns(const StemParams& params, const stem::Layout& layout,
+                             const int8_t* image, int32_t y, int32_t x, int32_t count, bool sides,
+                             stem::Form* form) {
+  // Windows without columns in common are copied one by one.
+  const bool apart = params.width.stride > params.width.filter;
+  const int32_t length = (apart ? 0 : (count - 1) * layout.step) + params.width.filter;
+  const int32_t top = y * params.height.stride - params.height.pad;
+  for (int32_t i = 0; i < (apart ? count : 1); ++i) {
+    const int32_t column = i * layout.step;
+    const int32_t left = (x + i) * params.width.stride - params.width.pad;
+    const int32_t begin = left < 0 ? -left : 0;
+    const int32_t rest = params.width.input - left;
+    const int32_t end = rest < length ? rest : length;
+    const int32_t row_size = params.width.input * params.channels;
+    for (int32_t row = 0; row < params.height.filter;) {
+      if (top + row < 0 || top + row >= params.height.input) {
+        form->Put(row++, column, length, nullptr);
+        continue;
+      }
+      const int32_t rows = params.height.input - (top + row);
+      const int8_t* pixels = image + (top + row) * row_size + (left + begin) * params.channels;
+      int32_t done = form->PutRows(row, rows, column + begin, end - begin, pixels, row_size);
+      for (; done > 0; --done, ++row) {
+        if (!sides) continue;
+        if (begin > 0) form->Put(row, column, begin, nullptr);
+        if (length > end) form->Put(row, column + end, length - end, nullptr);
+      }
+    }
   }
 }
 
 }  // namespace
 
-const char* PrepareStem(const StemOptions& options, const int32_t input_dims[4], int32_t zero_point,
-                        const int32_t filter_dims[4], int32_t thresholds,
-                        const int32_t output_dims[4], StemParams* params) {
+BCNET_SMALL const char* PrepareStem(const StemOptions& options, const int32_t input_dims[4],
+                                    int32_t zero_point, const int32_t filter_dims[4],
+                                    int32_t thresholds, const int32_t output_dims[4],
+                                    StemParams* params) {
   if (ElementCount(input_dims, 4) == 0 || ElementCount(filter_dims, 4) == 0)
     return "the dimensions of input and filter must be positive, and their sizes below 2 GiB";
   if (filter_dims[3] != input_dims[3]) return "the filter must have as many channels as the input";
@@ -66,29 +86,31 @@ const char* PrepareStem(const StemOptions& options, const int32_t input_dims[4],
   return nullptr;
 }
 
-int32_t StemScratchSize(const StemParams& params) { return Taps(params); }
+int32_t StemScratchSize(const StemParams& params) { return stem::LayOut(params).bytes; }
 
-void Stem(const StemParams& params, const int8_t* input, const int8_t* filter,
-          const int32_t* thresholds, void* scratch, uint32_t* output) {
-  int8_t* window = static_cast<int8_t*>(scratch);
-  const int32_t taps = Taps(params);
+BCNET_SMALL void Stem(const StemParams& params, const int8_t* input, const int8_t* filter,
+                      const int32_t* thresholds, void* scratch, uint32_t* output) {
+  const stem::Layout layout = stem::LayOut(params);
+  stem::Form form(params, layout, scratch);
   const int32_t words = BitpackedWords(params.filters * params.planes);
   const int32_t image_size = params.height.input * params.width.input * params.channels;
-  for (int32_t batch = 0; batch < params.batches; ++batch, input += image_size) {
-    for (int32_t y = 0; y < params.height.output; ++y) {
-      for (int32_t x = 0; x < params.width.output; ++x, output += words) {
-        Gather(params, input, y, x, window);
-        std::memset(output, 0, static_cast<size_t>(words) * sizeof(uint32_t));
-        const int8_t* weights = filter;
-        const int32_t* threshold = thresholds;
-        int32_t bit = 0;
-        for (int32_t i = 0; i < params.filters; ++i, weights += taps) {
-          int32_t sum = 0;
-          for (int32_t tap = 0; tap < taps; ++tap) sum += weights[tap] * window[tap];
-          for (int32_t plane = 0; plane < params.planes; ++plane, ++bit) {
-            if (sum < *threshold++) output[bit / kWordBits] |= uint32_t{1} << bit % kWordBits;
-          }
+  for (int32_t first = 0; first < params.filters; first += layout.group) {
+    const int32_t rest = params.filters - first;
+    form.SetFilters(filter + first * stem::TapsOf(params), thresholds + first * params.planes,
+                    rest < layout.group ? rest : layout.group);
+    uint32_t* to = output + first * params.planes / kWordBits;
+    const int8_t* image = input;
+    bool sides = true;  // they stay where a tile is a whole row
+    for (int32_t batch = 0; batch < params.batches; ++batch, image += image_size) {
+      for (int32_t y = 0; y < params.height.output; ++y) {
+        for (int32_t x = 0; x < params.width.output; x += layout.tile) {
+          const int32_t left = params.width.output - x;
+          const int32_t count = left < layout.tile ? left : layout.tile;
+          FillColumns(params, layout, image, y, x, count, sides, &form);
+          form.Run(count, to, words);
+          to += count * words;
         }
+        sides = layout.tile < params.width.output;
       }
     }
   }

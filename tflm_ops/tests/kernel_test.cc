@@ -13,6 +13,7 @@
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
 #include "tflm_ops/kernels/stem.h"
+#include "tflm_ops/kernels/stem/layout.h"
 #include "tflm_ops/kernels/thermometer.h"
 #include "tflm_ops/tests/platform.h"
 
@@ -278,7 +279,8 @@ const char* TestThermometer(const Block* blocks) {
   return Same(output, blocks[3]) ? nullptr : "wrong output";
 }
 
-// numbers: input, filter and output dimensions, zero point. Blocks: numbers, options, input,
+// numbers: input, filter and output dimensions, zero point, bytes of scratch memory of the portable
+// form, with SMLAD and with Helium. Blocks: numbers, options, input,
 // filter, thresholds, expected output.
 const char* TestStem(const Block* blocks) {
   const int32_t* dims = blocks[0].as<int32_t>();
@@ -292,7 +294,9 @@ const char* TestStem(const Block* blocks) {
   if (const char* reason =
           bcnet::PrepareStem(options, dims, dims[12], dims + 4, count, dims + 8, &params))
     return reason;
-  const Block memory = {nullptr, static_cast<uint32_t>(bcnet::StemScratchSize(params))};
+  constexpr int32_t kForm = BCNET_STEM_HELIUM ? 15 : BCNET_STEM_DSP ? 14 : 13;
+  if (bcnet::StemScratchSize(params) != dims[kForm]) return "wrong size of the scratch memory";
+  const Block memory = {nullptr, static_cast<uint32_t>(dims[kForm])};
   uint32_t* output = static_cast<uint32_t*>(Output(blocks[5]));
   void* scratch = Output(memory);
   if (output == nullptr || scratch == nullptr) return "no memory";
