@@ -22,6 +22,9 @@ squares on relative errors. Where they come from:
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions per bit for 8 or more planes per channel (Cortex-M0+: 4.0 to
   5.1).
+* BcnetStem: `tflm_ops/kernels/stem`, measured on these five cores on 26 shapes of 8 to 64 filters and windows of 3x3 to
+  10x4, within 3 %, what `bcnet_keras.device.stem` counts times figures for each. Those of the inner loops on Cortex-M4
+  and M7 are the instructions of the assembly itself.
 * everything else is an estimate, which `OpCost.estimate` says: one shape of each operator was counted on Cortex-M4 in
   TensorFlow Lite Micro's interpreter, or its loops were read where none ran, and scaled to the other cores by the
   ratio of measured kinds. int16 has no figures but for what moves.
@@ -40,7 +43,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from bcnet_keras.device import boards, cost_bconv2d, cycles
+from bcnet_keras.device import boards, cost_bconv2d, cycles, stem
 from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
@@ -575,6 +578,14 @@ def _thermometer(op: _Op) -> Parts:
     return op.priced({"pair": pixels * pairs, "pass": pixels * len(passes), "threshold": bits})
 
 
+def _stem(op: _Op) -> Parts:
+    image, filters, (bits,) = (shape(tensor) for tensor in op.inputs)
+    options, planes = custom_options(op.operator), bits // filters[0]
+    strides = options["stride_height"], options["stride_width"]
+    counts = stem.counts(image, filters, planes, strides, shape(op.outputs[0])[1:3])
+    return op.priced(counts, stem.VARIANTS.get(planes, "any planes"))
+
+
 _RULES: dict[str, Callable[[_Op], Parts | None]] = {
     "assignment": _assignment,
     "binary convolution": _binary_convolution,
@@ -595,6 +606,7 @@ _RULES: dict[str, Callable[[_Op], Parts | None]] = {
     "rank decomposition": _rank_decomposition,
     "recurrent": _recurrent,
     "reduction": _reduction,
+    "stem": _stem,
     "sum of several": _sum_of_several,
     "thermometer": _thermometer,
     "transposed convolution": _transposed_convolution,

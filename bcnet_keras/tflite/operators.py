@@ -137,6 +137,31 @@ class Operator:
         return self.method or "Add" + "".join(words)
 
 
+# What all stems do, by the names of `bcnet_keras.device.stem.counts`.
+_STEM: Figures = {
+    "two taps": (35.82, 19.88, 0, 0, 0),
+    "odd tap": (23.4, 11.31, 0, 0, 0),
+    "number": (10.34, 8.938, 0, 0, 0),
+    "row of numbers": (286.3, 193.1, 0, 0, 0),
+    "line of numbers": (0, 0, 0, 0, 0),
+    "weight": (6.446, 1.239, 19.1, 18.28, 17.34),
+    "word": (0, 0, 14.0, 14.0, 0),
+    "round": (0, 0, 3.0, 3.0, 0),
+    "halfword": (0, 0, 19.69, 21.5, 0),
+    "two rows of three": (0, 0, 20.02, 19.37, 0),
+    "last row of one": (0, 0, 2.653, 2.381, 0),
+    "last row of three": (0, 0, 6.438, 6.381, 0),
+    "row of halfwords": (0, 0, 168.6, 184.3, 0),
+    "line of halfwords": (0, 0, 402.2, 425.0, 0),
+    "fast row": (0, 0, 279.0, 307.3, 0),
+    "vector": (0, 0, 0, 0, 9.0),
+    "byte of one": (0, 0, 0, 0, 4.447),
+    "byte of three": (0, 0, 0, 0, 3.106),
+    "byte of any": (0, 0, 0, 0, 4.587),
+    "row of bytes": (0, 0, 0, 0, 11.4),
+    "line of bytes": (0, 0, 0, 0, 595.0),
+}
+
 # What the figures count. Convolutions and matrices: mac = multiply-accumulates; rest = inputs of a filter modulo 4, per
 # output; vector = 16 inputs begun, per output; output = output elements (requantisation); position = filter positions
 # gathered, per output pixel; element = elements gathered; pixel = output pixels; row output = output channels, per row
@@ -1151,6 +1176,33 @@ _RECORDS = (
             *("micro/bcnet_stem.cc", "micro/tensors.cc", "kernels/stem.cc"),
             *("kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),
         ),
+        cost="stem",
+        figures={
+            "four planes": {
+                **_STEM,
+                "filter": (77.63, 61.08, 0, 0, 0),
+                "bit": (16.15, 13.06, 0, 0, 0),
+                "pair": (150.3, 123.3, 20.0, 20.0, 0),
+                "four filters": (0, 0, 93.0, 93.0, 0),
+                "output word": (0, 0, 8.0, 8.0, 10.0),
+                "two filters": (0, 0, 0, 0, 30.0),
+            },
+            "one plane": {
+                **_STEM,
+                "filter": (77.63, 61.08, 0, 0, 13.52),
+                "bit": (16.15, 13.06, 0, 0, 0),
+                "pair": (150.3, 123.3, 20.0, 20.0, 114.6),
+                "four filters": (0, 0, 38.0, 38.0, 0),
+                "output word": (0, 0, 8.0, 8.0, 0),
+            },
+            "any planes": {
+                **_STEM,
+                "filter": (77.63, 61.08, 40.3, 40.41, 41.07),
+                "bit": (16.15, 13.06, 13.05, 13.04, 12.25),
+                "pair": (150.3, 123.3, 20.0, 20.0, 66.47),
+                "four filters": (0, 0, 18.0, 18.0, 0),
+            },
+        },
         macs=1,
         record=(0, 1, 48),
         memory="stem",

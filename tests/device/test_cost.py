@@ -1,12 +1,13 @@
 """The cost model against instruction counts that were measured under QEMU."""
 
 import json
+import math
 from pathlib import Path
 
 import fit
 import numpy as np
 import pytest
-from flatbuffers_of import binary_convolution, branching_net, convolution
+from flatbuffers_of import binary_convolution, branching_net, convolution, stem_net
 
 from bcnet_keras.convert import Gate, merge
 from bcnet_keras.device import cost_bconv2d, cycles
@@ -35,6 +36,18 @@ THERMOMETERS = {
     (16, 3, 32): (97715, 62650, 64234, 62620, 62721),
     (16, 1, 40): (43204, 27685, 28219, 27671, 27456),
     (16, 2, 8): (20709, 13110, 13114, 13102, 12607),
+}
+# And of BcnetStem: (height, width, channels), (filters, planes), (height, width of the window), stride, padding.
+STEMS = {
+    ((32, 32, 3), (16, 4), (3, 3), 1, 0): (3362435, 2195820, 697816, 699851, 268355),
+    ((24, 24, 4), (8, 4), (3, 3), 1, 0): (1204278, 782084, 422111, 440444, 122821),
+    ((30, 20, 3), (12, 4), (5, 5), 2, 0): (825620, 508354, 206501, 207517, 75235),
+    ((40, 40, 1), (8, 1), (3, 3), 1, 1): (1221574, 850307, 221569, 224077, 232490),
+    ((64, 64, 3), (32, 2), (3, 3), 2, 0): (6114908, 3895082, 2079684, 2081915, 1334403),
+    ((49, 10, 1), (48, 4), (10, 4), 2, 0): (1930098, 1210933, 435958, 438897, 173969),
+    ((16, 16, 3), (64, 1), (3, 3), 1, 0): (2842233, 1762914, 556742, 556993, 247655),
+    ((14, 14, 1), (32, 8), (5, 5), 1, 0): (1421136, 954029, 647633, 648544, 497371),
+    ((98, 20, 1), (32, 4), (8, 4), 3, 1): (1429564, 923028, 316423, 319599, 132604),
 }
 # Instructions of the interpreter from one operator to the next, an estimate.
 INTERPRETER = {core: 400 if core == "cortex-m0plus" else 250 for core in CORES}
@@ -170,6 +183,17 @@ def test_thermometer_matches_the_counts(encoding):
     (op,) = cost(builder.finish()).ops
     figures = [op.instructions[core] - INTERPRETER[core] for core in MEASURED]
     assert op.macs == 0 and figures == pytest.approx(THERMOMETERS[encoding], rel=0.05)
+
+
+@pytest.mark.parametrize("layer", STEMS, ids=str)
+def test_stem_matches_the_counts(layer):
+    image, (filters, planes), window, stride, padding = layer
+    data = stem_net(image, (filters, *window, image[-1]), planes, stride, padding)
+    (op,) = cost(data).ops
+    figures = [op.instructions[core] - INTERPRETER[core] for core in MEASURED]
+    assert figures == pytest.approx(STEMS[layer], rel=0.05)
+    size = [(side - (taps if padding else 1)) // stride + 1 for side, taps in zip(image[:2], window, strict=True)]
+    assert op.macs == math.prod(size) * filters * math.prod(window) * image[-1]
 
 
 def test_fully_connected_matches_the_count(make_part):

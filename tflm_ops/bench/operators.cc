@@ -10,9 +10,11 @@
 #include "tflm_ops/bench/board.h"
 #include "tflm_ops/bench/builtin.h"
 #include "tflm_ops/bench/cmsis_nn.h"
+#include "tflm_ops/kernels/bitpacking.h"
 #include "tflm_ops/kernels/bmaxpool2d.h"
 #include "tflm_ops/kernels/gate.h"
 #include "tflm_ops/kernels/quantize.h"
+#include "tflm_ops/kernels/stem.h"
 #include "tflm_ops/kernels/thermometer.h"
 
 namespace bench {
@@ -256,6 +258,51 @@ void Builtin() {
   }
 }
 
+// First layers of nets on images and on spectrograms, and others around them.
+void Stems() {
+  struct Layer {
+    int32_t height, width, channels, filters, planes, rows, columns, stride;
+    bool padded;
+  };
+  constexpr Layer kLayers[] = {
+      {32, 32, 3, 16, 4, 3, 3, 1, true},  {32, 32, 3, 16, 4, 3, 3, 1, false},
+      {28, 28, 1, 16, 4, 3, 3, 1, true},  {8, 8, 1, 16, 4, 3, 3, 1, true},
+      {49, 10, 1, 64, 1, 10, 4, 2, true}, {49, 10, 1, 64, 4, 10, 4, 2, true},
+      {32, 32, 3, 32, 1, 3, 3, 1, true},  {96, 96, 3, 32, 1, 3, 3, 2, true},
+      {48, 48, 1, 32, 4, 3, 3, 2, true},  {32, 32, 3, 16, 4, 5, 5, 1, true},
+      {32, 32, 3, 16, 4, 7, 7, 2, true},  {28, 28, 1, 32, 1, 5, 5, 1, false},
+      {32, 32, 3, 32, 4, 3, 3, 1, true},  {32, 32, 3, 16, 2, 3, 3, 1, true},
+      {32, 32, 3, 16, 8, 3, 3, 1, true},  {28, 28, 1, 16, 2, 3, 3, 1, true},
+      {25, 20, 2, 24, 3, 5, 3, 1, true},  {16, 16, 4, 32, 4, 3, 3, 1, true},
+      {24, 24, 4, 8, 4, 3, 3, 1, true},   {40, 40, 1, 8, 1, 3, 3, 1, false},
+      {64, 64, 3, 32, 2, 3, 3, 2, true},  {98, 20, 1, 32, 4, 8, 4, 3, false},
+  };
+  for (const Layer& l : kLayers) {
+    const int32_t bits = l.filters * l.planes;
+    const auto size = [&](int32_t input, int32_t taps) {
+      return (input - (l.padded ? 1 : taps)) / l.stride + 1;
+    };
+    const int32_t input[] = {1, l.height, l.width, l.channels};
+    const int32_t filter[] = {l.filters, l.rows, l.columns, l.channels};
+    const int32_t output[] = {1, size(l.height, l.rows), size(l.width, l.columns),
+                              bcnet::BitpackedWords(bits)};
+    bcnet::StemParams params;
+    const bcnet::StemOptions options = {l.stride, l.stride,
+                                        l.padded ? bcnet::Padding::kSame : bcnet::Padding::kValid};
+    if (bcnet::PrepareStem(options, input, -3, filter, bits, output, &params)) continue;
+    const int8_t* data = Random<int8_t>(l.height * l.width * l.channels);
+    const int8_t* weights = Weights<int8_t>(l.filters * l.rows * l.columns * l.channels);
+    const int32_t* thresholds = Filled<int32_t>(bits, -30000, 60000 / bits);
+    uint32_t* result = Random<uint32_t>(output[1] * output[2] * output[3]);
+    uint8_t* scratch = Random<uint8_t>(bcnet::StemScratchSize(params));
+    Shape name;
+    name << l.height << "x" << l.width << "x" << l.channels << "-" << l.filters << "x" << l.planes
+         << "-k" << l.rows << "x" << l.columns << "-s" << l.stride << (l.padded ? "" : "-valid");
+    Measure("BcnetStem", name.text(),
+            [&] { bcnet::Stem(params, data, weights, thresholds, scratch, result); });
+  }
+}
+
 void Own() {
   struct Encoding {
     int32_t pixels, channels, bits;
@@ -320,6 +367,7 @@ int main() {
   bench::ElementWise();
   bench::Builtin();
   bench::Own();
+  bench::Stems();
   board::Write("# end\n");
   return 0;
 }
