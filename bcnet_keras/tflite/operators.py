@@ -1206,6 +1206,7 @@ _RECORDS = (
         macs=1,
         record=(0, 1, 48),
         memory="stem",
+        code_bytes=6860,
     ),
 )
 OPERATORS: Mapping[str, Operator] = {record.name: record for record in _RECORDS}
