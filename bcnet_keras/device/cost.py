@@ -338,7 +338,7 @@ def _op_cost(
             core: sum(figures[what][column] * count for figures, counts in parts for what, count in counts.items())
             for core, column in _COLUMNS.items()
         }
-        kind = _kind_of_cycles(record, types)
+        kind = _kind_of_cycles(record, types, [figures for figures, _ in parts])
         estimated = {core: cycles.of_instructions(kind, core, instructions[core]) for core in CORES}
         if layer is not None:
             for core in CORES:
@@ -360,10 +360,17 @@ def _op_cost(
     )
 
 
-def _kind_of_cycles(record: operators.Operator, types: list[str]) -> str:
-    """The name under which `cycles.json` has the cycles of an operator's instructions; `types`: of input and output."""
+def _kind_of_cycles(record: operators.Operator, types: list[str], priced: list[Mapping[str, Sequence[float]]]) -> str:
+    """The name under which `cycles.json` has the cycles of an operator's instructions.
+
+    Arguments:
+      types: of input and output.
+      priced: figures by which it is priced.
+    """
     if record.cost in ("copy", "assignment"):
         return cycles.COPY
+    if record.cost == "stem" and any(figures is record.figures["one plane"] for figures in priced):
+        return cycles.STEM_OF_ONE_PLANE
     # What was measured is int8 or bits, but for what gives floats.
     return "other" if {"float32", "int16"}.intersection(types) and record.name != "DEQUANTIZE" else record.name
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COPY = "copy"  # the name of what moves bytes, whichever operator
+STEM_OF_ONE_PLANE = "BcnetStem (one plane)"  # whose comparisons on Cortex-M55 take more cycles an instruction
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def measure(core, folder):
         decoded = cycles.Program(elf)
         for line, trace in zip((line for line in output.splitlines() if "\t" in line), traces, strict=True):
             fields = line.split("\t")
-            operator = fields[0] if program == "operators" else "LceBconv2d"
+            operator = fields[0].partition(" (")[0] if program == "operators" else "LceBconv2d"
             if program == "bench" and fields[5] == "forced":
                 continue  # a kernel that is not chosen
             answered = decoded.cycles(trace, core)

@@ -298,7 +298,7 @@ void Stems() {
     Shape name;
     name << l.height << "x" << l.width << "x" << l.channels << "-" << l.filters << "x" << l.planes
          << "-k" << l.rows << "x" << l.columns << "-s" << l.stride << (l.padded ? "" : "-valid");
-    Measure("BcnetStem", name.text(),
+    Measure(l.planes == 1 ? "BcnetStem (one plane)" : "BcnetStem", name.text(),
             [&] { bcnet::Stem(params, data, weights, thresholds, scratch, result); });
   }
 }
