@@ -59,6 +59,7 @@ def main(_):
 def _finished(folder, settings, ablations):
     """The record of a run that is finished with these settings, or None."""
     from bcnet_keras.experiment.saved_settings import read_settings
+    from bcnet_keras.experiment.training_run import chosen_nets
 
     place = folder / "results.json"
     if not place.exists():
@@ -67,7 +68,9 @@ def _finished(folder, settings, ablations):
     complete = (
         "verdict" in record and "cycles" in record["rows"]["int8"] and ("oracle" in record["rows"] or not ablations)
     )
-    return record if complete and read_settings(folder) == settings else None
+    # A run writes the nets that it chose.
+    nets = settings.nets or chosen_nets(settings, *benchmarks.SHAPES[settings.dataset])
+    return record if complete and read_settings(folder) == dataclasses.replace(settings, nets=nets) else None
 
 
 def write(records, benchmark, note, folder):

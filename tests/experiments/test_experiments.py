@@ -1,5 +1,6 @@
 """The benchmarks: what is made of the seeds' records, tables and marks, the search, and a run from data to report."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -17,7 +18,9 @@ from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.cycles import shares
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.experiment.report import TITLES
+from bcnet_keras.experiment.saved_settings import write_settings
 from bcnet_keras.experiment.settings import Settings
+from bcnet_keras.experiment.training_run import chosen_nets
 from bcnet_keras.experiment.verdict import Row, judge
 from bcnet_keras.layers import BinaryConv2D
 from bcnet_keras.models.networks import NETWORKS, parse_blocks
@@ -274,6 +277,20 @@ def test_variants_stand_below_their_benchmark(tmp_path):
     )
     assert "20, 40, 12, 4 " in lines[2]
     assert "90.00 %" in lines[2] and "92.00 %" in lines[3] and "+0.00" in lines[3] and "+1.00" in lines[3]
+
+
+def test_a_finished_seed_is_told_from_others(tmp_path):
+    settings = benchmarks.load("digits").SETTINGS
+    results = record(0, 0.0)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    shape, classes = benchmarks.SHAPES["digits"]
+    write_settings(tmp_path, dataclasses.replace(settings, nets=chosen_nets(settings, shape, classes)))
+    assert run._finished(tmp_path, settings, ablations=True) == results
+    assert run._finished(tmp_path, dataclasses.replace(settings, seed=1), ablations=True) is None
+    assert run._finished(tmp_path, benchmarks.varied(settings, "wide"), ablations=True) is None
+    (tmp_path / "results.json").write_text(json.dumps(record(0, 0.0, whole=False)))
+    assert run._finished(tmp_path, settings, ablations=True) is None
+    assert run._finished(tmp_path, settings, ablations=False) is not None
 
 
 def test_variants_change_what_they_say():
