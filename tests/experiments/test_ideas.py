@@ -65,6 +65,24 @@ def test_a_row_is_judged_at_the_cost_of_the_base(ideas):
     assert dearer["pick"]["accuracy"] != row["pick"]["accuracy"]
 
 
+_AGAINST = {"spent": 0.5} | dict.fromkeys(("pick", "test"), {"accuracy": 0.5, "oracle": 0.9})
+
+
+def test_accuracy_over_budgets_is_that_of_each_alone(ideas):
+    told, cost = answers(np.random.default_rng(4)), (0.2, 1.2)
+    found = ideas.judged(dict.fromkeys(("fit", "pick", "test"), told), cost, {"against": _AGAINST})["test"]
+    single = []
+    for budget in ideas.BUDGETS:
+        escalated = np.argsort(told.confidence)[: round((budget - cost[0]) * len(told.labels))]
+        predicted = told.binary.copy()
+        predicted[escalated] = told.combined[escalated]
+        single.append(np.mean(predicted == told.labels))
+    assert found["over_budgets"] == pytest.approx(np.mean(single))
+    # A net that costs more than a budget alone escalates nothing.
+    dear = ideas.judged(dict.fromkeys(("fit", "pick", "test"), told), (0.7, 1.7), {"against": _AGAINST})["test"]
+    assert dear["over_budgets"] == pytest.approx(np.mean(told.binary == told.labels))
+
+
 def test_the_oracle_closes_the_whole_gap(ideas):
     generator = np.random.default_rng(1)
     splits = {part: answers(generator) for part in ("fit", "pick", "test")}
