@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras.convert.passes import run_passes
-from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
+from bcnet_keras.convert.passes.fuse_stem import fuse_front
 
 binary = dict(input_quantizer="ste_sign", kernel_quantizer="ste_sign", kernel_constraint="weight_clip", use_bias=False)
 model = tf.keras.Sequential([
@@ -36,7 +36,8 @@ flatbuffer = lce.convert_keras_model(
     inference_output_type=tf.int8,
     experimental_default_int8_range=(-6.0, 6.0),  # in place of ranges that quantisation-aware training learns
 )
-flatbuffer = run_passes(flatbuffer, fuse_thermometer)  # nothing to do here: for nets with a ThermometerEncoding
+# The int8 convolution and the signs behind it in one operator.
+flatbuffer = run_passes(flatbuffer, fuse_front)
 pathlib.Path("larq.tflite").write_bytes(flatbuffer)
 
 images = np.random.default_rng(0).integers(-128, 128, (4, 32, 32, 3)).astype(np.int8)  # codes of the input

@@ -7,8 +7,10 @@
 
 An escalated sample is one that the gate hands on to the int8 net.
 
-Operators that both nets have in common from the image on (a shared stem, see `twins.share_stem`) are in "main" alone.
-IF then passes their last tensors to "escalate" instead of the image.
+A stem that both nets share (see `twins.share_stem`) is one `BcnetStem` in "main", which keeps no int8 map: it gives the
+binary net's bits, and "escalate" computes the map from the image, with the same weights. Other operators that both nets
+have in common from the image on, and a stem whose map is smaller than the image, are in "main" alone; IF then passes
+their last tensors to "escalate" instead of the image.
 
 Outputs are `logits` (int8 [1, classes]) and `escalated` (bool [1]). Logits of both branches have the same scale and
 zero point, so that one pair of numbers turns any answer into real logits; QUANTIZE rescales the accepted ones.
@@ -27,7 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bcnet_keras.convert.passes.add_gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_gate, check_threshold, read_gate
-from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER, expand_thermometer, fuse_thermometer
+from bcnet_keras.convert.passes.fuse_stem import STEM, expand_front, fuse_front, keep_smaller_map
+from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
 from bcnet_keras.convert.passes.merge_common_prefix import merge_common_prefix
 from bcnet_keras.device.memory_plan import plan_memory
 from bcnet_keras.errors import FlatbufferError
@@ -91,8 +94,11 @@ def merge_models(
     if not (np.isfinite(boost) and boost >= 0):
         raise FlatbufferError(f"the boost must be 0 or more and finite, got {boost}")
     models = binary, int8
-    _write_thermometer(binary, kind)
     (image, logits), (_, int8_logits) = _fitting(models)
+    fuse_front(binary)
+    keep_smaller_map(binary, int8)
+    if kind == "builtin":  # expanded from the custom operators, so that the result does not depend on the form before
+        expand_front(binary)
     record = {**(record or {}), "combine": combine, "boost": boost}
     names = record.get("class_names")
     classes = flatbuffer.shape(logits)[-1]
@@ -165,7 +171,7 @@ def with_verdict(data: bytes, sentence: str) -> bytes:
 
 
 def replace_gate(data: bytes, gate: str) -> bytes:
-    """Returns the merged flatbuffer `data` with gate and thermometer as "custom" operators or in "builtin" ones.
+    """Returns the merged flatbuffer `data` with gate, stem and thermometer as "custom" operators or in "builtin" ones.
 
     Nothing is lost: converting back gives the same bytes.
     """
@@ -177,7 +183,9 @@ def replace_gate_in(model: schema.ModelT, gate: str) -> schema.ModelT:
     if gate not in KINDS:
         raise FlatbufferError(f"unknown gate {gate!r}: expected one of {', '.join(KINDS)}")
     _, read, record = _gate(model)
-    _write_thermometer(model, gate)
+    fuse_front(model)
+    if gate == "builtin":
+        expand_front(model)
     return _with_gate(model, gate, read, record)
 
 
@@ -211,7 +219,7 @@ def check_part(model: schema.ModelT, what: str) -> tuple[schema.TensorT, schema.
         raise FlatbufferError(f"the {what} net must have one input and one output, found {found}")
     for operator in graph.operators:
         name = flatbuffer.op_name(model, operator)
-        if name not in LCE_OPS | {THERMOMETER} and name not in MICRO_OPS:
+        if name not in LCE_OPS | {STEM, THERMOMETER} and name not in MICRO_OPS:
             raise FlatbufferError(
                 f"the {what} net has the operator {name}, which TensorFlow Lite Micro lacks; replace it"
             )
@@ -255,13 +263,6 @@ def _fitting(models: Sequence[schema.ModelT]) -> list[tuple[schema.TensorT, sche
             f"({int8_scale:.6g}, {int8_zero}); train both with the same input range"
         )
     return interfaces
-
-
-def _write_thermometer(model: schema.ModelT, kind: str) -> None:
-    """Writes the thermometer encoding of a `schema.ModelT` as the operators of `kind`, in place."""
-    fuse_thermometer(model)
-    if kind == "builtin":  # expanded from the custom operator, so that the result does not depend on the form before
-        expand_thermometer(model)
 
 
 def _add_escalate(

@@ -19,7 +19,7 @@ from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_p
 from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
-from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
+from bcnet_keras.convert.passes.fuse_stem import fuse_front
 from bcnet_keras.errors import ArgumentTypeError, MissingPackageError
 from bcnet_keras.layers import ConfidenceGate, FakeQuant, front_affine
 from bcnet_keras.layers.common import check_finite
@@ -57,8 +57,8 @@ def convert(
 
     Arguments:
       pair: a `bcnet_keras.BCNet`, trained and with a threshold.
-      gate: "custom" for the operators `BcnetGate` and, behind a `ThermometerEncoding`, `BcnetThermometer`; or "builtin"
-        for those of TensorFlow Lite and Larq Compute Engine in their place.
+      gate: "custom" for the operator `BcnetGate` and the one that makes bits of the image, `BcnetThermometer` or
+        `BcnetStem`; or "builtin" for operators of TensorFlow Lite and Larq Compute Engine in their place.
       parts: the result of `convert_parts(pair)`, if it is at hand; the nets are then not converted again.
       threshold: a number in [0, 1], or one per class, that replaces the pair's own.
 
@@ -98,8 +98,9 @@ def convert(
 def convert_parts(pair: Pair) -> tuple[bytes, bytes]:
     """Converts each net of a pair alone.
 
-    A `ThermometerEncoding` of the binary net becomes the operator `BcnetThermometer`; the pass `expand_thermometer`
-    writes it in operators of Larq Compute Engine.
+    What makes bits of the binary net's image becomes one operator: a `ThermometerEncoding` a `BcnetThermometer`, an
+    int8 convolution with the signs or the thermometer behind it a `BcnetStem`. `passes.fuse_stem.expand_front` writes
+    them in operators of Larq Compute Engine.
 
     Returns:
       (binary flatbuffer, int8 flatbuffer), both bytes, each `image` -> `logits` in int8.
@@ -112,7 +113,7 @@ def convert_parts(pair: Pair) -> tuple[bytes, bytes]:
 def _lower(pair):
     """Turns both nets into operators; returns a `schema.ModelT` for each."""
     binary = lower(pair.binary, lower_binary)
-    fuse_thermometer(binary)
+    fuse_front(binary)
     check_part(binary, "binary")
     int8 = lower(pair.int8, lambda net: lower_int8(net, pair.input_range))
     check_part(int8, "int8")

@@ -13,7 +13,7 @@ from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.pair import lower
 from bcnet_keras.convert.passes.add_gate import Gate
-from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
+from bcnet_keras.convert.passes.fuse_stem import fuse_front
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.layers import INPUT_RANGE
 from bcnet_keras.tflite import flatbuffer
@@ -108,5 +108,5 @@ def flatbuffer_of(name: str, net: tf.keras.Model) -> bytes:
     if name == "int8":
         return flatbuffer.write(lower(net, lambda net: lower_int8(net, INPUT_RANGE)))
     model = lower(net, lower_binary)
-    fuse_thermometer(model)
+    fuse_front(model)
     return flatbuffer.rewrite(model)

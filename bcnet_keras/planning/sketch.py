@@ -20,6 +20,7 @@ import numpy as np
 
 from bcnet_keras.convert.cooperative import merge
 from bcnet_keras.convert.passes.add_gate import Gate
+from bcnet_keras.convert.passes.fuse_stem import fuse_front
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
 from bcnet_keras.models.networks import CONCAT, POOL, stride_of
 from bcnet_keras.tflite import flatbuffer
@@ -210,4 +211,5 @@ class _Net:
         )
         self.graph.inputs, self.graph.outputs = np.array([self.image], np.int32), np.array([logits], np.int32)
         self.builder.signature(0, {"image": self.image}, {"logits": logits})
-        return self.builder.finish()
+        fuse_front(self.builder.model)
+        return flatbuffer.rewrite(self.builder.model)

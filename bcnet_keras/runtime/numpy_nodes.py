@@ -100,19 +100,12 @@ def in_range(values: Array, low: int = -128, high: int = 127) -> Array:
 
 def activation_range(node: Node) -> tuple[int, int]:
     """The lowest and the highest code of the output of an operator with a fused activation."""
-    kind, output = schema.ActivationFunctionType, node.output
-
-    def code(value):
-        return output.zero_point + int(fixed_point.round_away(np.float32(value) / np.float32(output.scale)))
-
-    activation = node.options.fusedActivationFunction
-    if activation == kind.NONE:
-        return -128, 127
-    ends = {kind.RELU: (0.0, None), kind.RELU6: (0.0, 6.0), kind.RELU_N1_TO_1: (-1.0, 1.0)}.get(activation)
-    if ends is None:
+    activation, output = node.options.fusedActivationFunction, node.output
+    # Without an activation nothing depends on the scale, which a tensor may lack.
+    codes = fixed_point.activation_codes(activation, output.scale if activation else 1.0, output.zero_point)
+    if codes is None:
         raise node.refused(f"its activation has the number {activation}")
-    low, high = ends
-    return max(-128, code(low)), 127 if high is None else min(127, code(high))
+    return codes
 
 
 def table(node: Node, codes: Array) -> Kernel:

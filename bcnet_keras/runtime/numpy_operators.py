@@ -194,6 +194,7 @@ RULES: Mapping[str, Callable[[Node], Kernel]] = {
         windows.fully_connected,
         windows.max_pool,
         windows.quantize_signs,
+        windows.stem,
         windows.thermometer,
     )
 }

@@ -208,6 +208,19 @@ def quantize_signs(node: Node) -> Kernel:
     return lambda x: packed(x < zero_point if x.dtype == np.int8 else x < 0)
 
 
+def stem(node: Node) -> Kernel:
+    kernel, thresholds, zero_point = node.constant(1), node.constant(2), node[0].zero_point
+    window, planes = _custom_window(node, kernel.shape[1:3]), len(thresholds) // len(kernel)
+    matrix = kernel.astype(np.float64).reshape(len(kernel), -1).T
+
+    def run(image, *_):
+        seen = window(image.astype(np.float64), zero_point)
+        sums = seen.reshape(*seen.shape[:2], -1) @ matrix
+        return packed(np.repeat(sums, planes, axis=-1) < thresholds)[np.newaxis]
+
+    return run
+
+
 def thermometer(node: Node) -> Kernel:
     thresholds = node.constant(1)
     planes = len(thresholds) // node[0].shape[-1]

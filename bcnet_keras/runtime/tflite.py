@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcnet_keras.convert.cooperative import has_custom_gate, replace_gate_in
-from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
+from bcnet_keras.convert.passes.fuse_stem import expand_front
 from bcnet_keras.errors import FlatbufferError, ToolError
 from bcnet_keras.runtime.base import BaseInterpreter
 from bcnet_keras.tflite import flatbuffer
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Interpreter(BaseInterpreter):
     """TensorFlow Lite's interpreter for a flatbuffer of `bcnet_keras.convert`, or any int8 classifier of images.
 
-    `BcnetGate` and `BcnetThermometer` are replaced by operators of TensorFlow Lite and LCE that do the same.
+    `BcnetGate`, `BcnetStem` and `BcnetThermometer` are replaced by operators of TensorFlow Lite and LCE that do the
+    same.
 
     Arguments:
       source: the flatbuffer's bytes or its path.
@@ -43,8 +44,8 @@ class Interpreter(BaseInterpreter):
         model = flatbuffer.read(flatbuffer.load(source))
         verify(model)
         if has_custom_gate(model):
-            model = replace_gate_in(model, "builtin")  # which expands the thermometer too
-        elif expand_thermometer(model):
+            model = replace_gate_in(model, "builtin")  # which expands stem and thermometer too
+        elif expand_front(model):
             model = flatbuffer.prune(model)
         missing = sorted(flatbuffer.custom_ops(model) - LCE_OPS)
         if missing:

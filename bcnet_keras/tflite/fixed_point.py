@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.utils.types import Array
 
 Numbers = Any  # arrays and numbers
@@ -49,3 +50,26 @@ def divide_by_power(values: Numbers, exponent: Numbers) -> Array:
 def round_away(values: Numbers) -> Array:
     """Real numbers rounded to whole ones, halves away from 0."""
     return np.asarray(np.sign(values) * np.floor(np.abs(values) + 0.5))
+
+
+def activation_codes(activation: int, scale: float, zero_point: int) -> tuple[int, int] | None:
+    """The lowest and the highest int8 code behind a fused activation; None for one that int8 operators lack.
+
+    `activation` is a number of the schema's `ActivationFunctionType`; `scale` and `zero_point` are the output's.
+    """
+
+    def code(value: float) -> int:
+        return zero_point + int(round_away(np.float32(value) / np.float32(scale)))
+
+    kind = schema.ActivationFunctionType
+    if activation == kind.NONE:
+        return -128, 127
+    ends: dict[int, tuple[float, float | None]] = {
+        kind.RELU: (0.0, None),
+        kind.RELU6: (0.0, 6.0),
+        kind.RELU_N1_TO_1: (-1.0, 1.0),
+    }
+    if activation not in ends:
+        return None
+    low, high = ends[activation]
+    return max(-128, code(low)), 127 if high is None else min(127, code(high))

@@ -1169,9 +1169,11 @@ _RECORDS = (
     ),
     Operator(
         "BcnetStem",
+        kernel="stem",
         types=frozenset({"int8"}),
         inputs="ddi",
         outputs=_INT32,
+        shapes="stem",
         sources=(
             *("micro/bcnet_stem.cc", "micro/tensors.cc", "kernels/stem.cc"),
             *("kernels/window.cc", "kernels/options.cc", "kernels/flexbuffer.cc"),

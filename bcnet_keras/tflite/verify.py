@@ -297,6 +297,18 @@ def _thermometer(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) 
     return shape(inputs[0])[:-1] == shape(outputs[0])[:-1] and bits % channels == 0 and _packed(outputs[0], bits)
 
 
+def _stem(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
+    options, (filters, *window, depth), (bits,) = custom_options(operator), shape(inputs[1]), shape(inputs[2])
+    return (
+        options["padding"] in (0, 1)
+        and _fits(inputs[0], outputs[0], window, _sizes(options, _CUSTOM_SIZES[:2]), (1, 1), options["padding"])
+        and shape(inputs[0])[-1] == depth
+        and bits > 0
+        and bits % filters == 0
+        and _packed(outputs[0], bits)
+    )
+
+
 def _gate(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors) -> bool:
     options = custom_options(operator)
     return len(options["threshold"]) in (1, shape(inputs[0])[-1]) and _size(outputs[0]) == 1
@@ -350,6 +362,7 @@ _RULES = {
     "same": _same,
     "same size": _same_size,
     "split": _split,
+    "stem": _stem,
     "thermometer": _thermometer,
     "transposed convolution": _transposed_convolution,
     "unpacking": _unpacking,

@@ -44,6 +44,7 @@ def test_larq_to_cortex_m(examples, capsys):
     space = examples.run("larq_to_cortex_m")
     kinds = [op.name for op in bc.Profile.of(space["flatbuffer"]).cost.ops]
     assert kinds.count("LceBconv2d") == 2 and not [name for name in kinds if "DEQUANT" in name.upper()]
+    assert kinds[0] == "BcnetStem" and "CONV_2D" not in kinds and "LceQuantize" not in kinds
     assert (examples.folder / "larq_firmware" / "CMakePresets.json").is_file()
     assert "LceBconv2d" in capsys.readouterr().out
 

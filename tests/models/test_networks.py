@@ -7,7 +7,7 @@ import tensorflow as tf
 from bcnet_keras.convert.emit import emit
 from bcnet_keras.convert.lce import convert_binary
 from bcnet_keras.convert.passes import run_passes
-from bcnet_keras.convert.passes.fuse_thermometer import fuse_thermometer
+from bcnet_keras.convert.passes.fuse_stem import fuse_front
 from bcnet_keras.errors import ModelError
 from bcnet_keras.layers import INPUT_RANGE, ThermometerEncoding
 from bcnet_keras.models.networks import NETWORKS, binary_cnn, parse_blocks
@@ -37,7 +37,7 @@ def test_pooling_works_on_integers_and_as_in_keras(planes, last):
     images = np.random.default_rng(0).integers(-128, 128, (20, 12, 8, 2)) / np.float32(128)
     for _ in range(40):  # ranges and statistics follow the images
         net(images, training=True)
-    flatbuffer = run_passes(convert_binary(net), fuse_thermometer)
+    flatbuffer = run_passes(convert_binary(net), fuse_front)
     model = read(flatbuffer)
     names = [op_name(model, operator) for operator in model.subgraphs[0].operators]
     pools = [name for name in names if "Pool" in name or "POOL" in name]
@@ -64,7 +64,7 @@ def test_joined_maps_are_words_of_bits_and_as_in_keras(planes):
     words = [1 + first, 2 + 1 + first, 1 + 3]
     assert [(each.type, each.shape[-1]) for each in tensors] == [(schema.TensorType.INT32, count) for count in words]
     expected = net(np.clip(images, *INPUT_RANGE), training=False).numpy()
-    answer = Interpreter(run_passes(emitted, fuse_thermometer)).predict((images * 128).astype(np.int8))
+    answer = Interpreter(run_passes(emitted, fuse_front)).predict((images * 128).astype(np.int8))
     assert np.mean(answer.predicted == expected.argmax(-1)) >= 0.95
 
 

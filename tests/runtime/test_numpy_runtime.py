@@ -47,7 +47,7 @@ class Net:
         return self.tensor(np.shape(values), None, INT32, np.asarray(values, np.int32))
 
     def finish(self, name, inputs, output, options=None, version=2, custom=None):
-        name = name.encode() if name in ("BcnetGate", "BcnetThermometer") or name.startswith("Lce") else name
+        name = name.encode() if name.startswith(("Bcnet", "Lce")) else name
         encoded = None if custom is None else flatbuffer.encode_options(custom)
         self.builder.operator(self.graph, name, inputs, [output], options, version, encoded)
         self.graph.inputs, self.graph.outputs = np.array(self.given, np.int32), np.array([output], np.int32)
@@ -307,6 +307,19 @@ def thermometer(name, net):
     return net.finish(name, [image, thresholds], net.tensor([1, 4, 5, words], None, INT32))
 
 
+def stem(name, net):
+    size, channels = net.random.integers(3, 8, 2).tolist(), net.chosen(1, 3, 4)
+    filters, planes = int(net.random.integers(1, 20)), net.chosen(1, 1, 4, 7)
+    taps, written, options = binary_window(net, size, False)
+    image = net.image([1, *size, channels])
+    weights = net.random.integers(-128, 128, (filters, *taps, channels)).astype(np.int8)
+    kernel = net.tensor(weights.shape, None, INT8, weights)
+    reach = 5000 * int(np.prod(taps)) * channels
+    thresholds = net.numbers(net.random.integers(-reach, reach, filters * planes))
+    output = net.tensor([1, *written, -(-filters * planes // 32)], None, INT32)
+    return net.finish(name, [image, kernel, thresholds], output, custom=options)
+
+
 def gate(name, net):
     classes, type = int(net.random.integers(2, 12)), net.chosen(INT8, FLOAT32)
     measure = net.chosen("score_margin", "max_probability", "entropy", "learned")
@@ -331,6 +344,7 @@ MAKERS = {
     "LceBMaxPool2d": binary_pooling,
     "LceBconv2d": binary_convolution,
     "BcnetThermometer": thermometer,
+    "BcnetStem": stem,
     "BcnetGate": gate,
 }
 CUSTOM = [name for name in MAKERS if not name.isupper() and not name[0].isupper() or name.startswith(("Lce", "Bcnet"))]

@@ -15,6 +15,8 @@ exactly 1, so that no runtime can round a difference to another sign.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bcnet_keras.convert.passes import run_passes
@@ -22,6 +24,7 @@ from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.moved import renamed
 from bcnet_keras.tflite import fixed_point, flatbuffer
 from bcnet_keras.tflite.flatbuffer import op_name, schema, shape, text
+from bcnet_keras.utils.types import Array
 
 THERMOMETER = "BcnetThermometer"
 _CODES = np.arange(-128, 128, dtype=np.int8)
@@ -42,9 +45,9 @@ def fuse_thermometer(model: schema.ModelT) -> bool:
     for (convolution, quantize), thresholds in found:
         image, bits = convolution.inputs[0], quantize.outputs[0]
         builder = flatbuffer.Builder.extending(model)
-        constant = builder.constant(graph, _name(graph, bits, "thresholds"), thresholds)
+        constant = builder.constant(graph, name_beside(graph, bits, "thresholds"), thresholds)
         builder.operator(graph, THERMOMETER.encode(), [image, constant], [bits])
-        _replace(graph, (convolution, quantize), 1)
+        replace_operators(graph, (convolution, quantize), 1)
     return bool(found)
 
 
@@ -91,7 +94,7 @@ def _expand_operator(model, graph, operator):
     builder = flatbuffer.Builder.extending(model)
 
     def add(name, type, form, quantization, data=None):
-        return builder.tensor(graph, _name(graph, bits, name), type, form, quantization, data)
+        return builder.tensor(graph, name_beside(graph, bits, name), type, form, quantization, data)
 
     inputs = [
         image,
@@ -103,14 +106,15 @@ def _expand_operator(model, graph, operator):
     options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
     builder.operator(graph, "CONV_2D", inputs, [differences], options, version=3)
     builder.operator(graph, b"LceQuantize", [differences], [bits])
-    _replace(graph, [operator], 2)
+    replace_operators(graph, [operator], 2)
 
 
-def _name(graph, bits, name):
+def name_beside(graph: schema.SubGraphT, bits: int, name: str) -> str:
+    """The name of a tensor that belongs to the operator which writes the tensor `bits`."""
     return f"{text(graph.tensors[bits].name)}/{name}"
 
 
-def _replace(graph, old, count):
+def replace_operators(graph: schema.SubGraphT, old: Sequence[schema.OperatorT], count: int) -> None:
     """Moves the last `count` operators of the graph to the place of those in `old`."""
     new, rest = graph.operators[-count:], graph.operators[:-count]
     position = rest.index(old[0])
@@ -130,14 +134,14 @@ def _encodings(model, graph):
             and flatbuffer.quantization(image) is not None
             and (options.strideH, options.strideW) == (1, 1)
             and kernel is not None
-            and _reads_channels_in_order(op_name(model, convolution), kernel, shape(image)[-1])
+            and reads_channels_in_order(op_name(model, convolution), kernel, shape(image)[-1])
             and [op_name(model, reader) for reader in readers] == ["LceQuantize"]
             and convolution.outputs[0] not in graph.outputs
         ):
             yield convolution, readers[0]
 
 
-def _reads_channels_in_order(name, kernel, channels):
+def reads_channels_in_order(name: str, kernel: Array, channels: int) -> bool:
     """Whether filter c * planes + p of a 1x1 kernel reads channel c alone."""
     if name == "DEPTHWISE_CONV_2D":
         return kernel.shape[:3] == (1, 1, 1) and kernel.shape[3] % channels == 0

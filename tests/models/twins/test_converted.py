@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import bcnet_keras as bc
 from bcnet_keras.convert import convert_parts
 from bcnet_keras.convert.passes import run_passes
-from bcnet_keras.convert.passes.fuse_thermometer import expand_thermometer
+from bcnet_keras.convert.passes.fuse_stem import expand_front
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.models.pair_profile import flatbuffer_of
@@ -28,7 +28,7 @@ def reference_codes(data, codes):
     been trained amplifies until the answers have little in common.
     """
     if flatbuffer.custom_ops(flatbuffer.read(data)):
-        return lce.interpreter_class()(run_passes(data, expand_thermometer), use_reference_bconv=True).predict(codes)
+        return lce.interpreter_class()(run_passes(data, expand_front), use_reference_bconv=True).predict(codes)
     kernels = tf.lite.experimental.OpResolverType.BUILTIN_REF
     runner = tf.lite.Interpreter(model_content=data, experimental_op_resolver_type=kernels).get_signature_runner()
     return np.concatenate([runner(image=image[None])["logits"] for image in codes])
