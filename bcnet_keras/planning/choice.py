@@ -158,16 +158,19 @@ def _profile(nets, input_shape, classes, core, board):
 
 
 @functools.lru_cache(256)
-def _part_cost(draw, nets, input_shape, classes, core, board):
-    """Estimated cycles of one of the nets alone; `draw` gives its flatbuffer."""
-    return cost(draw(nets, input_shape, classes), board_name=board).cycles[core].middle
+def _int8_cycles(nets, input_shape, classes, core, board):
+    """Estimated cycles of the int8 net alone."""
+    return cost(sketch_int8(nets, input_shape, classes), board_name=board).cycles[core].middle
 
 
 def _ratio(nets, input_shape, classes, core, board):
-    """Cost of the binary net over that of the int8 net, each alone."""
-    binary = _part_cost(sketch_binary, nets, input_shape, classes, core, board)
+    """Cost of an image that does not escalate over that of the int8 net alone.
+
+    It is that of the pair, not of the binary net alone, which computes a shared stem otherwise where both nets read it.
+    """
     float_part = dataclasses.replace(nets, blocks=(), planes=None, shared_stem=False)
-    return binary / _part_cost(sketch_int8, float_part, input_shape, classes, core, board)
+    accepted = profile_of(nets, input_shape, classes, core, board).accepted_cycles.middle
+    return accepted / _int8_cycles(float_part, input_shape, classes, core, board)
 
 
 def fitting_boards(profile: Profile, data: bytes) -> tuple[str, ...]:
@@ -263,7 +266,7 @@ _FIVE, _THREE = (64, 64, 128, 128, 256), (64, 128, 256)
 
 
 def _within(candidates, input_shape, classes, core, board, share):
-    """The first candidate whose binary net takes at most `share` of the int8 net's cost; else the cheapest."""
+    """The first candidate whose accepted images take at most `share` of the int8 net's cost; else the cheapest."""
     ratios = {}
     for nets in candidates:
         ratios[nets] = _ratio(nets, tuple(input_shape), classes, core, board)
