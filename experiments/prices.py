@@ -3,9 +3,9 @@
     python -m experiments.report --reprice
 
 What a net takes follows from its shapes, not from its weights. So the nets of a benchmark are drawn from the settings
-in its results (`planning.sketch`) and priced; with the escalation rates in the results that gives the cycles of every
-row, curve and gate. Instructions stay as they were counted. Thresholds stay as they were picked: what validation
-samples gave at others is not in the results. `picked_by` says whether costs were instructions then.
+in its results (`planning.sketch`) and priced; with the escalation rates in the results that gives cycles, instructions
+and arena of every row, and the cost of every curve and gate. Sizes of files stay. Thresholds stay as they were picked:
+what validation samples gave at others is not in the results. `picked_by` says whether costs were instructions then.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ def priced(summary):
 
     Raises ValueError where the nets have changed, or where a verdict would.
     """
-    settings, priced_nets = summary["settings"], nets_of(summary)
+    settings, drawn = summary["settings"], nets_of(summary)
+    priced_nets = {name: net for name, (net, _) in drawn.items()}
     core, whole = settings["core"], priced_nets["int8"].cycles[settings["core"]].middle
     _check(summary, priced_nets)
-    rows = {name: row | _row(priced_nets[net_of_row(name)], row, name) for name, row in summary["rows"].items()}
+    rows = {name: row | _row(*drawn[net_of_row(name)], row, name) for name, row in summary["rows"].items()}
 
     def relative(net):
         paths = net.accepted_cycles, net.escalated_cycles
@@ -70,8 +71,9 @@ def net_of_row(row):
 
 
 def nets_of(summary):
-    """{"int8", "binary", and pairs that "sum" or "swap": `device.cost.Cost`} of a benchmark's nets."""
+    """{"int8", "binary", and pairs that "sum" or "swap": (`device.cost.Cost`, bytes of the arena)} of its nets."""
     from bcnet_keras.convert import Gate, merge
+    from bcnet_keras.device.arena import arena
     from bcnet_keras.device.cost import cost
     from bcnet_keras.experiment.saved_settings import settings_of
     from bcnet_keras.experiment.training_run import chosen_nets
@@ -84,7 +86,9 @@ def nets_of(summary):
     gate = Gate.create(classes, settings.measure, 0.5)
     parts = found["binary"], found["int8"]
     found |= {combine: merge(*parts, gate, combine=combine) for combine in ("sum", "swap")}
-    return {name: cost(data, board_name=settings.board) for name, data in found.items()}
+    return {
+        name: (cost(data, board_name=settings.board), arena(data, settings.core).bytes) for name, data in found.items()
+    }
 
 
 def _check(summary, priced_nets):
@@ -98,10 +102,16 @@ def _check(summary, priced_nets):
         )
 
 
-def _row(net, row, name):
+def _row(net, arena_bytes, row, name):
     rate = row["escalation_rate"]["mean"]
-    expected = net.cycles if name in _ALONE else net.expected_cycles(rate)
-    return {"cycles": as_record(expected), "worst_cycles": as_record(net.cycles)}
+    alone = name in _ALONE
+    return {
+        "cycles": as_record(net.cycles if alone else net.expected_cycles(rate)),
+        "worst_cycles": as_record(net.cycles),
+        "instructions": dict(net.instructions if alone else net.expected(rate)),
+        "worst_instructions": dict(net.instructions),
+        "arena_bytes": arena_bytes,
+    }
 
 
 def _verdict(record, pairs, binary):
