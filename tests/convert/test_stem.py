@@ -193,7 +193,13 @@ def compute_the_weights(model, graph):
     model.buffers[graph.tensors[graph.operators[0].inputs[1]].buffer].data = None
 
 
-@pytest.mark.parametrize("change", [read_the_map_too, read_it_twice, dilate, give_tanh, compute_the_weights])
+def take_the_scales(model, graph):
+    graph.tensors[graph.operators[0].inputs[1]].quantization = None
+
+
+@pytest.mark.parametrize(
+    "change", [read_the_map_too, read_it_twice, dilate, give_tanh, compute_the_weights, take_the_scales]
+)
 def test_what_is_no_stem_stays_as_it_is(change):
     model = flatbuffer.read(stem_net(np.random.default_rng(1), 4, window=[3, 2]))
     change(model, model.subgraphs[0])

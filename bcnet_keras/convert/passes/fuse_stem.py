@@ -142,7 +142,7 @@ def _is_shared(binary, stem, int8, convolution):
     )
     return (
         convolution.inputs[0] in other.inputs
-        and [fields[name] for name in ("padding", "stride_height", "stride_width")]
+        and [fields.get(name) for name in ("padding", "stride_height", "stride_width")]
         == [options.padding, options.strideH, options.strideW]
         and (options.dilationHFactor, options.dilationWFactor) == (1, 1)
         and fixed_point.activation_codes(options.fusedActivationFunction, 1.0, 0) is not None
@@ -150,6 +150,7 @@ def _is_shared(binary, stem, int8, convolution):
         and flatbuffer.quantization(other.tensors[convolution.outputs[0]]) is not None
         and all(flatbuffer.is_constant(int8, other.tensors[index]) for index in convolution.inputs[2:] if index >= 0)
         and np.array_equal(*weights)
+        and _scales(other.tensors[convolution.inputs[1]]) in (1, len(weights[1]))
     )
 
 
@@ -192,6 +193,7 @@ def _stems(model, graph):
             and (options.dilationHFactor, options.dilationWFactor) == (1, 1)
             and fixed_point.activation_codes(options.fusedActivationFunction, 1.0, 0) is not None
             and kernel is not None
+            and _scales(weights) in (1, len(kernel))
             and kernel.shape[3] == shape(image)[3]
             and np.prod(kernel.shape[1:]) <= _MOST_TAPS
             and all(flatbuffer.constant(model, bias) is not None for bias in biases)
@@ -201,6 +203,12 @@ def _stems(model, graph):
             and convolution.outputs[0] not in graph.outputs
         ):
             yield convolution, readers[0]
+
+
+def _scales(tensor):
+    """The number of scales of a tensor."""
+    parameters = tensor.quantization
+    return 0 if parameters is None or parameters.scale is None else len(parameters.scale)
 
 
 def _sums(model, convolution):
