@@ -78,7 +78,9 @@ def test_a_training_that_finds_nothing_says_so_once_while_it_happens(caplog):
         train_float(
             net(), (images, labels), (images[:100], labels[:100]), 20, batch_size=16, verbose=0, callbacks=[tell]
         )
-    assert len(caplog.messages) == 1 and "stage float, epoch" in caplog.messages[0]
+    # TensorFlow may speak of retracing, which depends on what the process has trained before.
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("bcnet_keras")]
+    assert len(ours) == 1 and "stage float, epoch" in ours[0]
     assert epochs_then[-1] == 1 and epochs_then[0] == 0
 
 
