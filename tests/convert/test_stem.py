@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_thermometer import unpacked
 
 from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
 from bcnet_keras.convert.passes import run_passes
@@ -86,12 +87,6 @@ def in_reference_kernels(data, images):
         found.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
     found = np.concatenate(found)
     return np.repeat(found, len(codes) // found.shape[-1], axis=-1) < codes
-
-
-def unpacked(words, count):
-    bits = np.unpackbits(np.ascontiguousarray(words).astype("<u4").view(np.uint8), axis=-1, bitorder="little")
-    assert not bits[..., count:].any()
-    return bits[..., :count].astype(bool)
 
 
 def images_of(data, random, count=3):

@@ -31,6 +31,7 @@ from bcnet_keras.convert.passes.fuse_thermometer import (
     name_beside,
     reads_channels_in_order,
     replace_operators,
+    write_differences,
 )
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import fixed_point, flatbuffer
@@ -263,13 +264,12 @@ def _without_copies(weights: Array, planes: int) -> tuple[Array, int]:
 
 
 def _expand_operator(model, graph, operator):
-    types, output = schema.TensorType, operator.outputs[0]
     try:
         image, weights, thresholds = operator.inputs
         kernel, limits = (flatbuffer.constant(model, graph.tensors[index]) for index in (weights, thresholds))
-        scale, zero_point = flatbuffer.quantization(graph.tensors[image])
+        _, zero_point = flatbuffer.quantization(graph.tensors[image])
         filters, *_ = kernel.shape
-        fields, batch = flatbuffer.custom_options(operator), shape(graph.tensors[output])[:3]
+        fields = flatbuffer.custom_options(operator)
         options = schema.Conv2DOptionsT()
         options.padding, options.strideH, options.strideW = (
             fields[name] for name in ("padding", "stride_height", "stride_width")
@@ -282,19 +282,6 @@ def _expand_operator(model, graph, operator):
             "[filters, height, width, c], constant thresholds, as many for each filter, and options for padding and "
             "strides; convert the net again"
         ) from None
-    # The sum of products is that of the stem less its threshold, in steps of the image, and the output has that step.
+    # The sum of products is that of the stem less its threshold, in steps of the image.
     biases = np.clip(zero_point * sums - limits, -(2**31), 2**31 - 1).astype(np.int32)
-    builder = flatbuffer.Builder.extending(model)
-
-    def add(name, type, form, quantization, data=None):
-        return builder.tensor(graph, name_beside(graph, output, name), type, form, quantization, data)
-
-    inputs = [
-        image,
-        add("weights", types.INT8, copies.shape, (1.0, 0), copies),
-        add("biases", types.INT32, biases.shape, (scale, 0), biases),
-    ]
-    differences = add("differences", types.INT8, [*batch, len(limits)], (scale, 0))
-    builder.operator(graph, "CONV_2D", inputs, [differences], options, version=3)
-    builder.operator(graph, b"LceQuantize", [differences], [output])
-    replace_operators(graph, [operator], 2)
+    write_differences(model, graph, operator, copies, biases, options)

@@ -77,7 +77,7 @@ __getattr__ = renamed(
 
 
 def _expand_operator(model, graph, operator):
-    image, bits, types = operator.inputs[0], operator.outputs[0], schema.TensorType
+    image = operator.inputs[0]
     thresholds = flatbuffer.constant(model, graph.tensors[operator.inputs[1]])
     quantization, form = flatbuffer.quantization(graph.tensors[image]), shape(graph.tensors[image])
     if thresholds is None or quantization is None or len(form) != 4 or len(thresholds) % form[3]:
@@ -85,12 +85,33 @@ def _expand_operator(model, graph, operator):
             "a BcnetThermometer of the flatbuffer is not sound: expected an int8 input [n, h, w, c] with a scale and "
             "constant thresholds, as many for each channel; convert the net again"
         )
-    scale, zero_point = quantization
-    *pixels, channels = form
-    # The sum of products is x - threshold in steps of the input, and the output has just that step.
+    (_, zero_point), channels = quantization, form[3]
+    # The sum of products is x - threshold in steps of the input.
     weights = np.repeat(np.eye(channels, dtype=np.int8), len(thresholds) // channels, axis=0)
     weights = weights.reshape(-1, 1, 1, channels)
     biases = zero_point - thresholds
+    options = schema.Conv2DOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
+    write_differences(model, graph, operator, weights, biases.astype(np.int32), options)
+
+
+def write_differences(
+    model: schema.ModelT,
+    graph: schema.SubGraphT,
+    operator: schema.OperatorT,
+    weights: Array,
+    biases: Array,
+    options: schema.Conv2DOptionsT,
+) -> None:
+    """Writes an operator that makes bits of its first input as CONV_2D and `LceQuantize`, in its place.
+
+    Each bit is the sign of a difference, the sum of int8 `weights` [bits, height, width, c] times the input plus int32
+    `biases` [bits]. It is in steps of the input, and the CONV_2D's output has just that step: a multiplier of 1.
+    """
+    image, bits, types = operator.inputs[0], operator.outputs[0], schema.TensorType
+    quantization = flatbuffer.quantization(graph.tensors[image])
+    assert quantization is not None  # both callers saw to it
+    scale, _ = quantization
     builder = flatbuffer.Builder.extending(model)
 
     def add(name, type, form, quantization, data=None):
@@ -99,11 +120,10 @@ def _expand_operator(model, graph, operator):
     inputs = [
         image,
         add("weights", types.INT8, weights.shape, (1.0, 0), weights),
-        add("biases", types.INT32, biases.shape, (scale, 0), biases.astype(np.int32)),
+        add("biases", types.INT32, biases.shape, (scale, 0), biases),
     ]
-    differences = add("differences", types.INT8, [*pixels, len(thresholds)], (scale, 0))
-    options = schema.Conv2DOptionsT()
-    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
+    form = [*shape(graph.tensors[bits])[:3], len(biases)]
+    differences = add("differences", types.INT8, form, (scale, 0))
     builder.operator(graph, "CONV_2D", inputs, [differences], options, version=3)
     builder.operator(graph, b"LceQuantize", [differences], [bits])
     replace_operators(graph, [operator], 2)
