@@ -8,8 +8,6 @@ from absl import flags
 
 from bcnet_keras.cli.common import positionals
 from bcnet_keras.cli.device_flags import chosen_core, define_device
-from bcnet_keras.device.arena import requests_of
-from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.memory_plan import live_bytes, plan_memory
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.utils.atomic_files import write_atomic
@@ -26,14 +24,14 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     (name,) = positionals(arguments, 1, "a .tflite file")
     source = pathlib.Path(name)
     model = flatbuffer.read(flatbuffer.load(source))
-    core = chosen_core(values)
-    before, after = plan_memory(model, core, values.scratch_budget)
+    core, before, after = plan_memory(model, chosen_core(values), values.scratch_budget)
     output = pathlib.Path(values.output or source.with_name(f"{source.stem}_optimized.tflite"))
     data = flatbuffer.write(model)
-    least = max(live_bytes(requests_of(model, each, values.scratch_budget)) for each in ([core] if core else CORES))
+    least = live_bytes(model, core, values.scratch_budget)
+    most = "" if chosen_core(values) else ", which takes most"
     write_atomic(output, data)
     print(
-        f"activations and scratch memory on {core or 'the core that takes most'}: {before.activation_bytes:,} bytes "
+        f"activations and scratch memory on {core}{most}: {before.activation_bytes:,} bytes "
         f"before, {after.activation_bytes:,} bytes now; {least:,} are in use at one time.\n"
         f"whole arena: {before.bytes:,} bytes before, {after.bytes:,} bytes now.\n{output}: {len(data):,} bytes"
     )

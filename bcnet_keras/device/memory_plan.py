@@ -1,7 +1,7 @@
 """Where the tensors of a flatbuffer lie in the arena, planned before the interpreter starts.
 
     >>> model = flatbuffer.read(flatbuffer.load("pair.tflite"))
-    >>> before, after = plan_memory(model)
+    >>> core, before, after = plan_memory(model)
     >>> after.bytes <= before.bytes
     True
 
@@ -19,6 +19,7 @@ Scratch memory stays with the interpreter, which places it around the tensors: h
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ import numpy as np
 from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, Request, arena, place, requests_of
 from bcnet_keras.device.cost import CORES
+from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, ONLINE, schema
 
@@ -40,26 +42,31 @@ def plan_memory(
     model: schema.ModelT,
     core: str | None = None,
     scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET,
-) -> tuple[Arena, Arena]:
-    """Writes an offline memory plan into a parsed flatbuffer, in the place of one that it has.
+) -> tuple[str, Arena, Arena]:
+    """Writes an offline memory plan into a parsed flatbuffer, in the place of one that it has and that takes more.
 
-    It stays without a plan where the interpreter's own planner does as well.
+    It stays without a plan where the interpreter's own planner does as well. A plan that cannot be is replaced.
 
     Arguments:
       core: whose scratch memory counts; None for all cores, on none of which the plan may take more than before.
       scratch_budget: bytes of the arena that a binary convolution may use.
 
     Returns:
-      The `Arena`s without and with the plan on `core`, or on the core that takes most.
+      `core`, or the name of the core that takes most, and the `Arena`s before and now on that core.
 
     Raises ValueError for tensors of a type that TensorFlow Lite Micro does not plan.
     """
-    remove_plan(model)
     cores = CORES if core is None else (core,)
-    before = {each: arena(model, each, scratch_budget) for each in cores}
+    try:
+        before = {each: arena(model, each, scratch_budget) for each in cores}
+    except FlatbufferError:  # perhaps for its plan
+        remove_plan(model)
+        before = {each: arena(model, each, scratch_budget) for each in cores}
     on_cores = {each: requests_of(model, each, scratch_budget) for each in cores}
     layout = _Search(model, on_cores).best()
     if layout is not None:
+        remove_plan(model)
+    if layout:
         count = sum(len(graph.tensors) for graph in model.subgraphs)
         offsets = np.full(count, ONLINE, "<i4")
         for tensor, offset in layout.items():
@@ -68,16 +75,26 @@ def plan_memory(
         flatbuffer.Builder.extending(model).metadata(OFFLINE_PLAN, np.concatenate([header, offsets]).tobytes())
     hungriest = max(cores, key=lambda each: before[each].bytes)
     after = before[hungriest] if layout is None else arena(model, hungriest, scratch_budget)
-    return before[hungriest], after
+    return hungriest, before[hungriest], after
 
 
 def remove_plan(model: schema.ModelT) -> None:
     """Takes an offline memory plan out of a parsed flatbuffer, which must not have one when its tensors change."""
-    model.metadata = [entry for entry in model.metadata if flatbuffer.text(entry.name) != OFFLINE_PLAN]
+    flatbuffer.remove_metadata(model, OFFLINE_PLAN)
 
 
-def live_bytes(requests: Sequence[Item]) -> int:
-    """The largest sum of the bytes that are in use at one time: no plan can take less."""
+def live_bytes(model: schema.ModelT, core: str, scratch_budget: int = cost_bconv2d.SCRATCH_BUDGET) -> int:
+    """The largest sum of the bytes that are in use at one time on a core: no plan written here can take less.
+
+    What an IF hands to a branch, and takes from it, counts once.
+    """
+    requests = requests_of(model, core, scratch_budget)
+    tensors = {each.tensor: each for each in requests if each.tensor is not None and each.first >= 0}
+    scratch = [each for each in requests if each.tensor is None]
+    return _live([*_bundles(model, tensors), *scratch])
+
+
+def _live(requests: Sequence[Item]) -> int:
     steps = sorted({first for each in requests for first, _ in each.spans})
     return max((sum(each.bytes for each in requests if _in_use(each, step)) for step in steps), default=0)
 
@@ -93,25 +110,27 @@ class _Search:
         requests = next(iter(on_cores.values()))
         self.tensors = {each.tensor: each for each in requests if each.tensor is not None and each.first >= 0}
         # What nothing uses, and all scratch memory, is left to the interpreter. Many cores want the same of it.
-        scratch = (
-            tuple(each for each in requests if each.tensor is None or each.first < 0) for requests in on_cores.values()
-        )
-        self.online = list(dict.fromkeys(scratch))
+        given = {
+            tuple(replace(each, offset=ONLINE) for each in requests if each.tensor is None or each.first < 0): _peak(
+                place(requests), requests
+            )
+            for requests in on_cores.values()
+        }
+        self.online, self.given = list(given), list(given.values())
         self.bundles = _bundles(model, self.tensors)
         self.random = random.Random(_SEED)
 
     def best(self) -> dict[int, int] | None:
-        """Dict of tensor number -> offset; None where nothing is better than the interpreter's own planner."""
-        standard = self._peaks({})
-        least = [live_bytes([*self.bundles, *online]) for online in self.online]
-        best, peaks = None, standard
-        for online in self.online:
-            for layout, found in self._layouts([*self.bundles, *online]):
-                better = sum(found) < sum(peaks) and all(map(int.__le__, found, standard))
-                if better:
-                    best, peaks = layout, found
-                if peaks <= least:
-                    return best
+        """Dict of tensor number -> offset, empty for the interpreter's own planner; None where nothing is better."""
+        least = [_live([*self.bundles, *online]) for online in self.online]
+        best, peaks = None, self.given
+        layouts = (self._layouts([*self.bundles, *online]) for online in self.online)
+        for layout, found in itertools.chain([({}, self._peaks({}))], *layouts):
+            better = sum(found) < sum(peaks) and all(map(int.__le__, found, self.given))
+            if better:
+                best, peaks = layout, found
+            if all(map(int.__le__, peaks, least)):
+                break
         return best
 
     def _layouts(self, items: Sequence[Item]) -> Iterator[tuple[dict[int, int], list[int]]]:

@@ -7,6 +7,7 @@ import pytest
 from flatbuffers_of import make_int8_net, random_net, renumbered
 
 from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
+from bcnet_keras.device import memory_plan
 from bcnet_keras.device.arena import REFERENCE, arena, requests_of
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.device.memory_plan import live_bytes, plan_memory, remove_plan
@@ -14,7 +15,7 @@ from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.planning.sketch import sketch_int8
 from bcnet_keras.runtime import tflm
 from bcnet_keras.tflite import flatbuffer
-from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, planned_offsets
+from bcnet_keras.tflite.flatbuffer import OFFLINE_PLAN, ONLINE, planned_offsets
 from bcnet_keras.tflite.verify import verify
 from bcnet_keras.utils.silence import captured_output
 
@@ -24,8 +25,8 @@ schema = flatbuffer.schema
 def planned(data, core=None):
     """(the flatbuffer with a plan, the arenas before and after)."""
     model = flatbuffer.read(data)
-    arenas = plan_memory(model, core)
-    return flatbuffer.write(model), *arenas
+    _, before, after = plan_memory(model, core)
+    return flatbuffer.write(model), before, after
 
 
 def head_and_answers(data, inputs):
@@ -48,7 +49,7 @@ def test_a_plan_keeps_the_answers_and_is_the_interpreters(branches, seed):
     assert (head, planned_head) == (before.activation_bytes, after.activation_bytes)
     np.testing.assert_array_equal(planned_answers, answers)
     assert len(np.unique(answers, axis=0)) > 1
-    bound = live_bytes(requests_of(flatbuffer.read(data), REFERENCE))
+    bound = live_bytes(flatbuffer.read(data), REFERENCE)
     assert planned_head <= min(head, 1.02 * bound)
 
 
@@ -56,7 +57,7 @@ def test_the_order_of_tensors_does_not_matter():
     nets = NETWORKS["images"].nets()
     data, random = sketch_int8(nets, (32, 32, 3), 10), np.random.default_rng(0)
     found = {planned(renumbered(data, random))[2].activation_bytes for _ in range(4)}
-    least = max(live_bytes(requests_of(flatbuffer.read(data), core)) for core in CORES)
+    least = max(live_bytes(flatbuffer.read(data), core) for core in CORES)
     assert max(found) <= 1.02 * least
 
 
@@ -108,6 +109,61 @@ def test_two_calls_of_one_subgraph_do_not_keep_its_memory_between_them():
     assert planned_head < head
 
 
+def with_plan_of(data, offsets):
+    """The flatbuffer with these offsets as its plan, as another tool would write it."""
+    model = flatbuffer.read(data)
+    remove_plan(model)
+    numbers = np.array([1, 0, len(offsets), *offsets], "<i4")
+    flatbuffer.Builder.extending(model).metadata(OFFLINE_PLAN, numbers.tobytes())
+    return flatbuffer.write(model)
+
+
+def test_a_second_plan_changes_nothing():
+    random = np.random.default_rng(1)
+    data = renumbered(random_net(random, layers=14, branches=1), random)
+    once, _, after = planned(data)
+    again, *arenas = planned(once)
+    assert once != data and again == once
+    assert arenas == [after, after]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bad_plan_of_another_tool_is_replaced_and_counts_as_before(seed):
+    random = np.random.default_rng(seed)
+    data = random_net(random, branches=1)
+    sizes = [each.bytes for each in requests_of(flatbuffer.read(data), REFERENCE) if each.tensor is not None]
+    offsets = np.full(sum(len(graph.tensors) for graph in flatbuffer.read(data).subgraphs), ONLINE)
+    numbers = [each.tensor for each in requests_of(flatbuffer.read(data), REFERENCE) if each.tensor is not None]
+    offsets[numbers] = np.cumsum([0, *sizes[:-1]])  # each tensor has a place of its own
+    foreign = with_plan_of(data, offsets)
+    inputs = random.integers(-128, 128, (6, 1, 64)).astype(np.int8)
+    with_plan, before, after = planned(foreign, REFERENCE)
+    (head, answers), (planned_head, planned_answers) = (head_and_answers(each, inputs) for each in (foreign, with_plan))
+    assert (head, planned_head) == (before.activation_bytes, after.activation_bytes) == (sum(sizes), planned_head)
+    np.testing.assert_array_equal(planned_answers, answers)
+    assert after == planned(data, REFERENCE)[2]
+    assert len(with_plan) <= len(foreign)
+
+
+def test_a_better_plan_of_another_tool_stays(monkeypatch):
+    random = np.random.default_rng(5009)
+    data = renumbered(random_net(random, layers=13), random)
+    monkeypatch.setattr(memory_plan, "_PATIENCE", 3000)
+    better = planned(data, REFERENCE)[0]
+    monkeypatch.undo()
+    inputs = random.integers(-128, 128, (2, 1, 64)).astype(np.int8)
+    heads = [head_and_answers(each, inputs)[0] for each in (better, planned(data, REFERENCE)[0])]
+    assert heads[0] < heads[1]
+    assert planned(better, REFERENCE)[0] == better
+
+
+def test_a_plan_that_cannot_be_is_replaced():
+    data = random_net(np.random.default_rng(0), branches=1)
+    count = sum(len(graph.tensors) for graph in flatbuffer.read(data).subgraphs)
+    for offsets in (np.zeros(count - 1, int), np.full(count, 8), np.full(count, 1 << 20)):
+        assert planned(with_plan_of(data, offsets))[2] == planned(data)[2]
+
+
 @pytest.mark.parametrize(
     "numbers, message",
     [
@@ -134,9 +190,17 @@ def test_the_command_says_what_was_gained(bcnet, tmp_path):
     (tmp_path / "net.tflite").write_bytes(renumbered(random_net(random, layers=14, branches=1), random))
     status, out, _ = bcnet("optimize", tmp_path / "net.tflite", "--core=cortex-m0plus")
     before, after = map(int, re.findall(r"([\d,]+) bytes", out.replace(",", ""))[:2])
+    assert "memory on cortex-m0plus: " in out
     data = (tmp_path / "net_optimized.tflite").read_bytes()
     assert status == 0 and after < before
     assert arena(data, "cortex-m0plus").activation_bytes == after
     assert arena(tmp_path / "net.tflite", "cortex-m0plus").activation_bytes == before
+    # Without a core the figures are those of one core, whose arena takes most.
+    status, out, _ = bcnet("optimize", tmp_path / "net.tflite")
+    core = re.search(r"memory on ([\w-]+), which takes most:", out)[1]
+    before, after, least = map(int, re.findall(r"([\d,]+) (?:bytes|are in)", out.replace(",", ""))[:3])
+    taken = {each: arena(tmp_path / "net.tflite", each) for each in CORES}
+    assert taken[core].bytes == max(each.bytes for each in taken.values())
+    assert taken[core].activation_bytes == before > after >= least > 0.9 * after
     status, _, err = bcnet("optimize", tmp_path / "absent.tflite")
     assert status == 1 and "there is no file" in err
