@@ -224,7 +224,8 @@ def _bundles(model: schema.ModelT, tensors: dict[int, Request]) -> list[_Bundle]
                     continue
                 inside = [*branch.inputs, *branch.outputs]
                 for outer, inner in zip([*operator.inputs[1:], *operator.outputs], inside, strict=True):
-                    join(start + outer, starts[called] + inner)
+                    if inside.count(inner) == 1:  # two results that are one here may differ in the other branch
+                        join(start + outer, starts[called] + inner)
     members: dict[int, dict[int, Request]] = {}
     for number, request in tensors.items():
         members.setdefault(root(number), {})[number] = request

@@ -343,7 +343,7 @@ def remove_metadata(model: schema.ModelT, name: str) -> None:
     """Takes the metadata entry `name` out of a parsed flatbuffer, with its buffer if nothing else has that."""
     gone = [entry for entry in model.metadata if text(entry.name) == name]
     model.metadata = [entry for entry in model.metadata if text(entry.name) != name]
-    if model.metadataBuffer is not None:  # of old files: buffers of the metadata, by their numbers
+    if getattr(model, "metadataBuffer", None) is not None:  # of old files: buffers of the metadata, by their numbers
         return
     holders: list[Any] = [*(tensor for graph in model.subgraphs for tensor in graph.tensors), *model.metadata]
     for number in sorted({entry.buffer for entry in gone} - {holder.buffer for holder in holders} - {0}, reverse=True):

@@ -127,19 +127,24 @@ def test_a_second_plan_changes_nothing():
     assert arenas == [after, after]
 
 
+def with_wasteful_plan(data):
+    """The flatbuffer with a plan that gives each tensor a place of its own, and the bytes that these take."""
+    model = flatbuffer.read(data)
+    requests = [each for each in requests_of(model, REFERENCE) if each.tensor is not None]
+    offsets = np.full(sum(len(graph.tensors) for graph in model.subgraphs), ONLINE)
+    offsets[[each.tensor for each in requests]] = np.cumsum([0, *(each.bytes for each in requests[:-1])])
+    return with_plan_of(data, offsets), sum(each.bytes for each in requests)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_bad_plan_of_another_tool_is_replaced_and_counts_as_before(seed):
     random = np.random.default_rng(seed)
     data = random_net(random, branches=1)
-    sizes = [each.bytes for each in requests_of(flatbuffer.read(data), REFERENCE) if each.tensor is not None]
-    offsets = np.full(sum(len(graph.tensors) for graph in flatbuffer.read(data).subgraphs), ONLINE)
-    numbers = [each.tensor for each in requests_of(flatbuffer.read(data), REFERENCE) if each.tensor is not None]
-    offsets[numbers] = np.cumsum([0, *sizes[:-1]])  # each tensor has a place of its own
-    foreign = with_plan_of(data, offsets)
+    foreign, taken = with_wasteful_plan(data)
     inputs = random.integers(-128, 128, (6, 1, 64)).astype(np.int8)
     with_plan, before, after = planned(foreign, REFERENCE)
     (head, answers), (planned_head, planned_answers) = (head_and_answers(each, inputs) for each in (foreign, with_plan))
-    assert (head, planned_head) == (before.activation_bytes, after.activation_bytes) == (sum(sizes), planned_head)
+    assert (head, planned_head) == (before.activation_bytes, after.activation_bytes) == (taken, planned_head)
     np.testing.assert_array_equal(planned_answers, answers)
     assert after == planned(data, REFERENCE)[2]
     assert len(with_plan) <= len(foreign)
@@ -155,6 +160,46 @@ def test_a_better_plan_of_another_tool_stays(monkeypatch):
     heads = [head_and_answers(each, inputs)[0] for each in (better, planned(data, REFERENCE)[0])]
     assert heads[0] < heads[1]
     assert planned(better, REFERENCE)[0] == better
+
+
+@pytest.mark.parametrize("doubled", ["then", "else"])
+def test_a_branch_may_give_one_tensor_twice(doubled):
+    """The other branch gives two different ones, which must not share a place for it."""
+    int8, random = schema.TensorType.INT8, np.random.default_rng(3)
+    builder = flatbuffer.Builder("test")
+    main = builder.subgraph("main")
+
+    def vector(graph, name="x", size=64):
+        return builder.tensor(graph, name, int8, [1, size], (0.05, 0))
+
+    def turned(graph, source, name, size=64):
+        numbers = random.integers(-60, 61, (size, 64)).astype(np.int8)
+        kernel = builder.tensor(graph, "w", int8, numbers.shape, (0.003, 0), numbers)
+        options, result = schema.FullyConnectedOptionsT(), vector(graph, name, size)
+        builder.operator(graph, "FULLY_CONNECTED", [source, kernel, -1], [result], options, version=4)
+        return result
+
+    image = vector(main, "image")
+    zero = builder.tensor(main, "zero", int8, [1, 1], (0.05, 0), np.zeros((1, 1), np.int8))
+    positive = builder.tensor(main, "positive", schema.TensorType.BOOL, [1, 1])
+    total = turned(main, image, "sum", 1)
+    builder.operator(main, "GREATER", [total, zero], [positive], schema.GreaterOptionsT(), version=2)
+    for name in ("then", "else"):
+        graph = builder.subgraph(name)
+        given = vector(graph, "given")
+        first, second = turned(graph, given, "first"), turned(graph, given, "second")
+        graph.inputs = np.array([given], np.int32)
+        graph.outputs = np.array([first, first if name == doubled else second], np.int32)
+    options, results = schema.IfOptionsT(), [vector(main, "first"), vector(main, "second")]
+    options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
+    builder.operator(main, "IF", [positive, image], results, options)
+    main.inputs, main.outputs = np.array([image], np.int32), np.array(results, np.int32)
+    foreign, _ = with_wasteful_plan(builder.finish())
+    inputs = random.integers(-128, 128, (6, 1, 64)).astype(np.int8)
+    _, answers = head_and_answers(foreign, inputs)
+    np.testing.assert_array_equal(head_and_answers(planned(foreign, REFERENCE)[0], inputs)[1], answers)
+    alike = np.array([np.array_equal(each[:64], each[64:]) for each in answers])
+    assert 0 < alike.sum() < len(alike)  # both branches ran
 
 
 def test_a_plan_that_cannot_be_is_replaced():
