@@ -185,7 +185,10 @@ def board(name: str) -> Board:
 
 @functools.cache
 def _factors() -> dict[str, dict[str, tuple[float, float]]]:
-    """{board: {operator, or "other": [low, high]}}: cycles with code in flash over those of memory without waits."""
+    """{board: {operator, or "other": [low, high]}}: cycles with code in flash over those of memory without waits.
+
+    The first is a factor of the fewest cycles, the second of the most; it may be the smaller one.
+    """
     tables: dict[str, dict[str, dict[str, tuple[float, float]]]] = json.loads(
         Path(__file__).with_suffix(".json").read_text()
     )
@@ -202,8 +205,7 @@ def _factor(operator: str, board_name: str) -> tuple[float, float]:
 
 def in_flash(cycles: Cycles, operator: str, board_name: str) -> Cycles:
     """`Cycles` of an operator, by its name, with code and weights in the flash of a board."""
-    low, high = _factor(operator, board_name)
-    return Cycles(cycles.low * low, cycles.high * high)
+    return _times(cycles, *_factor(operator, board_name))
 
 
 def with_fast_code(cycles: Cycles, board_name: str) -> Cycles:
@@ -213,4 +215,9 @@ def with_fast_code(cycles: Cycles, board_name: str) -> Cycles:
       cycles: those of `in_flash`.
     """
     (low, high), (fast_low, fast_high) = (_factor(name, board_name) for name in ("LceBconv2d", FAST_CODE))
-    return Cycles(cycles.low * min(1.0, fast_low / low), cycles.high * min(1.0, fast_high / high))
+    return _times(cycles, min(1.0, fast_low / low), min(1.0, fast_high / high))
+
+
+def _times(cycles: Cycles, low: float, high: float) -> Cycles:
+    """Each end of `Cycles` times its factor. That of the lower end is larger where waits are much beside few cycles."""
+    return Cycles(*sorted((cycles.low * low, cycles.high * high)))

@@ -49,8 +49,14 @@ class Cycles:
 
     def short_text(self) -> str:
         """The same of small numbers, such as milliseconds: "1.18 to 1.29"."""
-        low, high = f"{self.low:.3g}", f"{self.high:.3g}"
+        low, high = short(self.low), short(self.high)
         return low if low == high else f"{low} to {high}"
+
+
+def short(number: float) -> str:
+    """A number, 0 or more, to three digits for a reader: "0.00123", "1.2", "7,640,000"."""
+    text = f"{number:.3g}"
+    return f"{float(text):,.0f}" if "e+" in text else text
 
 
 def as_record(cycles: dict[str, Cycles]) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ from bcnet_keras.device import cost_bconv2d
 from bcnet_keras.device.arena import Arena, arena
 from bcnet_keras.device.boards import FAST_CODE_BYTES, Board, board, with_fast_code
 from bcnet_keras.device.cost import CORES, DEFAULT_CORE, Cost, OpCost, cost
-from bcnet_keras.device.cycles import Cycles
+from bcnet_keras.device.cycles import Cycles, short
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import schema
@@ -329,8 +329,8 @@ class Profile:
 
     def _time_text(self, cycles: Cycles, found: Board) -> str:
         time = found.milliseconds(cycles)
-        slow, fast = (f"{1000 / each:.3g}" if each else "any" for each in (time.high, time.low))
-        return f"{time.middle:.3g} ms ({time.short_text()}) at {found.mhz} MHz, {slow} to {fast} frames per second"
+        slow, fast = (short(1000 / each) if each else "any" for each in (time.high, time.low))
+        return f"{short(time.middle)} ms ({time.short_text()}) at {found.mhz} MHz, {slow} to {fast} frames per second"
 
     def summary(self) -> list[tuple[str, str]]:
         """Pairs of str: what, and how much."""

@@ -14,6 +14,8 @@ from bcnet_keras.device import boards
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
 from bcnet_keras.device.cost import CORES, cost
+from bcnet_keras.device.cycles import Cycles, short
+from bcnet_keras.device.page import profile_page
 from bcnet_keras.device.profile import STACK_BYTES, Profile
 from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.models.pair_profile import PairProfile
@@ -137,6 +139,41 @@ def test_code_in_ram_takes_the_waits_away(pair):
     large, int8 = Profile.of(layer, board_name="nucleo-f767zi"), Profile.of(pair, board_name="nucleo-l4r5zi")
     assert int8.with_fast_code()["expected"] == int8.expected_cycles and core.with_fast_code() == {}
     assert "BCNET_FAST_CODE" not in core.text() + large.text() + int8.text()
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_range_stays_one_on_every_board(name):
+    """Also of an operator whose cycles are known exactly: the factors of its two ends differ."""
+    for operator in json.loads(Path(boards.__file__).with_suffix(".json").read_text())["factors"][name]:
+        found = boards.in_flash(Cycles(1000, 1000), operator, name)
+        assert 1000 <= found.low <= found.high
+        fast = boards.with_fast_code(found, name)
+        assert fast.low <= fast.high <= found.high
+
+
+def test_a_page_shows_a_narrow_range():
+    layer = binary_convolution({"shape": "96x96x32-32-k3-s1", "output": "bitpacked"})
+    for name in (name for name, board in BOARDS.items() if board.core == "cortex-m7"):
+        profile = Profile.of(layer, board_name=name)
+        assert profile.expected_cycles.low <= profile.expected_cycles.high
+        assert "<svg" in profile_page(profile) or "<img" in profile_page(profile)
+
+
+@pytest.mark.parametrize(
+    "number, text",
+    [
+        (0, "0"),
+        (0.00123, "0.00123"),
+        (61.23, "61.2"),
+        (999.4, "999"),
+        (999.7, "1,000"),
+        (7642.1, "7,640"),
+        (2e6, "2,000,000"),
+    ],
+)
+def test_numbers_are_for_readers(number, text):
+    assert short(number) == text
+    assert Cycles(number, number).short_text() == text
 
 
 def test_boards_factors_are_of_all_boards():
