@@ -27,7 +27,7 @@ from dataclasses import replace
 import numpy as np
 
 from bcnet_keras.device import cost_bconv2d
-from bcnet_keras.device.arena import Arena, Request, arena, place, requests_of
+from bcnet_keras.device.arena import REFERENCE, Arena, Request, arena, place, requests_of
 from bcnet_keras.device.cost import CORES
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer
@@ -48,7 +48,8 @@ def plan_memory(
     It stays without a plan where the interpreter's own planner does as well. A plan that cannot be is replaced.
 
     Arguments:
-      core: whose scratch memory counts; None for all cores, on none of which the plan may take more than before.
+      core: whose scratch memory counts; None for all cores, with CMSIS-NN and with the reference kernels. With none
+        of these may the plan take more than before.
       scratch_budget: bytes of the arena that a binary convolution may use.
 
     Returns:
@@ -62,7 +63,8 @@ def plan_memory(
     except FlatbufferError:  # perhaps for its plan
         remove_plan(model)
         before = {each: arena(model, each, scratch_budget) for each in cores}
-    on_cores = {each: requests_of(model, each, scratch_budget) for each in cores}
+    kernels = cores if core is not None else (*CORES, REFERENCE)
+    on_cores = {each: requests_of(model, each, scratch_budget) for each in kernels}
     layout = _Search(model, on_cores).best()
     if layout is not None:
         remove_plan(model)

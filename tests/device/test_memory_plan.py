@@ -53,6 +53,40 @@ def test_a_plan_keeps_the_answers_and_is_the_interpreters(branches, seed):
     assert planned_head <= min(head, 1.02 * bound)
 
 
+def convolutions(random):
+    """A flatbuffer of five int8 convolutions of several sizes, of which the last two are joined."""
+    int8, builder = schema.TensorType.INT8, flatbuffer.Builder("test")
+    graph = builder.subgraph("main")
+    known, channels = [builder.tensor(graph, "image", int8, [1, 12, 12, 3], (1.0, 0))], [3]
+    for _ in range(5):
+        source = int(random.integers(max(0, len(known) - 3), len(known)))
+        filters, taps = 4 * int(random.integers(1, 9)), int(random.choice([1, 3, 5]))
+        zeros = np.zeros((filters, taps, taps, channels[source]), np.int8)
+        weights = builder.tensor(graph, "w", int8, zeros.shape, (1.0, 0), zeros)
+        known.append(builder.tensor(graph, "x", int8, [1, 12, 12, filters], (1.0, 0)))
+        channels.append(filters)
+        options = schema.Conv2DOptionsT()
+        options.strideH = options.strideW = 1
+        builder.operator(graph, "CONV_2D", [known[source], weights, -1], known[-1:], options, version=3)
+    options = schema.ConcatenationOptionsT()
+    options.axis = 3
+    joined = builder.tensor(graph, "joined", int8, [1, 12, 12, sum(channels[-2:])], (1.0, 0))
+    builder.operator(graph, "CONCATENATION", known[-2:], [joined], options, version=2)
+    graph.inputs, graph.outputs = np.array(known[:1], np.int32), np.array([joined], np.int32)
+    return builder.finish()
+
+
+@pytest.mark.parametrize("seed", [35, 58, 105, 270])
+def test_a_plan_for_all_cores_costs_the_reference_kernels_nothing(seed):
+    """They have no scratch memory here, so that TensorFlow Lite Micro's planner sees another problem."""
+    data = convolutions(np.random.default_rng(seed))
+    image = [np.zeros((1, 12, 12, 3), np.int8)]
+    with_plan, *_ = planned(data)
+    assert head_and_answers(with_plan, image)[0] <= head_and_answers(data, image)[0]
+    for core in CORES:
+        assert arena(with_plan, core).bytes <= arena(data, core).bytes
+
+
 def test_the_order_of_tensors_does_not_matter():
     nets = NETWORKS["images"].nets()
     data, random = sketch_int8(nets, (32, 32, 3), 10), np.random.default_rng(0)
