@@ -30,7 +30,7 @@ _AREAS = {
 _CALLABLE = {"Conversion": ("convert.pair.convert", "export.formats.export")}
 # Classes -> the methods that are shown below them.
 _METHODS = {
-    "BCNet": ("from_keras", "profile", "preprocess", "threshold", "compile"),
+    "BCNet": ("from_keras", "profile", "preprocess", "threshold", "escalation_rate", "compile"),
     "AccuracyCostCurve": ("pick", "upper_cost"),
     "Interpreter": ("predict",),
     "Profile": ("of", "text", "json", "shortage"),

@@ -23,7 +23,8 @@ def define(values: flags.FlagValues) -> None:
         "escalation_rate",
         None,
         "Fraction of the inputs that a pair escalates, 0 to 1, as `bcnet run` or the report of a run shows it. By "
-        "default 1, the most that the pair can cost.",
+        "default that of the data on which its threshold was picked, or 1, the most that the pair can cost, if the "
+        "file does not tell it.",
         flag_values=values,
     )
     flags.DEFINE_string(

@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bcnet_keras.convert.passes.add_gate import CUSTOM_OP, KINDS, PREFIX, Gate, add_gate, check_threshold, read_gate
 from bcnet_keras.convert.passes.fuse_stem import STEM, expand_front, fuse_front, keep_smaller_map
@@ -137,11 +136,18 @@ def get_threshold(data: bytes | StrPath) -> float | Array:
     return threshold if threshold.ndim else float(threshold)
 
 
-def set_threshold(data: bytes | StrPath, threshold: ArrayLike) -> bytes:
-    """Returns the merged flatbuffer `data` with another threshold: a number in [0, 1], or one per class.
+def threshold_and_rate(threshold: Any) -> tuple[Any, float | None]:
+    """The threshold of an `OperatingPoint` with the escalation rate that was measured there; for a number None."""
+    rate = getattr(threshold, "escalation_rate", None)
+    return getattr(threshold, "threshold", threshold), None if rate is None else float(rate)
+
+
+def set_threshold(data: bytes | StrPath, threshold: Any) -> bytes:
+    """Returns the merged flatbuffer `data` with another threshold: in [0, 1], one per class, or an `OperatingPoint`.
 
     `data` are its bytes, or the path of the file, which stays as it is.
-    The verdict in the file holds for its threshold only; a new threshold removes it.
+    The verdict and the escalation rate in the file hold for its threshold only; a new threshold removes them. That of
+    an operating point brings its escalation rate.
 
     Examples:
       >>> cheaper = bc.set_threshold(converted, 0.25)
@@ -154,9 +160,13 @@ def set_threshold(data: bytes | StrPath, threshold: ArrayLike) -> bytes:
     model = flatbuffer.read(flatbuffer.load(data))
     kind, gate, record = _gate(model)
     classes = flatbuffer.shape(_output(model))[-1]
+    threshold, rate = threshold_and_rate(threshold)
     changed = Gate(gate.measure, check_threshold(threshold, classes), gate.weights, gate.bias)
     if not np.array_equal(changed.threshold, gate.threshold):
         record.pop("verdict", None)
+        record.pop("escalation_rate", None)
+    if rate is not None:
+        record["escalation_rate"] = rate
     return flatbuffer.write(_with_gate(model, kind, changed, record))
 
 

@@ -13,9 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
-from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
+from bcnet_keras.convert.cooperative import (
+    DESCRIPTION,
+    OLDEST_RUNTIME,
+    check_part,
+    merge_models,
+    threshold_and_rate,
+)
 from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
@@ -46,13 +51,15 @@ class Pair(Protocol):
     input_range: Range
 
     @property
+    def escalation_rate(self) -> float | None:
+        """Part of the calibration data that escalates at the gate's threshold; None where that is not known."""
+
+    @property
     def front_end(self) -> dict[str, Any] | None:
         """How a recorded signal becomes the data; None for images."""
 
 
-def convert(
-    pair: Pair, gate: str = "custom", parts: tuple[bytes, bytes] | None = None, threshold: ArrayLike | None = None
-) -> bytes:
+def convert(pair: Pair, gate: str = "custom", parts: tuple[bytes, bytes] | None = None, threshold: Any = None) -> bytes:
     """Converts a cooperative pair into one flatbuffer.
 
     Arguments:
@@ -60,7 +67,8 @@ def convert(
       gate: "custom" for the operator `BcnetGate` and the one that makes bits of the image, `BcnetThermometer` or
         `BcnetStem`; or "builtin" for operators of TensorFlow Lite and Larq Compute Engine in their place.
       parts: the result of `convert_parts(pair)`, if it is at hand; the nets are then not converted again.
-      threshold: a number in [0, 1], or one per class, that replaces the pair's own.
+      threshold: a number in [0, 1], one per class, or an `OperatingPoint`, that replaces the pair's own. The file keeps
+        the escalation rate of an operating point, this one or the pair's own.
 
     Returns:
       bytes: input `image` int8 [1, h, w, c]; outputs `logits` int8 [1, classes] and `escalated` bool [1].
@@ -80,7 +88,10 @@ def convert(
     weights = bias = None
     if pair.gate.measure == "learned":
         weights, bias = np.asarray(pair.gate.weights_vector), float(np.asarray(pair.gate.bias))
-    threshold = pair.gate.threshold if threshold is None else threshold
+    if threshold is None:
+        threshold, rate = pair.gate.threshold, pair.escalation_rate
+    else:
+        threshold, rate = threshold_and_rate(threshold)
     spec = Gate.create(classes, pair.gate.measure, threshold, weights, bias)
     binary, int8 = _lower(pair) if parts is None else map(flatbuffer.read, parts)
     return merge_models(
@@ -91,7 +102,7 @@ def convert(
         combine=pair.combine,
         boost=float(np.asarray(pair.boost)),
         output_range=_trained_range(pair.output_quant),
-        record=_record(pair),
+        record=_record(pair) | ({} if rate is None else {"escalation_rate": rate}),
     )
 
 

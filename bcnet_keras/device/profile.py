@@ -25,6 +25,7 @@ from bcnet_keras.device.cycles import Cycles, short
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import schema
+from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.support import check_micro, remarks
 from bcnet_keras.utils.pages import text_table
 from bcnet_keras.utils.types import StrPath
@@ -34,6 +35,10 @@ from bcnet_keras.utils.types import StrPath
 _INTERPRETER_CODE = 14596
 _CODE_ALLOWANCE = 4096  # of an operator without a figure
 _LAYER = 32  # characters of a layer's name in the table
+_RATE_SOURCES = {
+    "calibration": "of the data on which the threshold was picked",
+    "worst case": "the most that the pair can cost; the file does not tell how much escalates",
+}
 _GAIN = 0.02  # part of the cycles that BCNET_FAST_CODE must save to be told of
 STACK_BYTES = 6144  # RAM beside the arena: an allowance for stack and static data
 
@@ -67,6 +72,7 @@ class Profile:
       cost: `bcnet_keras.device.cost.Cost`.
       arena: `bcnet_keras.device.arena.Arena`.
       escalation_rate: of the expected cost, 0 to 1; None for a net that is no pair.
+      rate_source: where that comes from: "given", "calibration" (kept in the file) or "worst case"; None likewise.
       remarks: what TensorFlow Lite Micro does otherwise than TensorFlow Lite, a tuple of sentences.
       inputs, outputs: tuples of the names in the file's signature with type and shape, such as "logits int8 [1, 10]",
         in the order of the interpreter's tensors.
@@ -78,6 +84,7 @@ class Profile:
     cost: Cost
     arena: Arena
     escalation_rate: float | None
+    rate_source: str | None
     remarks: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -96,7 +103,8 @@ class Profile:
         Arguments:
           core: one of `bcnet_keras.device.cost.CORES`; by default that of the board, or `DEFAULT_CORE`.
           board_name: one of `bcnet_keras.device.boards.BOARDS`; None for a core alone.
-          escalation_rate: part of the inputs that a pair escalates, 0 to 1; 1, the most that it can cost, by default.
+          escalation_rate: part of the inputs that a pair escalates, 0 to 1; by default that of the data on which its
+            threshold was picked, which the file keeps, or 1, the most that the pair can cost.
           scratch_budget: bytes of the arena that a binary convolution may use to need fewer cycles.
 
         Examples:
@@ -116,13 +124,15 @@ class Profile:
         costs = cost(data, scratch_budget, partial=True, board_name=board_name)
         if costs.accepted is None and escalation_rate is not None:
             raise BcnetError("an escalation rate is for a pair; this flatbuffer is a net alone")
+        source_of_rate = None
         if costs.accepted is not None:
-            escalation_rate = 1.0 if escalation_rate is None else escalation_rate
+            escalation_rate, source_of_rate = _rate(model, escalation_rate)
             costs.expected(escalation_rate)  # checks it
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "flatbuffer"
         planned = arena(data, core, scratch_budget)
         where = None if board_name is None else (board_name, board(board_name))
-        return cls(name, core, where, costs, planned, escalation_rate, remarks(model), *_interface(model))
+        told = remarks(model), *_interface(model)
+        return cls(name, core, where, costs, planned, escalation_rate, source_of_rate, *told)
 
     @property
     def accepted(self) -> int:
@@ -235,6 +245,7 @@ class Profile:
             "board": self.board and {"name": self.board[0]} | asdict(self.board[1]),
             "fits": None if self.board is None else self.shortage() is None,
             "escalation_rate": self.escalation_rate,
+            "escalation_rate_from": self.rate_source,
             "cycles": {what: _pair_of(cycles) for what, cycles in self._paths().items()},
             "milliseconds": self.board
             and {what: _pair_of(self.board[1].milliseconds(cycles), 4) for what, cycles in self._paths().items()},
@@ -303,7 +314,7 @@ class Profile:
     def _summed(self) -> list[tuple[str, Cycles, int]]:
         """[(which inference, its `Cycles`, its instructions)], the mean of a pair last."""
         if self.escalation_rate is not None:
-            rate = f"{100 * self.escalation_rate:g} % escalated"
+            rate = f"{100 * self.escalation_rate:.4g} % escalated"
             return [
                 ("accepted", self.accepted_cycles, self.accepted),
                 ("escalated, the worst case", self.escalated_cycles, self.escalated),
@@ -339,6 +350,8 @@ class Profile:
             for what, side in (("input", self.inputs), ("output", self.outputs))
             for index, text in enumerate(side)
         ]
+        if self.escalation_rate is not None and self.rate_source in _RATE_SOURCES:
+            lines.append(("escalation rate", f"{100 * self.escalation_rate:.4g} %: {_RATE_SOURCES[self.rate_source]}"))
         bound = "at least " if self.cost.incomplete else ""
         for what, cycles, _ in self._summed():
             suffix = f", {what}" if what else ""
@@ -376,6 +389,14 @@ class Profile:
         width = max(len(what) for what, _ in self.summary())
         lines = [f"{what.ljust(width)}  {value}" for what, value in self.summary()]
         return "\n".join([f"{self.name} on {self.core}", "", text_table(self.table()), "", *lines])
+
+
+def _rate(model: schema.ModelT, given: float | None) -> tuple[float, str]:
+    """The escalation rate of a pair and the name of its source, as `Profile` has them."""
+    if given is not None:
+        return given, "given"
+    known = (metadata(model) or {}).get("escalation_rate")
+    return (1.0, "worst case") if known is None else (float(known), "calibration")
 
 
 def _interface(model: schema.ModelT) -> tuple[tuple[str, ...], ...]:

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet_keras import datasets
-from bcnet_keras.calibration import Answers, answers, curve, operating_point
+from bcnet_keras.calibration import Answers, OperatingPoint, answers, curve, operating_point
 from bcnet_keras.convert.cooperative import replace_gate, with_verdict
 from bcnet_keras.convert.pair import convert, convert_parts
 from bcnet_keras.datasets import Variation
@@ -159,6 +159,7 @@ def _run(settings: Settings, folder, verbose, ablations):
     alone_parts = convert_parts(alone)
     parts = {name: alone_parts if name in ("coopnet", "cascade") else convert_parts(pairs[name]) for name in pairs}
     rows: dict[str, dict[str, Any]] = {}
+    points: dict[str, OperatingPoint] = {}
     curves, files = {}, {"int8": alone_parts[1], "binary": alone_parts[0]}
     for name, pair in pairs.items():
         relative = _relative_cost(pair, parts[name], alone_parts[1], settings)
@@ -171,7 +172,8 @@ def _run(settings: Settings, folder, verbose, ablations):
             targets["bcnet_accurate"] = {"max_cost": np.inf}
         for row, target in targets.items():
             picked = choices.pick(**target)
-            files[row] = convert(pair, parts=parts[name], threshold=picked.threshold)
+            files[row] = convert(pair, parts=parts[name], threshold=picked)
+            points[row] = picked
             rows[row] = {
                 "threshold": picked.threshold,
                 "validation_accuracy": picked.accuracy,
@@ -179,7 +181,7 @@ def _run(settings: Settings, folder, verbose, ablations):
                 "aurc": on_test.aurc(),
                 "auroc": on_test.auroc(),
             }
-        pair.threshold = rows[name]["threshold"]
+        pair.threshold = points[name]
         told = _told(pair, parts[name], data.test, on_test) if name in COLOURS else on_test
         test_curve = curve(told, relative, settings.core, by_class)
         curves[name] = [[point.cost, point.accuracy, point.escalation_rate] for point in test_curve.points]

@@ -97,6 +97,7 @@ class BCNet(tf.keras.Model):
         self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
         self.raw_range, self.input_range = range_of("raw_range", raw_range), range_of("input_range", input_range)
         self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
+        self._calibrated: str | None = None  # threshold and escalation rate of an `OperatingPoint`, as text likewise
         self.gate = ConfidenceGate(measure, per_class, name="gate")
         self.gate.build((None, self.classes))
         self.output_quant = FakeQuant(-8.0, 8.0, symmetric=True, name="output_quant")
@@ -198,6 +199,17 @@ class BCNet(tf.keras.Model):
     @threshold.setter
     def threshold(self, value: Any) -> None:
         self.gate.threshold = getattr(value, "threshold", value)
+        rate = getattr(value, "escalation_rate", None)
+        self._calibrated = None if rate is None else json.dumps([self.threshold.tolist(), float(rate)])
+
+    @property
+    def escalation_rate(self) -> float | None:
+        """Part of the calibration data that escalates, from the `OperatingPoint` that was the last threshold.
+
+        None where the threshold was a number, and where nets or gate were trained since.
+        """
+        threshold, rate = (None, None) if self._calibrated is None else json.loads(self._calibrated)
+        return rate if rate is not None and np.array_equal(np.float32(threshold), self.threshold) else None
 
     def preprocess(self, raw: ArrayLike | tf.Tensor) -> tf.Tensor:
         """Maps raw data (values in `raw_range`) to float32 in `input_range`; works on arrays and tensors."""
@@ -396,6 +408,7 @@ class BCNet(tf.keras.Model):
         self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
     ) -> tf.keras.callbacks.History:
         leave_quantized_scope()
+        self._calibrated = None
         if getattr(self, "stage", None) == "cooperative" and np.any(np.isnan(self.threshold)):
             raise ModelError("the cooperative stage starts from a threshold: set pair.threshold (0.5, say) before fit.")
         self._eval_data_handler = None  # where Keras leaves the validation data of a fit that failed, for the next one
@@ -430,6 +443,7 @@ class BCNet(tf.keras.Model):
             "raw_range": self.raw_range,
             "input_range": self.input_range,
             "front_end": self.front_end,
+            "calibrated": self._calibrated,
         }
 
     @classmethod
@@ -441,7 +455,9 @@ class BCNet(tf.keras.Model):
             with tfmot.quantization.keras.quantize_scope():
                 objects |= tf.keras.saving.get_custom_objects()
         nets = {part: tf.keras.models.model_from_json(config[part], objects) for part in ("binary", "int8")}
-        return cls(**{**config, **nets})
+        pair = cls(**{**{key: value for key, value in config.items() if key != "calibrated"}, **nets})
+        pair._calibrated = config.get("calibrated")  # not in files of older versions
+        return pair
 
     def get_compile_config(self) -> None:
         # A stage belongs to a training run, not to the saved pair.

@@ -24,8 +24,9 @@ def metadata(model: schema.ModelT) -> dict[str, Any] | None:
     """The record that `convert` and `convert_parts` keep in a flatbuffer, as a dict; None for a file of others.
 
     Keys: `version`, `class_names`, `raw_range`, `input_range`, where there is one `front_end`; in a merged file also
-    `measure`, `threshold`, `combine` and `boost`, and where the pair has been judged `verdict`, what it is worth beside
-    its int8 net in a sentence. `model` is a `schema.ModelT`.
+    `measure`, `threshold`, `combine` and `boost`, where its threshold was picked on data `escalation_rate`, and where
+    the pair has been judged `verdict`, what it is worth beside its int8 net in a sentence. `model` is a
+    `schema.ModelT`.
     """
     data = flatbuffer.metadata(model, METADATA)
     if data is None:
@@ -73,6 +74,7 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "raw_range": _range,
     "input_range": _range,
     "boost": lambda value: isinstance(value, int | float) and 0 <= value < _LARGE,
+    "escalation_rate": lambda value: isinstance(value, int | float) and 0 <= value <= 1,
     "front_end": lambda value: isinstance(value, dict),
     "verdict": lambda value: isinstance(value, str),
 }

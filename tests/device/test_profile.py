@@ -9,7 +9,7 @@ import pytest
 from flatbuffers_of import binary_convolution, branching_net, convolution
 from single_operators import net
 
-from bcnet_keras.convert import Gate, merge
+from bcnet_keras.convert import Gate, merge, set_threshold
 from bcnet_keras.device import boards
 from bcnet_keras.device.arena import arena
 from bcnet_keras.device.boards import BOARDS
@@ -73,7 +73,26 @@ def test_a_net_alone_has_one_path(make_part):
 def test_without_a_rate_all_escalate(pair):
     profile = Profile.of(pair)
     assert profile.escalation_rate == 1 and profile.expected == profile.escalated
-    assert "100 % escalated" in profile.text()
+    assert "100 % escalated" in profile.text() and "the file does not tell how much escalates" in profile.text()
+    assert profile.record()["escalation_rate_from"] == "worst case"
+
+
+def test_the_rate_in_the_file_is_taken_and_told(make_part):
+    parts = make_part(0, shape=(8, 8, 3)), make_part(1, shape=(8, 8, 3))
+    data = merge(*parts, Gate.create(4, "score_margin", 0.5), record={"escalation_rate": 0.1725})
+    profile, given = Profile.of(data), Profile.of(data, escalation_rate=0.1725)
+    assert profile.escalation_rate == 0.1725 and profile.expected_cycles == given.expected_cycles
+    mean = 0.8275 * given.accepted_cycles.middle + 0.1725 * given.escalated_cycles.middle
+    assert profile.expected_cycles.middle == pytest.approx(mean)
+    assert "17.25 %: of the data on which the threshold was picked" in profile.text()
+    assert "17.25 % escalated" in profile.text() and "17.25 %: of the data" in profile_page(profile)
+    assert (profile.record()["escalation_rate_from"], given.record()["escalation_rate_from"]) == (
+        "calibration",
+        "given",
+    )
+    assert "escalation rate  " not in given.text()
+    assert Profile.of(data, escalation_rate=0).expected_cycles == given.accepted_cycles
+    assert Profile.of(set_threshold(data, 0.25)).escalation_rate == 1
 
 
 def test_a_scratch_budget_trades_memory_for_instructions():

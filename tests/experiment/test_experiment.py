@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import bcnet_keras as bc
 from bcnet_keras import datasets
@@ -146,6 +147,17 @@ def test_the_files_give_the_reported_accuracy(bcnet, demo, test_split, tmp_path,
     assert status == 0 and f"accuracy {reported['accuracy']:.4f}" in out
     if row == "bcnet":
         assert answers["escalated"].mean() == reported["escalation_rate"]
+
+
+def test_the_files_keep_the_escalation_rate_on_validation_images(demo):
+    images = datasets.load("digits").validation.images
+    for name in ("pair", "pair_builtin"):
+        profile = bc.Profile.of(demo[0] / f"{name}.tflite")
+        escalated = tflite.Interpreter(demo[0] / f"{name}.tflite").predict(images).escalated.mean()
+        assert profile.rate_source == "calibration" and 0 < profile.escalation_rate < 1
+        assert profile.escalation_rate == pytest.approx(escalated, abs=3 / len(images))  # codes differ from Keras here
+    loaded = tf.keras.models.load_model(demo[0] / "pair.keras")
+    assert loaded.escalation_rate == profile.escalation_rate
 
 
 def test_both_gates_give_the_same_answers(demo, test_split):

@@ -9,6 +9,8 @@ from small_nets import float_net, images_and_labels
 
 import bcnet_keras as bc
 from bcnet_keras.models.pair import STAGES
+from bcnet_keras.tflite import flatbuffer
+from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.training import train_float
 
 layers = tf.keras.layers
@@ -60,6 +62,56 @@ def test_operating_point_sets_the_threshold(pair):
     assert pair.threshold == 0.25
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         pair.threshold = 1.5
+
+
+def test_the_escalation_rate_is_that_of_an_operating_point_until_something_changes(pair, tmp_path):
+    images, labels = images_and_labels()
+    point = bc.OperatingPoint(threshold=0.25, accuracy=0.9, escalation_rate=0.125, cost=0.3)
+    assert pair.escalation_rate is None
+    pair.threshold = point
+    assert pair.escalation_rate == 0.125
+    pair(images)
+    for path in ("pair.keras", "pair"):
+        pair.save(tmp_path / path)
+        assert tf.keras.models.load_model(tmp_path / path).escalation_rate == 0.125
+    pair.threshold = 0.25  # a number, of which nobody says what it does
+    assert pair.escalation_rate is None
+    pair.threshold = point
+    pair.gate.threshold = 0.5
+    assert pair.escalation_rate is None
+    pair.threshold = point
+    pair.compile(stage="binary")
+    pair.fit(images, labels, verbose=0)
+    assert pair.threshold == 0.25 and pair.escalation_rate is None
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_a_file_keeps_the_escalation_rate_of_its_threshold(per_class):
+    """The rate is that of `calibrate` on the same images that the file then escalates, in TensorFlow Lite Micro."""
+    tf.keras.utils.set_random_seed(1)
+    pair = bc.BCNet.from_keras(float_net(), per_class=per_class, verbose=0)
+    images, labels = images_and_labels()
+    points = bc.calibrate(pair, (images, labels), pair_cost=(0.3, 1.3)).points
+    point, other = points[len(points) // 2], points[len(points) // 4]
+    assert 0 < other.escalation_rate < point.escalation_rate < 1
+    assert "escalation_rate" not in record(bc.convert(pair, threshold=0.5))
+    pair.threshold = point
+    data = bc.convert(pair)
+    assert record(data)["escalation_rate"] == point.escalation_rate
+    low, high = pair.input_range
+    raw = (images - low) / (high - low) * 255
+    assert bc.Interpreter(data).predict(raw).escalated.mean() == pytest.approx(point.escalation_rate, abs=0.1)
+    assert bc.convert(pair, threshold=point) == bc.set_threshold(data, pair.threshold) == data
+    changed = bc.set_threshold(data, other)
+    assert record(changed)["escalation_rate"] == other.escalation_rate
+    assert bc.convert(pair, threshold=other) == changed and bc.set_threshold(changed, point) == data
+    for unknown in (bc.set_threshold(data, other.threshold), bc.convert(pair, threshold=other.threshold)):
+        assert "escalation_rate" not in record(unknown)
+    assert record(bc.convert(pair, gate="builtin"))["escalation_rate"] == point.escalation_rate
+
+
+def record(data):
+    return metadata(flatbuffer.read(data))
 
 
 @pytest.mark.parametrize(("stage", "combine"), [*((stage, "sum") for stage in STAGES), ("cooperative", "swap")])

@@ -41,6 +41,7 @@ def changed(data, content=None, **fields):
         "input_range": [None, [0, 0], ["a", "b"], [float("nan"), 1]],
         "front_end": [5, []],
         "verdict": [5, None, ["good"]],
+        "escalation_rate": [-0.1, 1.1, None, "0.3", [0.3], float("nan")],
         "version": ["1", None, [1], 1.5],
     }.items(),
     ids=lambda value: value if isinstance(value, str) else "",
