@@ -7,12 +7,13 @@
 
 TensorFlow Lite Micro's own planner places the largest buffer first, in the order of the tensors' numbers, and never
 takes back a decision. An offline plan in the metadata (`flatbuffer.OFFLINE_PLAN`) gives each tensor an offset instead.
-The plan that is written here needs less for three reasons:
+The plan that is written here needs less for four reasons:
 
 * it tries many orders and keeps the best;
 * the tensors that an IF hands to a branch, and takes from it, lie in the same place on both sides. The interpreter then
   does not copy them either (kernel_util.cc: CopyOpInputsToSubgraphInputs);
-* a subgraph that runs twice needs its memory during each call only, not from the first to the last.
+* a subgraph that runs twice needs its memory during each call only, not from the first to the last;
+* tensors that nothing uses lie below others, while the interpreter keeps them apart.
 
 Scratch memory stays with the interpreter, which places it around the tensors: how much there is depends on the core.
 """
@@ -111,11 +112,10 @@ class _Search:
     def __init__(self, model: schema.ModelT, on_cores: dict[str, list[Request]]) -> None:
         requests = next(iter(on_cores.values()))
         self.tensors = {each.tensor: each for each in requests if each.tensor is not None and each.first >= 0}
-        # What nothing uses, and all scratch memory, is left to the interpreter. Many cores want the same of it.
+        self.unused = {each.tensor: each for each in requests if each.tensor is not None and each.first < 0}
+        # Scratch memory is left to the interpreter. Many cores want the same of it.
         given = {
-            tuple(replace(each, offset=ONLINE) for each in requests if each.tensor is None or each.first < 0): _peak(
-                place(requests), requests
-            )
+            tuple(each for each in requests if each.tensor is None): _peak(place(requests), requests)
             for requests in on_cores.values()
         }
         self.online, self.given = list(given), list(given.values())
@@ -141,7 +141,7 @@ class _Search:
 
         def measured(order: list[int]) -> tuple[dict[int, int], list[int], list[int]]:
             offsets = _first_fit(items, clashes, order)
-            layout = {
+            layout = dict.fromkeys(self.unused, 0) | {
                 number: offset
                 for bundle, offset in zip(items, offsets, strict=True)
                 if isinstance(bundle, _Bundle)
@@ -183,7 +183,8 @@ class _Search:
 
     def _peaks(self, layout: dict[int, int]) -> list[int]:
         """Bytes of activations and scratch memory with these offsets, on each kind of core; the rest is not planned."""
-        tensors = [replace(each, offset=layout.get(number, ONLINE)) for number, each in self.tensors.items()]
+        every = (self.tensors | self.unused).items()
+        tensors = [replace(each, offset=layout.get(number, ONLINE)) for number, each in every]
         return [_peak(place([*tensors, *online]), [*tensors, *online]) for online in self.online]
 
 

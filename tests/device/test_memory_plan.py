@@ -236,6 +236,21 @@ def test_a_branch_may_give_one_tensor_twice(doubled):
     assert 0 < alike.sum() < len(alike)  # both branches ran
 
 
+def test_tensors_that_nothing_uses_take_no_memory_of_their_own():
+    random = np.random.default_rng(4)
+    model = flatbuffer.read(random_net(random))
+    builder = flatbuffer.Builder.extending(model)
+    for size in (500, 300, 700):
+        builder.tensor(model.subgraphs[0], "spare", schema.TensorType.INT8, [1, size], (0.05, 0))
+    data = flatbuffer.write(model)
+    inputs = random.integers(-128, 128, (3, 1, 64)).astype(np.int8)
+    with_plan, before, after = planned(data, REFERENCE)
+    (head, answers), (planned_head, planned_answers) = (head_and_answers(each, inputs) for each in (data, with_plan))
+    assert head == before.activation_bytes >= 512 + 304 + 704
+    assert planned_head == after.activation_bytes == max(704, live_bytes(model, REFERENCE))
+    np.testing.assert_array_equal(planned_answers, answers)
+
+
 def test_a_plan_that_cannot_be_is_replaced():
     data = random_net(np.random.default_rng(0), branches=1)
     count = sum(len(graph.tensors) for graph in flatbuffer.read(data).subgraphs)
