@@ -35,6 +35,7 @@ from bcnet_keras.utils.silence import captured_output
 
 LIST = pathlib.Path(__file__).with_suffix(".json")
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "tested_models.md"
+HELD = "activations and scratch, TensorFlow Lite Micro's"
 _SECONDS = 300  # for one run
 
 
@@ -90,7 +91,7 @@ def row(name, path, data):
         profile = Profile.of(data, "cortex-m4")
     except BcnetError as error:
         _, outcome = in_micro(data)
-        return [*cells, f"refused: {error}", "", "", "refused", "refused" if outcome != "ran" else "RAN"]
+        return [*cells, f"refused: {error}", "", "", "", "refused", "refused" if outcome != "ran" else "RAN"]
     least = "at least " if profile.cost.incomplete else ""
     bytes_ = f"{'at least ' if profile.arena.incomplete else ''}{profile.arena.bytes:,}"
     planned = arena(data, REFERENCE).activation_bytes
@@ -101,7 +102,8 @@ def row(name, path, data):
         exported = f"arena of {net.arena_size:,}"
     except BcnetError as error:
         exported = str(error)
-    return [*cells, f"{least}{profile.expected:,}", bytes_, held, exported, outcome]
+    figures = f"{least}{profile.expected_cycles.range_text()}", f"{least}{profile.expected:,}"
+    return [*cells, *figures, bytes_, held, exported, outcome]
 
 
 def main(arguments):
@@ -117,9 +119,10 @@ def main(arguments):
                 continue
             rows.append(row(name, path, data))
             print(" | ".join(rows[-1]), flush=True)
-    headings = ["source", "file", "SHA-256 begins", "instructions", "arena, bytes"]
-    headings += ["activations and scratch, TensorFlow Lite Micro's", "bcnet export", "TensorFlow Lite Micro"]
-    compared = [cells[5] for cells in rows if cells[5].endswith("same") or " for " in cells[5]]
+    headings = ["source", "file", "SHA-256 begins", "cycles", "instructions", "arena, bytes"]
+    headings += [HELD, "bcnet export", "TensorFlow Lite Micro"]
+    held = [cells[headings.index(HELD)] for cells in rows]
+    compared = [cell for cell in held if cell.endswith("same") or " for " in cell]
     same = sum(cells.endswith("same") for cells in compared)
     listed = "\n".join(f"- {name}: {source['address']}, {source['version']}" for name, source in sources.items())
     absent = "\n".join(f"- {line}" for line in missing)
@@ -129,7 +132,7 @@ def main(arguments):
         f"""# Public flatbuffers that were tried
 
 Written by `python -m experiments.tested_models FOLDER`; how to get the files is said in `experiments/tested_models.py`.
-{len(rows)} files. Instructions and arena are what `bcnet profile` tells for a Cortex-M4, or its sentence.
+{len(rows)} files. Estimated cycles, instructions and arena are those of `bcnet profile` for a Cortex-M4, or its sentence.
 TensorFlow Lite Micro's interpreter, with its reference kernels, planned
 {planned}.
 The last two columns are what `bcnet export` says, and whether the file ran in TensorFlow Lite Micro.

@@ -26,13 +26,16 @@ def test_table_has_the_files_of_the_list(rows):
 
 
 def test_no_arena_is_too_small_and_nothing_is_refused_without_reason(rows):
-    for *_, instructions, arena, held, exported, ran in rows:
+    for *_, cycles, instructions, arena, held, exported, ran in rows:
         planned, _, found = held.partition(" for ")
         assert not found or int(planned.replace(",", "")) >= int(found.replace(",", "")), held
-        if instructions.startswith("refused"):
+        if cycles.startswith("refused"):
             assert ran == "refused", "TensorFlow Lite Micro runs what is refused here"
         else:
             assert re.fullmatch(r"(at least )?[\d,]+", arena)
+            low, _, high = cycles.removeprefix("at least ").partition(" to ")
+            executed, low, high = (int(each.split()[-1].replace(",", "")) for each in (instructions, low, high or low))
+            assert 0.8 * executed <= low <= high <= 4 * executed, cycles
             assert exported.startswith("arena of ") != arena.startswith("at least ")
 
 
@@ -42,9 +45,11 @@ def test_rows_are_what_the_tools_say(tmp_path):
     data = tested_models.content(tmp_path, "some.zip!net.tflite")
     assert data == net("SOFTMAX", "int8")
     assert tested_models.content(tmp_path, "other.tflite") is tested_models.content(tmp_path, "some.zip!other") is None
-    *_, instructions, _, held, exported, ran = tested_models.row("mine", "some.zip!net.tflite", data)
+    *_, cycles, instructions, _, held, exported, ran = tested_models.row("mine", "some.zip!net.tflite", data)
+    low, high = (int(each.replace(",", "")) for each in cycles.split(" to "))
+    assert int(instructions.replace(",", "")) < low < high
     assert int(instructions.replace(",", "")) > 10000 and held == "64, same"
     assert exported.startswith("arena of ") and ran == "ran"
-    *_, instructions, _, _, exported, ran = tested_models.row("mine", "x", net("CAST", "uint8"))
-    assert instructions.startswith("refused: TensorFlow Lite Micro has no CAST on uint8")
+    *_, cycles, _, _, _, exported, ran = tested_models.row("mine", "x", net("CAST", "uint8"))
+    assert cycles.startswith("refused: TensorFlow Lite Micro has no CAST on uint8")
     assert exported == ran == "refused"
