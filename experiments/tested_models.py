@@ -132,7 +132,7 @@ def main(arguments):
         f"""# Public flatbuffers that were tried
 
 Written by `python -m experiments.tested_models FOLDER`; how to get the files is said in `experiments/tested_models.py`.
-{len(rows)} files. Estimated cycles, instructions and arena are those of `bcnet profile` for a Cortex-M4, or its sentence.
+{len(rows)} files. Cycles (estimated), instructions and arena are of `bcnet profile` for a Cortex-M4, or its sentence.
 TensorFlow Lite Micro's interpreter, with its reference kernels, planned
 {planned}.
 The last two columns are what `bcnet export` says, and whether the file ran in TensorFlow Lite Micro.

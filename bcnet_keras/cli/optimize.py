@@ -27,9 +27,13 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     core, before, after = plan_memory(model, chosen_core(values), values.scratch_budget)
     output = pathlib.Path(values.output or source.with_name(f"{source.stem}_optimized.tflite"))
     data = flatbuffer.write(model)
-    least = live_bytes(model, core, values.scratch_budget)
+    # A plan of another tool may lay tensors over one another of which it knows that they can be.
+    least = min(live_bytes(model, core, values.scratch_budget), after.activation_bytes)
     most = "" if chosen_core(values) else ", which takes most"
     write_atomic(output, data)
+    if before.incomplete:
+        unknown = ", ".join(before.incomplete)
+        print(f"no plan was made: the memory of {unknown} is not known, and all figures are without it.")
     print(
         f"activations and scratch memory on {core}{most}: {before.activation_bytes:,} bytes "
         f"before, {after.activation_bytes:,} bytes now; {least:,} are in use at one time.\n"

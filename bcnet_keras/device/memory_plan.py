@@ -46,7 +46,8 @@ def plan_memory(
 ) -> tuple[str, Arena, Arena]:
     """Writes an offline memory plan into a parsed flatbuffer, in the place of one that it has and that takes more.
 
-    It stays without a plan where the interpreter's own planner does as well. A plan that cannot be is replaced.
+    It stays without a plan where the interpreter's own planner does as well, and as it is where an operator's scratch
+    memory is not known (`Arena.incomplete`): a plan could cost more then. A plan that cannot be is replaced.
 
     Arguments:
       core: whose scratch memory counts; None for all cores, with CMSIS-NN and with the reference kernels. With none
@@ -66,7 +67,7 @@ def plan_memory(
         before = {each: arena(model, each, scratch_budget) for each in cores}
     kernels = cores if core is not None else (*CORES, REFERENCE)
     on_cores = {each: requests_of(model, each, scratch_budget) for each in kernels}
-    layout = _Search(model, on_cores).best()
+    layout = None if any(each.incomplete for each in before.values()) else _Search(model, on_cores).best()
     if layout is not None:
         remove_plan(model)
     if layout:

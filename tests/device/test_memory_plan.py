@@ -279,6 +279,26 @@ def test_plans_that_cannot_be_are_refused(numbers, message):
             verify(model)
 
 
+def test_a_file_with_unknown_memory_stays_as_it_is(bcnet, tmp_path):
+    """A plan could need more than the interpreter's own planner does."""
+    random = np.random.default_rng(1)
+    data = renumbered(random_net(random, layers=14, branches=1), random)
+    assert planned(data)[0] != data
+    model = flatbuffer.read(data)
+    graph, builder = model.subgraphs[0], flatbuffer.Builder.extending(model)
+    given = builder.tensor(graph, "given", schema.TensorType.INT16, [1, 16], (1.0, 0))
+    result = builder.tensor(graph, "result", schema.TensorType.INT16, [1, 16], (1.0, 0))
+    builder.operator(graph, b"SignalDelay", [given], [result])
+    graph.inputs = np.append(graph.inputs, given).astype(np.int32)
+    data = flatbuffer.write(model)
+    assert arena(data).incomplete
+    same, before, after = planned(data)
+    assert same == data and before == after
+    (tmp_path / "net.tflite").write_bytes(data)
+    status, out, _ = bcnet("optimize", tmp_path / "net.tflite")
+    assert status == 0 and "no plan was made: the memory of SignalDelay" in out
+
+
 def test_the_command_says_what_was_gained(bcnet, tmp_path):
     random = np.random.default_rng(1)
     (tmp_path / "net.tflite").write_bytes(renumbered(random_net(random, layers=14, branches=1), random))
