@@ -24,6 +24,7 @@ from absl import app
 
 from bcnet_keras.device.arena import REFERENCE, arena
 from bcnet_keras.device.cost_bconv2d import SCRATCH_BUDGET
+from bcnet_keras.device.memory_plan import plan_memory
 from bcnet_keras.device.profile import Profile
 from bcnet_keras.errors import BcnetError
 from bcnet_keras.export.description import describe
@@ -36,6 +37,7 @@ from bcnet_keras.utils.silence import captured_output
 LIST = pathlib.Path(__file__).with_suffix(".json")
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "tested_models.md"
 HELD = "activations and scratch, TensorFlow Lite Micro's"
+OPTIMIZED = "arena after bcnet optimize"
 _SECONDS = 300  # for one run
 
 
@@ -52,7 +54,7 @@ def content(folder, path):
 
 
 def run_in_micro(data, connection):
-    """Sends (bytes of activations and scratch memory, "ran" or the reason why not)."""
+    """Sends (bytes of activations and scratch memory, "ran" or the reason why not, the answers to inputs of 1)."""
     try:
         model = tflm.Model(data)
         with captured_output() as captured:
@@ -63,10 +65,10 @@ def run_in_micro(data, connection):
             np.ones(flatbuffer.shape(tensor), flatbuffer.dtype(tensor))
             for tensor in (graph.tensors[index] for index in graph.inputs)
         ]
-        model.run(inputs)
-        connection.send((head, "ran"))
+        answers = [np.asarray(answer).tobytes() for answer in model.run(inputs)]
+        connection.send((head, "ran", answers))
     except BcnetError as error:
-        connection.send((None, str(error)))
+        connection.send((None, str(error), None))
 
 
 def in_micro(data):
@@ -76,9 +78,9 @@ def in_micro(data):
     process.start()
     sender.close()
     try:
-        result = receiver.recv() if receiver.poll(_SECONDS) else (None, f"did not end in {_SECONDS} s")
+        result = receiver.recv() if receiver.poll(_SECONDS) else (None, f"did not end in {_SECONDS} s", None)
     except EOFError:
-        result = None, "the interpreter's process ended"
+        result = None, "the interpreter's process ended", None
     process.kill()
     process.join()
     return result
@@ -90,12 +92,12 @@ def row(name, path, data):
     try:
         profile = Profile.of(data, "cortex-m4")
     except BcnetError as error:
-        _, outcome = in_micro(data)
-        return [*cells, f"refused: {error}", "", "", "", "refused", "refused" if outcome != "ran" else "RAN"]
+        _, outcome, _ = in_micro(data)
+        return [*cells, f"refused: {error}", "", "", "", "", "refused", "refused" if outcome != "ran" else "RAN"]
     least = "at least " if profile.cost.incomplete else ""
     bytes_ = f"{'at least ' if profile.arena.incomplete else ''}{profile.arena.bytes:,}"
     planned = arena(data, REFERENCE).activation_bytes
-    found, outcome = in_micro(data)
+    found, outcome, answers = in_micro(data)
     held = "not told" if found is None else f"{planned:,}, same" if found == planned else f"{planned:,} for {found:,}"
     try:
         net = describe(data, None, None, SCRATCH_BUDGET)
@@ -103,7 +105,27 @@ def row(name, path, data):
     except BcnetError as error:
         exported = str(error)
     figures = f"{least}{profile.expected_cycles.range_text()}", f"{least}{profile.expected:,}"
-    return [*cells, *figures, bytes_, held, exported, outcome]
+    return [*cells, *figures, bytes_, optimized(data, found, answers), held, exported, outcome]
+
+
+def optimized(data, before, answers):
+    """The cell of `bcnet optimize`: bytes of the arena for a Cortex-M4, and what TensorFlow Lite Micro says of them."""
+    model = flatbuffer.read(data)
+    plan_memory(model)
+    planned = flatbuffer.write(model)
+    size = arena(planned, "cortex-m4").bytes
+    if size == arena(data, "cortex-m4").bytes:
+        return "no gain"
+    after, _, planned_answers = in_micro(planned)
+    if answers is None:
+        return f"{size:,}, not run"
+    sound = planned_answers == answers and after <= before
+    return f"{size:,}, {'same answers' if sound else 'OTHER ANSWERS OR LARGER'}"
+
+
+def number(cell):
+    """The first number in a cell."""
+    return int(re.search(r"\d[\d,]*", cell)[0].replace(",", "").rstrip(","))
 
 
 def main(arguments):
@@ -119,14 +141,20 @@ def main(arguments):
                 continue
             rows.append(row(name, path, data))
             print(" | ".join(rows[-1]), flush=True)
-    headings = ["source", "file", "SHA-256 begins", "cycles", "instructions", "arena, bytes"]
+    headings = ["source", "file", "SHA-256 begins", "cycles", "instructions", "arena, bytes", OPTIMIZED]
     headings += [HELD, "bcnet export", "TensorFlow Lite Micro"]
     held = [cells[headings.index(HELD)] for cells in rows]
     compared = [cell for cell in held if cell.endswith("same") or " for " in cell]
     same = sum(cells.endswith("same") for cells in compared)
+    smaller = [
+        number(cells[headings.index(OPTIMIZED)]) / number(cells[headings.index(OPTIMIZED) - 1])
+        for cells in rows
+        if cells[headings.index(OPTIMIZED)][:1].isdigit()
+    ]
     listed = "\n".join(f"- {name}: {source['address']}, {source['version']}" for name, source in sources.items())
     absent = "\n".join(f"- {line}" for line in missing)
     planned = f"{len(compared)} of them too: {same} have activations and scratch memory of that size to the byte"
+    gain = f"{len(smaller)} files smaller, to {min(smaller, default=1):.2f} of it at best"
     write_atomic(
         TABLE,
         f"""# Public flatbuffers that were tried
@@ -135,6 +163,8 @@ Written by `python -m experiments.tested_models FOLDER`; how to get the files is
 {len(rows)} files. Cycles (estimated), instructions and arena are of `bcnet profile` for a Cortex-M4, or its sentence.
 TensorFlow Lite Micro's interpreter, with its reference kernels, planned
 {planned}.
+`bcnet optimize` makes the arena of {gain}; the answers to inputs
+of 1 stay the same bit by bit.
 The last two columns are what `bcnet export` says, and whether the file ran in TensorFlow Lite Micro.
 
 {listed}
