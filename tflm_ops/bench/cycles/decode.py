@@ -250,7 +250,7 @@ def _decode_vector(result, mnemonic, registers, first):
             result.kind = f"float{suffix}"
         elif stem == "vmov" and any(name.startswith("r") for name in registers):
             result.kind = "vector multiply" if registers[0].startswith("r") else "vector move"
-        elif _VECTOR_MULTIPLY.match(stem) or ".f" in mnemonic:
+        elif (_VECTOR_MULTIPLY.match(stem) and not suffix.startswith("p")) or ".f" in mnemonic:
             result.kind = "vector multiply"
         else:
             result.kind = "vector integer"

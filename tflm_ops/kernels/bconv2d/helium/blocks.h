@@ -255,27 +255,19 @@ struct Low {
   "veor q3, q5, q1\n" \
   "vstrw.32 q3, [%[low], #48]\n" \
   "veor q0, q0, q6\n"
-#define ONE_BLOCK(BLOCK) \
-  "vldrw.u32 q0, [%[low], #16]\n" \
-  BLOCK(0, 0) \
-  "vstrw.32 q0, [%[low], #16]\n"
-#define THREE_BLOCKS(BLOCK) \
-  "vldrw.u32 q0, [%[low], #16]\n" \
-  BLOCK(0, 0) \
-  BLOCK(64, 32) \
-  BLOCK(128, 64) \
-  "vstrw.32 q0, [%[low], #16]\n"
-#define VECTORS "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"
+#define ONE_BLOCK(BLOCK) BLOCK(0, 0)
+#define THREE_BLOCKS(BLOCK) BLOCK(0, 0) BLOCK(64, 32) BLOCK(128, 64)
+#define VECTORS "q1", "q2", "q3", "q4", "q5", "q6", "q7"
 #define ADD_BLOCKS_5(BLOCKS) \
   __asm__ volatile( \
       BLOCKS(BLOCK_5) \
-      : [table] "+r"(table), [half] "+r"(half), [open] "+r"(open) \
+      : "+w"(twos), [table] "+r"(table), [half] "+r"(half), [open] "+r"(open) \
       : [low] "r"(low), [index] "l"(index), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
       : VECTORS, "memory")
 #define ADD_BLOCKS_3(BLOCKS) \
   __asm__ volatile( \
       BLOCKS(BLOCK_3) \
-      : [table] "+r"(table), [open] "+r"(open), [index] "+l"(index) \
+      : "+w"(twos), [table] "+r"(table), [open] "+r"(open), [index] "+l"(index) \
       : [low] "r"(low), [pairs] "r"(pairs), [bytes] "n"(T::kBytes) \
       : VECTORS, "memory")
 // clang-format on
@@ -283,8 +275,9 @@ struct Low {
 // Adds kBlocks blocks, 1 or 3, to the lowest digits; each leaves a pair of carries of weight 16.
 // Returns the table of the next block.
 template <int kInputs, int kBlocks>
-BCNET_INLINE const uint8_t* AddBlocks(Low* low, const uint8_t* index, const uint8_t* table,
-                                      Pair* pairs) {
+BCNET_INLINE const uint8_t* AddBlocks(Low* low, Vector* digit, const uint8_t* index,
+                                      const uint8_t* table, Pair* pairs) {
+  register Vector twos __asm__("q0") = *digit;
   using T = Tables<kInputs>;
   static_assert(helium::kIndexBytes == 64 && sizeof(Pair) == 32, "the places above");
   const uint8_t* open = table + T::kOpen;
@@ -302,6 +295,7 @@ BCNET_INLINE const uint8_t* AddBlocks(Low* low, const uint8_t* index, const uint
       ADD_BLOCKS_3(ONE_BLOCK);
     }
   }
+  *digit = twos;
   return table;
 }
 

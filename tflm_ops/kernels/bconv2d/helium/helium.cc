@@ -27,6 +27,15 @@ namespace helium {
 namespace {
 
 constexpr int kMaxDigits = 16;
+constexpr int kFewDigits = 12;  // sums of counters with less digits have no more than 12
+
+// The numbers of the linear transform of 32 channels: lane b of vector i has those of channel
+// 8 * b + i. And the places of lanes in an output.
+struct LinearNumbers {
+  int32x4_t multipliers[8];
+  int32x4_t biases[8];
+  Vector places;
+};
 
 // A convolution under way; as in bitsliced.cc.
 struct Job {
@@ -54,6 +63,8 @@ struct Job {
   int32_t word;
   int32_t count;
   Vector start[kMaxDigits + 1];
+  bool is_linear;  // whether the outputs are written by these numbers
+  LinearNumbers linear;
   // The tile.
   int32_t first_x;
   int32_t width;
@@ -69,8 +80,22 @@ struct Job {
 
 int32_t Clip(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
 
+// The numbers of the linear transform of 32 channels.
+void PrepareLinear(Job* job) {
+  const LinearChannel* channel = job->stage->linear_transform->channels + job->word * kWordBits;
+  const Vector places = vidupq_n_u32(0, 1) * static_cast<uint32_t>(8 * sizeof(LinearChannel));
+  for (int i = 0; i < 8; ++i, ++channel) {
+    job->linear.multipliers[i] = vldrwq_gather_offset_s32(&channel->multiplier, places);
+    job->linear.biases[i] = vldrwq_gather_offset_s32(&channel->bias, places);
+  }
+  job->linear.places = vidupq_n_u32(0, 8);
+}
+
 // The counters' start: for a bitpacked output 2^digits less threshold and 1, otherwise 0.
 BCNET_NOINLINE void PrepareStart(Job* job) {
+  job->is_linear = job->stage->kind == Bconv2dOutputStage::kLinear && job->count == kWordBits &&
+                   job->stage->pixel_size % 4 == 0;
+  if (job->is_linear) PrepareLinear(job);
   if (job->stage->kind != Bconv2dOutputStage::kBitpacked) return;  // Job began with zeros
   const int32_t most = job->taps * job->params->words_in_group * kWordBits;
   const int32_t* thresholds = job->stage->thresholds + job->word * kWordBits;
@@ -141,7 +166,8 @@ BCNET_NOINLINE void IndexRow(const Job& job, const uint32_t* image, int32_t row)
     Vector x = first_x;
     for (int32_t i = columns; i > 0; --i, index += helium::kIndexBytes, pixels += pixel_step) {
       const mve_pred16_t inside = vcmphiq_u32(end, x);
-      MakeIndex<kInputs>(vldrwq_gather_shifted_offset_z_u32(pixels, places, inside), index);
+      MakeIndex(Tables<kInputs>{}, vldrwq_gather_shifted_offset_z_u32(pixels, places, inside),
+                index);
       if (zero_padding) LeaveOut<kInputs>(inside, index);
       x = vaddq_n_u32(x, static_cast<uint32_t>(step));
     }
@@ -177,34 +203,155 @@ BCNET_INLINE void Unslice(Vector digits[16]) {
   }
 }
 
-// Writes the outputs of 32 channels from their sums; see LinearChannel.
-BCNET_INLINE void WriteLinear(const Vector sums[16], const LinearChannel* channels, Vector places,
-                              mve_pred16_t is_there, uint8_t* output) {
-  static_assert(kLinearShift == 12, "what is shifted out below");
-  for (int second = 0; second < 2; ++second) {
-    for (int half = 0; half < 2; ++half) {
-      for (int i = 0; i < 8; i += 4) {
-        const int first = 16 * half + 8 * second + i;
-        const LinearChannel* channel = channels + first;
-        uint32x4_t bytes = {};
-#pragma GCC unroll 4
-        for (int k = 3; k >= 0; --k) {
-          const Vector both = sums[8 * second + i + k];
-          const Vector sum = half == 0 ? vshlq_n_u32(both, 16) : both & vdupq_n_u32(0xffff0000u);
-          int32x4_t y = vreinterpretq_s32_u32(vshrq_n_u32(sum, 1));
-          // Twice the product's upper half: the product of the sum over 2^16.
-          y = vqdmulhq_n_s32(y, channel[k].multiplier);
-          y = vqshlq_n_s32(vaddq_n_s32(y, channel[k].bias), kLinearShift);
-          const Vector x = vreinterpretq_u32_s32(y);  // the output is the highest byte
-          bytes = k == 3   ? x
-                  : k == 2 ? vsriq_n_u32(bytes, x, 8)
-                  : k == 1 ? vsriq_n_u32(bytes, x, 16)
-                           : vsriq_n_u32(bytes, x, 24);
-        }
-        vstrwq_scatter_offset_p_u32(reinterpret_cast<uint32_t*>(output + first), places, bytes,
-                                    is_there);
-      }
+// Writes the outputs of 32 channels of lanes `is_there` from digits of their sums; see
+// LinearChannel.
+BCNET_INLINE void WriteLinear(const Job& job, Vector* digits, int32_t pixel,
+                              mve_pred16_t is_there) {
+  static_assert(kProductShift == 16 && kLinearShift == 12 && kLanes == 4, "as below");
+  const Bconv2dOutputStage& stage = *job.stage;
+  uint8_t* const output =
+      static_cast<uint8_t*>(stage.output) + pixel * stage.pixel_size + job.word * kWordBits;
+  uint8_t* outputs[kLanes];  // those of a pixel that is not there go where digits were
+  for (int l = 0; l < kLanes; ++l, is_there >>= 4) {
+    outputs[l] = (is_there & 1) != 0
+                     ? output + static_cast<int32_t>(job.pixels[l]) * stage.pixel_size
+                     : reinterpret_cast<uint8_t*>(digits);
+  }
+  uint16_t room[8 * kLanes * 4];  // [i][lane][b] the sum of channel 8 * b + i
+  const uint16_t* sums = room;
+  TransposeBytesInline(digits);
+  if (job.digits < kFewDigits) {
+    JoinUpperNibbles(digits + 8, digits, room);
+  } else {
+    TransposeBytes(digits + 8);
+    for (int i = 0; i < 8; ++i) {
+      const uint8x16x2_t bytes = {
+          {vreinterpretq_u8_u32(digits[i]), vreinterpretq_u8_u32(digits[8 + i])}};
+      vst2q_u8(reinterpret_cast<uint8_t*>(room + 4 * kLanes * i), bytes);
     }
+  }
+  const LinearNumbers* numbers = &job.linear;
+  // Four lanes' outputs of channels 8 * b + i for the four lowest i, then for the others. Those of
+  // a lane are the bytes of a vector, of which lane b goes to 8 * b. The product is twice the upper
+  // half of that of the sum, shifted by 15.
+#pragma GCC unroll 1
+  for (int half = 0; half < 2; ++half) {
+    // clang-format off
+    __asm__ volatile(
+        "vldrh.u32 q6, [%[sums], #104]\n"
+        "vmul.i32 q6, q6, %[scale]\n"
+        "vldrw.u32 q0, [%[numbers], #48]\n"
+        "vqdmulh.s32 q3, q6, q0\n"
+        "vldrh.u32 q6, [%[sums], #96]\n"
+        "vmul.i32 q5, q6, %[scale]\n"
+        "vldrh.u32 q6, [%[sums], #112]\n"
+        "vqdmulh.s32 q4, q5, q0\n"
+        "vldrh.u32 q7, [%[sums], #120]\n"
+        "vmul.i32 q5, q7, %[scale]\n"
+        "vldrh.u32 q7, [%[sums], #64]\n"
+        "vmul.i32 q1, q6, %[scale]\n"
+        "vldrw.u32 q2, [%[numbers], #176]\n"
+        "vadd.i32 q6, q4, q2\n"
+        "vqdmulh.s32 q4, q5, q0\n"
+        "vldrh.u32 q5, [%[sums], #72]\n"
+        "vadd.i32 q3, q3, q2\n"
+        "vqdmulh.s32 q0, q1, q0\n"
+        "vqshl.s32 q6, q6, #12\n"
+        "vmul.i32 q1, q7, %[scale]\n"
+        "vqshl.s32 q3, q3, #12\n"
+        "vldrw.u32 q7, [%[numbers], #32]\n"
+        "vadd.i32 q0, q0, q2\n"
+        "vqdmulh.s32 q1, q1, q7\n"
+        "vadd.i32 q4, q4, q2\n"
+        "vldrw.u32 q2, [%[numbers], #160]\n"
+        "vadd.i32 q1, q1, q2\n"
+        "vmul.i32 q5, q5, %[scale]\n"
+        "vqshl.s32 q1, q1, #12\n"
+        "vqdmulh.s32 q5, q5, q7\n"
+        "vsri.32 q6, q1, #8\n"
+        "vldrh.u32 q1, [%[sums], #88]\n"
+        "vadd.i32 q5, q5, q2\n"
+        "vmul.i32 q1, q1, %[scale]\n"
+        "vqshl.s32 q5, q5, #12\n"
+        "vqdmulh.s32 q1, q1, q7\n"
+        "vsri.32 q3, q5, #8\n"
+        "vldrh.u32 q5, [%[sums], #80]\n"
+        "vqshl.s32 q4, q4, #12\n"
+        "vmul.i32 q5, q5, %[scale]\n"
+        "vadd.i32 q1, q1, q2\n"
+        "vqdmulh.s32 q5, q5, q7\n"
+        "vqshl.s32 q0, q0, #12\n"
+        "vldrh.u32 q7, [%[sums], #32]\n"
+        "vqshl.s32 q1, q1, #12\n"
+        "vmul.i32 q7, q7, %[scale]\n"
+        "vadd.i32 q2, q5, q2\n"
+        "vldrw.u32 q5, [%[numbers], #16]\n"
+        "vqshl.s32 q2, q2, #12\n"
+        "vqdmulh.s32 q7, q7, q5\n"
+        "vsri.32 q4, q1, #8\n"
+        "vldrw.u32 q1, [%[numbers], #144]\n"
+        "vsri.32 q0, q2, #8\n"
+        "vldrh.u32 q2, [%[sums], #40]\n"
+        "vadd.i32 q7, q7, q1\n"
+        "vmul.i32 q2, q2, %[scale]\n"
+        "vqshl.s32 q7, q7, #12\n"
+        "vqdmulh.s32 q2, q2, q5\n"
+        "vsri.32 q6, q7, #16\n"
+        "vldrh.u32 q7, [%[sums], #48]\n"
+        "vadd.i32 q2, q2, q1\n"
+        "vmul.i32 q7, q7, %[scale]\n"
+        "vqshl.s32 q2, q2, #12\n"
+        "vqdmulh.s32 q7, q7, q5\n"
+        "vsri.32 q3, q2, #16\n"
+        "vldrh.u32 q2, [%[sums], #56]\n"
+        "vmul.i32 q2, q2, %[scale]\n"
+        "vadd.i32 q7, q7, q1\n"
+        "vqdmulh.s32 q5, q2, q5\n"
+        "vqshl.s32 q2, q7, #12\n"
+        "vldrh.u32 q7, [%[sums], #0]\n"
+        "vsri.32 q0, q2, #16\n"
+        "vldrw.u32 q2, [%[numbers], #128]\n"
+        "vadd.i32 q1, q5, q1\n"
+        "vldrw.u32 q5, [%[numbers], #0]\n"
+        "vqshl.s32 q1, q1, #12\n"
+        "vmul.i32 q7, q7, %[scale]\n"
+        "vsri.32 q4, q1, #16\n"
+        "vqdmulh.s32 q1, q7, q5\n"
+        "vldrh.u32 q7, [%[sums], #8]\n"
+        "vadd.i32 q1, q1, q2\n"
+        "vmul.i32 q7, q7, %[scale]\n"
+        "vqshl.s32 q1, q1, #12\n"
+        "vqdmulh.s32 q7, q7, q5\n"
+        "vsri.32 q6, q1, #24\n"
+        "vldrh.u32 q1, [%[sums], #24]\n"
+        "vadd.i32 q7, q7, q2\n"
+        "vmul.i32 q1, q1, %[scale]\n"
+        "vqshl.s32 q7, q7, #12\n"
+        "vqdmulh.s32 q1, q1, q5\n"
+        "vsri.32 q3, q7, #24\n"
+        "vldrh.u32 q7, [%[sums], #16]\n"
+        "vadd.i32 q1, q1, q2\n"
+        "vmul.i32 q7, q7, %[scale]\n"
+        "vqshl.s32 q1, q1, #12\n"
+        "vqdmulh.s32 q7, q7, q5\n"
+        "vsri.32 q4, q1, #24\n"
+        "vldrw.u32 q5, [%[places]]\n"
+        "vadd.i32 q2, q7, q2\n"
+        "vstrw.32 q3, [%[out1], q5]\n"
+        "vqshl.s32 q1, q2, #12\n"
+        "vstrw.32 q6, [%[out0], q5]\n"
+        "vsri.32 q0, q1, #24\n"
+        "vstrw.32 q4, [%[out3], q5]\n"
+        "vstrw.32 q0, [%[out2], q5]\n"
+        :
+        : [sums] "l"(sums), [numbers] "r"(numbers), [places] "r"(&job.linear.places),
+          [scale] "r"(1 << 15), [out0] "r"(outputs[0]), [out1] "r"(outputs[1]),
+          [out2] "r"(outputs[2]), [out3] "r"(outputs[3])
+        : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+    // clang-format on
+    sums += 4 * kLanes * 4;
+    numbers = reinterpret_cast<const LinearNumbers*>(numbers->multipliers + 4);
+    for (uint8_t*& place : outputs) place += 4;
   }
 }
 
@@ -213,14 +360,6 @@ BCNET_NOINLINE void WriteSums(const Job& job, Vector* digits, int32_t pixel,
                               mve_pred16_t is_there) {
   const Bconv2dOutputStage& stage = *job.stage;
   Unslice(digits);
-  if (stage.kind == Bconv2dOutputStage::kLinear && job.count == kWordBits &&
-      stage.pixel_size % 4 == 0) {
-    const int32_t channel = job.word * kWordBits;
-    uint8_t* output = static_cast<uint8_t*>(stage.output) + pixel * stage.pixel_size + channel;
-    WriteLinear(digits, stage.linear_transform->channels + channel,
-                job.pixels * static_cast<uint32_t>(stage.pixel_size), is_there, output);
-    return;
-  }
   int32_t sums[kLanes][kWordBits];
   const Vector places = vidupq_n_u32(0, 1) * uint32_t{kWordBits};
   for (int i = 0; i < 8; ++i) {
@@ -249,13 +388,18 @@ BCNET_NOINLINE void End(const Job& job, int32_t count, const Low& low, const Vec
   job.finish(job.pairs, count, start, result);
   if (!job.is_last) return;
   digits[0] = vdupq_n_u32(0);  // a sum is twice the counter
-  for (int i = job.digits + 2; i < kMaxDigits; ++i) digits[i] = vdupq_n_u32(0);
+  const int all = job.is_linear && job.digits < kFewDigits ? kFewDigits : kMaxDigits;
+  for (int i = job.digits + 2; i < all; ++i) digits[i] = vdupq_n_u32(0);
   // Taps outside count half a mismatch a channel.
   if (job.params->zero_padding) {
     AddNumbers(outside * static_cast<uint32_t>(job.params->channels_in_group), job.digits + 2,
                digits);
   }
-  WriteSums(job, digits, pixel, is_there);
+  if (job.is_linear) {
+    WriteLinear(job, digits, pixel, is_there);
+  } else {
+    WriteSums(job, digits, pixel, is_there);
+  }
 }
 
 // Adds the blocks of the channel block to a position's counters. Its taps lie side by side in
@@ -264,13 +408,16 @@ template <int kInputs, int kSide>
 BCNET_INLINE void AddTaps(const Job& job, Low* low, const uint8_t* const* rows) {
   const uint8_t* table = job.tables;
   Pair* pairs = job.pairs;
+  const int32_t words = job.words, step = job.columns * helium::kIndexBytes;
   int32_t next_word = 0;
-  for (int32_t word = job.words; word > 0; --word) {
+  Vector twos = low->twos;
+  for (int32_t word = words; word > 0; --word) {
 #pragma GCC unroll 1
     for (int r = 0; r < kSide; ++r, pairs += kSide)
-      table = AddBlocks<kInputs, kSide>(low, rows[r] + next_word, table, pairs);
-    next_word += job.columns * helium::kIndexBytes;
+      table = AddBlocks<kInputs, kSide>(low, &twos, rows[r] + next_word, table, pairs);
+    next_word += step;
   }
+  low->twos = twos;
 }
 
 // The same for taps anywhere; `column` is the first tap's.
@@ -279,6 +426,7 @@ BCNET_INLINE void AddTapsAnywhere(const Job& job, Low* low, int32_t top, int32_t
   const Bconv2dParams& params = *job.params;
   const uint8_t* table = job.tables;
   Pair* pair = job.pairs;
+  Vector twos = low->twos;
   const int32_t rows = job.plan->index_rows;
   for (int32_t word = 0; word < job.words; ++word) {
     int32_t slot = top % rows;
@@ -287,13 +435,14 @@ BCNET_INLINE void AddTapsAnywhere(const Job& job, Low* low, int32_t top, int32_t
                                           (job.index_word + word) * job.columns + column) *
                                              helium::kIndexBytes;
       for (int32_t c = params.width.filter; c > 0; --c) {
-        table = AddBlocks<kInputs, 1>(low, index, table, pair++);
+        table = AddBlocks<kInputs, 1>(low, &twos, index, table, pair++);
         index += params.width.dilation * helium::kIndexBytes;
       }
       slot += params.height.dilation;
       if (slot >= rows) slot -= rows;
     }
   }
+  low->twos = twos;
 }
 
 // A row of positions of the tile. `pixel` is the place of lane 0's first one, `kept` their

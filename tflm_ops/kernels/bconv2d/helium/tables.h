@@ -164,45 +164,39 @@ BCNET_INLINE void BuildLastNode(Tables<5>, uint8_t* table, uint32_t sum, const u
 template <int kInputs>
 BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_stride,
                              int32_t count, bool zero_row) {
-  // Lane l of vector i is row 8 * l + i.
+  // Lane l of vector i is row 8 * l + i, and after the transposition byte b of it byte l of column
+  // 8 * b + i.
   const Vector eights = vidupq_n_u32(0, 8);
   const Vector offsets = eights * static_cast<uint32_t>(row_stride);
-  // Column 1 + 4 * j + k is input k of node j of two full adders. Byte b of lane l of vector i
-  // becomes byte l of column 8 * b + i.
-  constexpr int kStride = 12;  // words from input to input
-  uint32_t columns[4 + 4 * kStride];
-  uint32_t* const inputs = columns + 4;
-  static const uint8_t kPlaces[16] = {0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27};
-  const uint8x16_t places = vldrbq_u8(kPlaces);
-  const auto store = [&](int i, Vector bytes) {
-    // Column 0 comes to lie before the inputs 3, and would be input 3 of a node before.
-    uint32_t* to = i == 0 ? inputs + 3 * kStride - 1 : inputs + (i - 1) % 4 * kStride + (i - 1) / 4;
-    vstrbq_scatter_offset_u8(reinterpret_cast<uint8_t*>(to), places, vreinterpretq_u8_u32(bytes));
-  };
+  Vector words[8];
   if (count == kWordBits) {
-    TransposeBytes(
-        [&](int i) { return vldrwq_gather_shifted_offset_u32(rows + i * row_stride, offsets); },
-        store);
+    for (int i = 0; i < 8; ++i)
+      words[i] = vldrwq_gather_shifted_offset_u32(rows + i * row_stride, offsets);
   } else {
-    TransposeBytes(
-        [&](int i) {
-          const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
-          return vldrwq_gather_shifted_offset_z_u32(rows + i * row_stride, offsets, is_there);
-        },
-        store);
+    for (int i = 0; i < 8; ++i) {
+      const mve_pred16_t is_there = vcmpltq_n_s32(vreinterpretq_s32_u32(eights), count - i);
+      words[i] = vldrwq_gather_shifted_offset_z_u32(rows + i * row_stride, offsets, is_there);
+    }
   }
-  inputs[3 * kStride + 7] = 0;
+  TransposeBytesInline(words);
+  // Column 1 + 4 * j + k is input k of node j of two full adders; the last has no fourth.
+  uint32_t columns[kWordBits + 1];
+  columns[kWordBits] = 0;
+  for (int i = 0; i < 8; i += 4) {
+    const uint8x16x4_t bytes = vld4q_u8(reinterpret_cast<const uint8_t*>(words + i));
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; ++b) vst1q_u32(columns + 8 * b + i, vreinterpretq_u32_u8(bytes.val[b]));
+  }
   if (zero_row) {
     for (int i = 0; i < kRow; i += helium::kVectorBytes) {
       vst1q_u32(reinterpret_cast<uint32_t*>(table + Tables<kInputs>::kZeroRow * kRow + i),
                 vdupq_n_u32(0));
     }
   }
-  uint32_t sum = inputs[3 * kStride - 1];
+  uint32_t sum = columns[0];
   for (int group = 0; group < 2; ++group) {
-    Vector in[4];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) in[k] = vld1q_u32(inputs + k * kStride + 4 * group);
+    const uint32x4x4_t inputs = vld4q_u32(columns + 1 + 16 * group);
+    const Vector* in = inputs.val;
     // The sums that enter the nodes are those of all columns before: a scan over the lanes.
     uint32_t none = 0;
     Vector sums = vshlcq_u32(in[0] ^ in[1] ^ in[2] ^ in[3], &sum, 32);
@@ -217,56 +211,126 @@ BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_s
       sum ^= last_sum;
       continue;
     }
-    const uint32_t last[3] = {inputs[7], inputs[kStride + 7], inputs[2 * kStride + 7]};
-    BuildLastNode(Tables<kInputs>{}, table, last_sum, last);
+    BuildLastNode(Tables<kInputs>{}, table, last_sum, columns + 29);
   }
 }
 
-// Writes the offsets of the entries that words of parities choose.
-BCNET_INLINE void WriteIndex(Tables<3>, Vector p, uint8_t* index) {
+// Writes the offsets of the entries that the input words choose, by words whose bit k is the parity
+// of the bits up to k: see adder_tables.h. Of half a word and 16 ones, a product of polynomials has
+// these parities in its lower half, and in its upper half what turns them into the parity of all
+// bits. In assembly, in an order that a search found, as blocks.h says; the unit of multiplications
+// does what shifts would do in that of integers. Some vector registers are left to the loop around.
+// clang-format off
+BCNET_INLINE void MakeIndex(Tables<5>, Vector word, uint8_t* index) {
+  using T = Tables<5>;
+  // The numbers of nodes 0, 2, 4 and 6 are in the bytes of a vector, those of 1, 3, 5 and 7 in
+  // another: times kRow, but for the last node's.
+  static_assert(kRow == 64 && T::kLastEntry < 256, "factors of a byte");
+  static const uint8_t kFactors[16] = {kRow, kRow, kRow, T::kLastEntry, kRow, kRow, kRow, T::kLastEntry,
+                                       kRow, kRow, kRow, T::kLastEntry, kRow, kRow, kRow, T::kLastEntry};
+  register Vector x __asm__("q0") = word;
+  __asm__ volatile(
+      "vmov.i8 q3, #0xff\n"
+      "vmullt.p16 q2, q0, q3\n"
+      "vmov.i8 q1, #0x1f\n"
+      "vmullb.p16 q0, q0, q3\n"
+      "veor q2, q0, q2\n"
+      "vshl.i32 q2, q2, #16\n"
+      "veor q2, q0, q2\n"
+      "vmov.i8 q3, #64\n"
+      "vand q4, q2, q1\n"
+      "vmullt.u8 q0, q4, q3\n"
+      "vshr.u32 q2, q2, #4\n"
+      "vmullb.u8 q4, q4, q3\n"
+      "vadd.i32 q0, q0, %[nodes2]\n"
+      "vldrw.u32 q3, [%[factors]]\n"
+      "vand q1, q2, q1\n"
+      "vstrh.32 q0, [%[index], #16]\n"
+      "vadd.i32 q2, q4, %[nodes0]\n"
+      "vmullb.u8 q4, q1, q3\n"
+      "vstrh.32 q2, [%[index], #0]\n"
+      "vmullt.u8 q1, q1, q3\n"
+      "vadd.i32 q4, q4, %[nodes1]\n"
+      "vmov.i16 q3, #1\n"
+      "vadd.i32 q1, q1, %[nodes3]\n"
+      "vstrh.32 q1, [%[index], #24]\n"
+      "vmullt.u16 q1, q1, q3\n"
+      "vstrh.32 q4, [%[index], #8]\n"
+      "vmullt.u16 q4, q4, q3\n"
+      "vstrh.32 q1, [%[index], #56]\n"
+      "vmullt.u16 q1, q2, q3\n"
+      "vstrh.32 q4, [%[index], #40]\n"
+      "vmullt.u16 q0, q0, q3\n"
+      "vstrh.32 q1, [%[index], #32]\n"
+      "vstrh.32 q0, [%[index], #48]\n"
+      : "+w"(x)
+      : [index] "l"(index), [factors] "r"(kFactors), [nodes0] "r"(0 | 16 << 16),
+        [nodes1] "r"(4 | 20 << 16), [nodes2] "r"(8 | 24 << 16), [nodes3] "r"(12 | T::kLastPlace << 16)
+      : "q1", "q2", "q3", "q4", "memory");
+}
+
+BCNET_INLINE void MakeIndex(Tables<3>, Vector word, uint8_t* index) {
   using T = Tables<3>;
   // Byte k of vector j is for node j + 4 * k.
   static_assert(kRow == 16 * 4, "the shifts below");
-  const Vector index_bits = vdupq_n_u32(0x70707070u);
-  const Vector all[4] = {vshlq_n_u32(p, 4), vshlq_n_u32(p, 2), p, vshrq_n_u32(p, 2)};
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j, index += kLanes) {
-    constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
-    Vector entries = vaddq_n_u32(all[j] & index_bits, 0x01010101u * T::Slot(j) + kSteps);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      vstrbq_u32(index + 4 * k * kLanes, entries);
-      entries = vshrq_n_u32(entries, 8);
-    }
-  }
+  constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
+  constexpr uint32_t kOnes = 0x01010101u;
+  register Vector x __asm__("q0") = word;
+  __asm__ volatile(
+      "vmov.i8 q2, #0xff\n"
+      "vmullt.p16 q1, q0, q2\n"
+      "vmullb.p16 q2, q0, q2\n"
+      "vmov.i16 q0, #1\n"
+      "veor q1, q2, q1\n"
+      "vshl.i32 q3, q1, #16\n"
+      "vmov.i8 q1, #0x70\n"
+      "veor q3, q2, q3\n"
+      "vmov.i8 q2, #1\n"
+      "vshl.i32 q4, q3, #4\n"
+      "vand q4, q4, q1\n"
+      "vadd.i32 q5, q4, %[slots0]\n"
+      "vmullt.u16 q4, q5, q0\n"
+      "vstrb.32 q5, [%[index], #0]\n"
+      "vmullt.u8 q5, q5, q2\n"
+      "vstrb.32 q4, [%[index], #32]\n"
+      "vshl.i32 q4, q3, #2\n"
+      "vstrb.32 q5, [%[index], #16]\n"
+      "vand q4, q4, q1\n"
+      "vmullt.u16 q5, q5, q0\n"
+      "vadd.i32 q4, q4, %[slots1]\n"
+      "vstrb.32 q5, [%[index], #48]\n"
+      "vshr.u32 q5, q3, #2\n"
+      "vstrb.32 q4, [%[index], #4]\n"
+      "vand q3, q3, q1\n"
+      "vand q1, q5, q1\n"
+      "vmullt.u16 q5, q4, q0\n"
+      "vadd.i32 q3, q3, %[slots2]\n"
+      "vstrb.32 q3, [%[index], #8]\n"
+      "vmullt.u8 q4, q4, q2\n"
+      "vstrb.32 q5, [%[index], #36]\n"
+      "vadd.i32 q1, q1, %[slots3]\n"
+      "vstrb.32 q1, [%[index], #12]\n"
+      "vmullt.u16 q5, q4, q0\n"
+      "vstrb.32 q4, [%[index], #20]\n"
+      "vmullt.u16 q4, q1, q0\n"
+      "vstrb.32 q5, [%[index], #52]\n"
+      "vmullt.u16 q5, q3, q0\n"
+      "vstrb.32 q4, [%[index], #44]\n"
+      "vmullt.u8 q3, q3, q2\n"
+      "vstrb.32 q5, [%[index], #40]\n"
+      "vmullt.u16 q4, q3, q0\n"
+      "vstrb.32 q3, [%[index], #24]\n"
+      "vmullt.u8 q1, q1, q2\n"
+      "vstrb.32 q4, [%[index], #56]\n"
+      "vmullt.u16 q0, q1, q0\n"
+      "vstrb.32 q1, [%[index], #28]\n"
+      "vstrb.32 q0, [%[index], #60]\n"
+      : "+w"(x)
+      : [index] "l"(index), [slots0] "r"(kOnes * T::Slot(0) + kSteps), [slots1] "r"(kOnes * T::Slot(1) + kSteps),
+        [slots2] "r"(kOnes * T::Slot(2) + kSteps), [slots3] "r"(kOnes * T::Slot(3) + kSteps)
+      : "q1", "q2", "q3", "q4", "q5", "memory");
 }
-
-BCNET_INLINE void WriteIndex(Tables<5>, Vector p, uint8_t* index) {
-  using T = Tables<5>;
-  static_assert(kRow == 1 << 6, "the shifts below");
-  uint16_t* to = reinterpret_cast<uint16_t*>(index);
-  const Vector index_bits = vdupq_n_u32(31 * kRow);
-  vstrhq_u32(to, vshlq_n_u32(p, 6) & index_bits);
-  vstrhq_u32(to + 4, vaddq_n_u32(vshlq_n_u32(p, 2) & index_bits, 4));
-  vstrhq_u32(to + 8, vaddq_n_u32(vshrq_n_u32(p, 2) & index_bits, 8));
-  vstrhq_u32(to + 12, vaddq_n_u32(vshrq_n_u32(p, 6) & index_bits, 12));
-  vstrhq_u32(to + 16, vaddq_n_u32(vshrq_n_u32(p, 10) & index_bits, 16));
-  vstrhq_u32(to + 20, vaddq_n_u32(vshrq_n_u32(p, 14) & index_bits, 20));
-  vstrhq_u32(to + 24, vaddq_n_u32(vshrq_n_u32(p, 18) & index_bits, 24));
-  vstrhq_u32(to + 28, vaddq_n_u32(vmulq_n_u32(vshrq_n_u32(p, 28), T::kLastEntry), T::kLastPlace));
-}
-
-// Writes the offsets of the entries that the input words `x` choose.
-template <int kInputs>
-BCNET_INLINE void MakeIndex(Vector x, uint8_t* index) {
-  // Bit k of p is the parity of the bits up to k: see adder_tables.h.
-  Vector p = x ^ vshlq_n_u32(x, 1);
-  p = p ^ vshlq_n_u32(p, 2);
-  p = p ^ vshlq_n_u32(p, 4);
-  p = p ^ vshlq_n_u32(p, 8);
-  p = p ^ vshlq_n_u32(p, 16);
-  WriteIndex(Tables<kInputs>{}, p, index);
-}
+// clang-format on
 
 // Makes the lanes that are `outside` choose zeros for a node.
 BCNET_INLINE void LeaveOut(Tables<3>, int node, bool last, mve_pred16_t outside, uint8_t* index) {
