@@ -32,6 +32,7 @@ RP2350 = "jnk0le cortex_m33.md, on RP2350"
 RP2350_SLOTHY = "SLOTHY cortex_m33.py, on RP2350"
 STM32_7 = "jnk0le cortex_m7.md, on STM32H743"
 SLOTHY_55 = "SLOTHY cortex_m55r1.py"
+SLOTHY_85 = "SLOTHY cortex_m85r1.py, pull request 407: no source has it for Cortex-M55"
 LLVM_55 = "SLOTHY cortex_m55r1.py (low), LLVM ARMScheduleM55.td (high)"
 
 
@@ -177,6 +178,8 @@ CASES = [
             ("vldrw.32 q0, [r0]; vadd.i32 q3, q1, q2", 2, f"{SLOTHY_55}: a load beside arithmetic"),
             ("vldrw.32 q0, [r0]; vldrw.32 q1, [r0, #16]", 4, SLOTHY_55),
             ("vmul.i32 q0, q0, q1", 2, SLOTHY_55),
+            ("vmullb.p16 q0, q1, q2; vadd.i32 q3, q1, q2", 4, f"{SLOTHY_85}: polynomials in the unit of integers"),
+            ("vmullb.u8 q0, q1, q2; vadd.i32 q3, q1, q2", 2, SLOTHY_55),
             ("vmlaldava.s32 r2, r3, q0, q1", 3, SLOTHY_55),
             ("ldr r1, [r0]", 1, SLOTHY_55),
             ("ldrd r1, r2, [r0]; add.w r5, r1, r8", 3, f"{SLOTHY_55}: LDRD to use 2"),

@@ -270,7 +270,7 @@ class M55(_Scoreboard):
         if kind in ("load", "store", "load pair", "store pair", "float load", "float store", *_SEVERAL):
             return [("memory", 1)]
         if kind in ("vector integer", "vector move"):
-            return [("integer", 2)]  # [slothy55] two beats per cycle
+            return [("integer", 2)]  # [slothy55] two beats per cycle; products of polynomials as on Cortex-M85
         if kind == "vector multiply":
             return [("multiply", 2)]  # [slothy55]
         return [("multiply", 1)] if kind.startswith("float") else []

@@ -230,7 +230,8 @@ BCNET_INLINE void WriteLinear(const Job& job, Vector* digits, int32_t pixel,
       vst2q_u8(reinterpret_cast<uint8_t*>(room + 4 * kLanes * i), bytes);
     }
   }
-  const LinearNumbers* numbers = &job.linear;
+  const int32x4_t* numbers = job.linear.multipliers;
+  static_assert(sizeof(job.linear.multipliers) == 128, "the place of biases below");
   // Four lanes' outputs of channels 8 * b + i for the four lowest i, then for the others. Those of
   // a lane are the bytes of a vector, of which lane b goes to 8 * b. The product is twice the upper
   // half of that of the sum, shifted by 15.
@@ -350,7 +351,7 @@ BCNET_INLINE void WriteLinear(const Job& job, Vector* digits, int32_t pixel,
         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
     // clang-format on
     sums += 4 * kLanes * 4;
-    numbers = reinterpret_cast<const LinearNumbers*>(numbers->multipliers + 4);
+    numbers += 4;
     for (uint8_t*& place : outputs) place += 4;
   }
 }
