@@ -139,6 +139,8 @@ def get_threshold(data: bytes | StrPath) -> float | Array:
 def threshold_and_rate(threshold: Any) -> tuple[Any, float | None]:
     """The threshold of an `OperatingPoint` with the escalation rate that was measured there; for a number None."""
     rate = getattr(threshold, "escalation_rate", None)
+    if rate is not None and not 0 <= rate <= 1:
+        raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {rate}")
     return getattr(threshold, "threshold", threshold), None if rate is None else float(rate)
 
 

@@ -27,6 +27,7 @@ from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.metadata import metadata
 from bcnet_keras.tflite.support import check_micro, remarks
+from bcnet_keras.utils.arguments import check_number
 from bcnet_keras.utils.pages import text_table
 from bcnet_keras.utils.types import StrPath
 
@@ -394,7 +395,8 @@ class Profile:
 def _rate(model: schema.ModelT, given: float | None) -> tuple[float, str]:
     """The escalation rate of a pair and the name of its source, as `Profile` has them."""
     if given is not None:
-        return given, "given"
+        check_number("escalation_rate", given)
+        return float(given), "given"
     known = (metadata(model) or {}).get("escalation_rate")
     return (1.0, "worst case") if known is None else (float(known), "calibration")
 

@@ -92,6 +92,10 @@ def test_the_rate_in_the_file_is_taken_and_told(make_part):
     )
     assert "escalation rate  " not in given.text()
     assert Profile.of(data, escalation_rate=0).expected_cycles == given.accepted_cycles
+    assert json.loads(Profile.of(data, escalation_rate=np.float32(0.25)).json())["escalation_rate"] == 0.25
+    for wrong in ("0.3", float("nan"), np.float32(1.5)):
+        with pytest.raises(ValueError, match="escalation.rate"):
+            Profile.of(data, escalation_rate=wrong)
     assert Profile.of(set_threshold(data, 0.25)).escalation_rate == 1
 
 

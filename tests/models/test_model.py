@@ -1,5 +1,6 @@
 """`BCNet`: what it answers, what each stage trains, saving, and what it refuses."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -108,6 +109,8 @@ def test_a_file_keeps_the_escalation_rate_of_its_threshold(per_class):
     for unknown in (bc.set_threshold(data, other.threshold), bc.convert(pair, threshold=other.threshold)):
         assert "escalation_rate" not in record(unknown)
     assert record(bc.convert(pair, gate="builtin"))["escalation_rate"] == point.escalation_rate
+    with pytest.raises(ValueError, match="the escalation rate must lie between 0 and 1, got 1.5"):
+        bc.set_threshold(data, dataclasses.replace(point, escalation_rate=1.5))
 
 
 def record(data):
