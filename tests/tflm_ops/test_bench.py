@@ -265,6 +265,17 @@ def test_flags_of_ecosystems_stay_within_their_limits(flag_results):
     assert (SOURCES / "bench" / "flags.md").read_text() == flags.report(flag_results)
 
 
+def test_other_cores_keep_their_flag_results(flag_results):
+    records = flag_results["records"]
+    again = [record | {"code_bytes": 1} for record in records if record["core"] == "cortex-m4"]
+    found = flags.merged(flag_results | {"records": again}, flag_results)["records"]
+    assert [(each["core"], each["build"]) for each in found] == [(each["core"], each["build"]) for each in records]
+    assert all((each in again) == (each["core"] == "cortex-m4") for each in found)
+    assert all(each in records or each in again for each in found)
+    other = flag_results | {"records": again, "qemu": "another"}
+    assert flags.merged(other, flag_results)["records"] == again  # counts of other tools do not mix
+
+
 def test_limit_of_flags_is_one_of_its_compiler_and_core():
     counts = dict.fromkeys(flags.LAYERS, 1000)
     slower = counts | {"L3": 1050}

@@ -1,6 +1,7 @@
 """Measures the binary convolutions as ecosystems of firmware build them, and writes ``flags.json`` and ``flags.md``.
 
     python tflm_ops/bench/flags.py        # or: make bench, which measures all else too
+    python tflm_ops/bench/flags.py --cores cortex-m55    # the others' records stay, if the tools are the same
 
 Exports for Arduino, PlatformIO and Zephyr are built with the flags that their ecosystems set, most of them for size.
 What is counted are instructions, as in bench.py, of the layers L1, L2, L3 and P1 of layers.h with bitpacked output and
@@ -8,6 +9,7 @@ What is counted are instructions, as in bench.py, of the layers L1, L2, L3 and P
 """
 
 import argparse
+import json
 import math
 import shutil
 import sys
@@ -149,6 +151,15 @@ def report(results):
     return "\n".join(lines) + "\n"
 
 
+def merged(results, before):
+    """`results` with the records in `before`, of other cores, if the same compilers and emulator counted those."""
+    measured = {record["core"] for record in results["records"]}
+    same = all(results[tool] == before.get(tool) for tool in ("compilers", "qemu"))
+    kept = [record for record in before["records"] if same and record["core"] not in measured]
+    records = sorted(results["records"] + kept, key=lambda record: CORES.index(record["core"]))
+    return results | {"records": records}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", nargs="+", choices=CORES, default=list(CORES))
@@ -169,6 +180,7 @@ def main():
                 results["records"].append(measure(core, build))
     except (FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+    results = merged(results, json.loads((HERE / "flags.json").read_text()))
     files.write_atomic(HERE / "flags.json", bench.as_json(results))
     files.write_atomic(HERE / "flags.md", report(results))
     for problem in above_limit(results["records"]):
