@@ -339,7 +339,7 @@ def _binary_convolution(operator: schema.OperatorT, inputs: Tensors, outputs: Te
 
 def _stem(operator: schema.OperatorT, inputs: Tensors, outputs: Tensors, core: str, _: int) -> Needs:
     filters, width = shape(inputs[1]), shape(outputs[0])[2]
-    form = "helium" if core in _HELIUM else "dsp" if core in _DSP else "portable"
+    form = "helium" if core in _HELIUM else "dsp" if core in _DSP else "portable" if core == REFERENCE else "thumb"
     planes = math.prod(shape(inputs[2])) // filters[0]
     return [], [stem.layout(form, filters, planes, custom_options(operator)["stride_width"], width).scratch_bytes]
 

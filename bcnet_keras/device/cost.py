@@ -22,9 +22,9 @@ squares on relative errors. Where they come from:
 * BcnetThermometer: `tflm_ops/kernels/thermometer.cc`, measured on these five cores on ten encodings of 1 to 96 bits and
   64 to 1,024 pixels, within 5 %: 2.5 to 3.2 instructions per bit for 8 or more planes per channel (Cortex-M0+: 4.0 to
   5.1).
-* BcnetStem: `tflm_ops/kernels/stem`, measured on these five cores on 26 shapes of 8 to 64 filters and windows of 3x3 to
-  10x4, within 3 %, what `bcnet_keras.device.stem` counts times figures for each. Those of the inner loops on Cortex-M4
-  and M7 are the instructions of the assembly itself.
+* BcnetStem: `tflm_ops/kernels/stem`, measured on these five cores on 77 shapes of 8 to 64 filters, 1 to 12 planes and
+  windows of 3x3 to 10x4, within 3 %, what `bcnet_keras.device.stem` counts times figures for each. Those of loops in
+  assembly are their instructions.
 * everything else is an estimate, which `OpCost.estimate` says: one shape of each operator was counted on Cortex-M4 in
   TensorFlow Lite Micro's interpreter, or its loops were read where none ran, and scaled to the other cores by the
   ratio of measured kinds. int16 has no figures but for what moves.
@@ -369,8 +369,8 @@ def _kind_of_cycles(record: operators.Operator, types: list[str], priced: list[M
     """
     if record.cost in ("copy", "assignment"):
         return cycles.COPY
-    if record.cost == "stem" and any(figures is record.figures["one plane"] for figures in priced):
-        return cycles.STEM_OF_ONE_PLANE
+    if record.cost == "stem" and any(figures is record.figures[name] for figures in priced for name in stem.OTHERS):
+        return cycles.STEM_OF_OTHER_PLANES
     # What was measured is int8 or bits, but for what gives floats.
     return "other" if {"float32", "int16"}.intersection(types) and record.name != "DEQUANTIZE" else record.name
 
@@ -590,7 +590,7 @@ def _stem(op: _Op) -> Parts:
     options, planes = custom_options(op.operator), bits // filters[0]
     strides = options["stride_height"], options["stride_width"]
     counts = stem.counts(image, filters, planes, strides, shape(op.outputs[0])[1:3])
-    return op.priced(counts, stem.VARIANTS.get(planes, "any planes"))
+    return op.priced(counts, stem.variant(planes))
 
 
 _RULES: dict[str, Callable[[_Op], Parts | None]] = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COPY = "copy"  # the name of what moves bytes, whichever operator
-STEM_OF_ONE_PLANE = "BcnetStem (one plane)"  # whose comparisons on Cortex-M55 take more cycles an instruction
+STEM_OF_OTHER_PLANES = "BcnetStem (other planes)"  # than 1, 2 and 4: loops that take more cycles an instruction
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
     layout("dsp", (16, 3, 3, 3), planes=4, stride=1, width=32).scratch_bytes
 
-It comes in three forms: "portable" on Cortex-M0+ and M3, "dsp" on Cortex-M4, M7 and M33, whose SMLAD adds two products,
-and "helium" on Cortex-M55. All copy columns of the image side by side, and compute two pixels at a time.
+It comes in four forms: "thumb" on Cortex-M0+ and M3, with one multiplication for two filters, "dsp" on Cortex-M4, M7
+and M33, whose SMLAD adds two products, "helium" on Cortex-M55, and "portable" where there is no assembly. All copy
+columns of the image side by side.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 _COLUMNS, _WEIGHTS = 4096, 4096  # budgets of scratch memory, in bytes
 _UNROLLED = 8  # words in a round of the loop with SMLAD
 _FAST = (" of one", " of three")  # channels
-VARIANTS = {4: "four planes", 1: "one plane"}  # planes -> name of their figures; "any planes" for others
+_KNOWN = {1: "one plane", 2: "two planes", 4: "four planes"}
+OTHERS = ("fours of planes", "odd planes", "even planes")  # by the planes modulo 4, 1 and 3 alike
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def layout(form: str, filters: Sequence[int], planes: int, stride: int, width: i
     """The `Layout` of a stem, as `LayOut` in the headers of tflm_ops/kernels/stem computes it.
 
     Arguments:
-      form: "portable", "dsp" or "helium".
+      form: "portable", "thumb", "dsp" or "helium".
       filters: shape of its filters, OHWI.
       planes: thresholds of a filter.
       stride: of the width.
@@ -40,8 +42,9 @@ def layout(form: str, filters: Sequence[int], planes: int, stride: int, width: i
     count, height, taps, channels = filters
     column = height * channels
     step, weights = min(stride, taps), column * taps
-    each = {"portable": 2 * weights, "dsp": 4 * -(-weights // 2), "helium": _round_up(weights, 16)}[form]
-    bytes_of_two, missing = (8 * column, step) if form == "dsp" else (2 * column, 0)
+    even = _round_up(weights, 2)
+    each = {"portable": 2 * weights, "thumb": 2 * even, "dsp": 2 * even, "helium": _round_up(weights, 16)}[form]
+    bytes_of_two, missing = {"thumb": (8 * column, 0), "dsp": (8 * column, step)}.get(form, (2 * column, 0))
     fitting = 2 * _COLUMNS // bytes_of_two + missing - taps
     tile = min(2 if fitting < step else (fitting // step + 1) // 2 * 2, _round_up(width, 2))
     unit = max(4, 32 // math.gcd(planes, 32))  # filters whose bits fill words
@@ -49,14 +52,25 @@ def layout(form: str, filters: Sequence[int], planes: int, stride: int, width: i
     columns = (tile - 1) * step + taps - missing
     if form == "portable":
         size = _round_up(columns * column, 4) + -(-group // 2) * weights * 4
+    elif form == "thumb":
+        size = 4 * (columns * column + even - weights) + _round_up(group, 4) * each
+        size += 4 * planes * (_round_up(group, 4) if planes == 1 else group)
     elif form == "dsp":
         four = _round_up(group, 4)
         columns += step + _round_up(step, 2)  # beside those that both pixels of a pair see
-        size = 8 * -(-columns * column // 2) + four * (each + 4 * (planes if planes in VARIANTS else 2))
+        size = 8 * -(-columns * column // 2) + four * each + 4 * planes * (four if planes in (1, 2, 4) else group)
     else:
-        more = 8 * _round_up(group, 4) if planes != 4 else 16 * (group + 1) * (group % 2)
+        if (planes % 2 and planes > 1) or (count % 2 and 16 % planes):  # sums are stored
+            more = 8 * _round_up(group, 4) + 2 * _round_up(planes * group, 2)
+        else:
+            more = 4 * planes * (group + 1) * (count % 2)
         size = _round_up(columns * column + 15, 4) + _round_up(group, 2) * each + more
     return Layout(tile, group, size)
+
+
+def variant(planes: int) -> str:
+    """The name of the figures of a stem with so many thresholds a filter."""
+    return _KNOWN.get(planes) or OTHERS[1 if planes % 2 else planes % 4]
 
 
 def counts(
@@ -73,11 +87,16 @@ def counts(
     """
     (batches, image_height, _, channels), (filter_count, height, width, _) = image, filters
     (rows, columns), taps = size, height * width * channels
-    pairs = batches * rows * -(-columns // 2)
+    pixels, pairs = batches * rows * columns, batches * rows * -(-columns // 2)
     words = -(-taps // 2)  # of two weights
     result = {
-        "two taps": pairs * -(-filter_count // 2) * (taps // 2),
-        "odd tap": pairs * -(-filter_count // 2) * (taps % 2),
+        "two taps": pixels * -(-filter_count // 4) * words,
+        "eight of two taps": pixels * -(-filter_count // 4) * -(-words // _UNROLLED),
+        "pixel": pixels,
+        "pixel and four filters": pixels * -(-filter_count // 4),
+        "pixel and filter": pixels * filter_count,
+        "bit of a pixel": pixels * filter_count * planes,
+        "word of a pixel": pixels * -(-filter_count * planes // 32),
         "two filters": pairs * -(-filter_count // 2),
         "vector": pairs * -(-filter_count // 2) * -(-taps // 16),
         "four filters": pairs * -(-filter_count // 4),
@@ -106,7 +125,7 @@ def counts(
             else:
                 outside += 1
             row += 1
-    for form, name in (("portable", "number"), ("helium", "byte"), ("dsp", "halfword")):
+    for form, name in (("thumb", "number"), ("helium", "byte"), ("dsp", "halfword")):
         laid = layout(form, filters, planes, strides[1], columns)
         step, tiles, groups = min(strides[1], width), -(-columns // laid.tile), -(-filter_count // laid.group)
         seen = (columns - 1) * step + width + (tiles - 1) * (width - step)
@@ -119,8 +138,8 @@ def counts(
             result["row of halfwords"] = batches * groups * tiles * (outside + singles) * channels
             result["fast row"] = batches * groups * tiles * (twos + lasts)
         else:
+            result[f"row of {name}s"] = batches * groups * tiles * rows * height
             all_of_them = batches * groups * rows * height * seen * channels
-            result |= {name: all_of_them, f"row of {name}s": batches * groups * tiles * rows * height}
             result |= {f"{name}{each}": all_of_them * (each == kind) for each in (*_FAST, " of any")}
     return result
 

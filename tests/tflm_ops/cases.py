@@ -195,13 +195,16 @@ def bmaxpool2d(rng):
     return Node("LceBMaxPool2d", [Tensor.of(x)], Tensor((x.shape[0], *out, x.shape[-1]), "int32"), options)
 
 
-def stem(rng, largest=9):
+PLANES = (4, 1, 2, 3, 6, 8, 5, 7, 9, 10, 12, 14, 16, 32, 33)  # of stems: all ways to compare sums, on all cores
+
+
+def stem(rng, largest=9, planes=None):
     """(x, weights, thresholds, zero point, strides, padding) of a stem; images of up to `largest` rows and columns."""
     taps = tuple(int(t) for t in rng.integers(1, 6, 2))
     padding = int(rng.integers(2))
     size = [int(rng.integers(taps[axis] if padding else 1, max(largest, taps[axis]) + 1)) for axis in (0, 1)]
     channels, filters = int(rng.choice([1, 2, 3, 4, 5, 8, 17])), int(rng.choice([1, 2, 3, 4, 5, 8, 15, 16, 17, 32, 40]))
-    planes = int(rng.choice([1, 2, 3, 4, 5, 8, 33]))
+    planes = planes or int(rng.choice(PLANES))
     low, high = [(-128, 128), (-128, -127), (127, 128), (-3, 4)][rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])]
     x = rng.integers(low, high, (int(rng.integers(1, 3)), *size, channels)).astype(np.int8)
     weights = rng.integers(low, high, (filters, *taps, channels)).astype(np.int8)

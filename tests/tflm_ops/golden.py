@@ -117,7 +117,7 @@ def stem_record(x, weights, thresholds, zero_point, strides, padding):
     options = {"padding": padding, "stride_height": strides[0], "stride_width": strides[1]}
     numbers = [*x.shape, *weights.shape, *expected.shape, zero_point]
     planes, width = len(thresholds) // len(weights), expected.shape[2]
-    for form in ("portable", "dsp", "helium"):
+    for form in ("portable", "thumb", "dsp", "helium"):
         numbers.append(stem.layout(form, weights.shape, planes, strides[1], width).scratch_bytes)
     encoded = flatbuffer.encode_options(options)
     return _case("BcnetStem", numbers, encoded, x, weights, thresholds.astype("<i4"), expected)

@@ -54,13 +54,25 @@ def thermometers(count, seed):
 
 
 def stems(count, seed, largest=1 << 20):
-    """Cases of the stem of up to `largest` bytes."""
+    """Cases of the stem of up to `largest` bytes, of all numbers of planes in turn."""
     rng = np.random.default_rng(seed)
     result = []
     while len(result) < count:
-        record = golden.stem_record(*cases.stem(rng))
+        planes = cases.PLANES[len(result) % len(cases.PLANES)]
+        record = golden.stem_record(*cases.stem(rng, planes=planes))
         if len(record) <= largest:
             result.append(record)
+    return b"".join(result)
+
+
+def stems_in_groups(seed):
+    """Cases of more filters than a group has, of which the last one is alone."""
+    rng = np.random.default_rng(seed)
+    result = []
+    for planes in (1, 2, 3, 4, 6, 8):
+        x, weights = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((1, 2, 3, 3), (257, 1, 2, 3)))
+        thresholds = rng.integers(-30000, 30000, 257 * planes).astype(np.int32)
+        result.append(golden.stem_record(x, weights, thresholds, -5, (1, 1), 0))
     return b"".join(result)
 
 
@@ -80,7 +92,7 @@ def build(preset, folder, *options):
 def small_grid():
     """(number of cases, bytes of the file): a few of each kind."""
     data = golden.records(operators(240, 5, seed=11)) + gates(24, seed=12) + thermometers(30, seed=14)
-    return 240 + 5 * 10 + 24 + 30 + 60, data + stems(60, seed=16)
+    return 240 + 5 * 10 + 24 + 30 + 120 + 6, data + stems(120, seed=16) + stems_in_groups(seed=18)
 
 
 @pytest.mark.parametrize("core", BOARDS)

@@ -276,6 +276,8 @@ void Stems() {
       {25, 20, 2, 24, 3, 5, 3, 1, true},  {16, 16, 4, 32, 4, 3, 3, 1, true},
       {24, 24, 4, 8, 4, 3, 3, 1, true},   {40, 40, 1, 8, 1, 3, 3, 1, false},
       {64, 64, 3, 32, 2, 3, 3, 2, true},  {98, 20, 1, 32, 4, 8, 4, 3, false},
+      {32, 32, 3, 32, 3, 3, 3, 1, true},  {32, 32, 3, 64, 6, 3, 3, 1, true},
+      {32, 32, 3, 64, 8, 3, 3, 1, true},  {49, 10, 1, 64, 2, 10, 4, 2, true},
   };
   for (const Layer& l : kLayers) {
     const int32_t bits = l.filters * l.planes;
@@ -298,7 +300,8 @@ void Stems() {
     Shape name;
     name << l.height << "x" << l.width << "x" << l.channels << "-" << l.filters << "x" << l.planes
          << "-k" << l.rows << "x" << l.columns << "-s" << l.stride << (l.padded ? "" : "-valid");
-    Measure(l.planes == 1 ? "BcnetStem (one plane)" : "BcnetStem", name.text(),
+    const bool other = l.planes != 1 && l.planes != 2 && l.planes != 4;
+    Measure(other ? "BcnetStem (other planes)" : "BcnetStem", name.text(),
             [&] { bcnet::Stem(params, data, weights, thresholds, scratch, result); });
   }
 }

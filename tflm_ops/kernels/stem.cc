@@ -10,6 +10,8 @@
 #include "tflm_ops/kernels/stem/helium.h"
 #elif BCNET_STEM_DSP
 #include "tflm_ops/kernels/stem/dsp.h"
+#elif BCNET_STEM_THUMB
+#include "tflm_ops/kernels/stem/thumb.h"
 #else
 #include "tflm_ops/kernels/stem/portable.h"
 #endif

@@ -280,8 +280,8 @@ const char* TestThermometer(const Block* blocks) {
 }
 
 // numbers: input, filter and output dimensions, zero point, bytes of scratch memory of the portable
-// form, with SMLAD and with Helium. Blocks: numbers, options, input,
-// filter, thresholds, expected output.
+// form, in Thumb, with SMLAD and with Helium. Blocks: numbers, options, input, filter, thresholds,
+// expected output.
 const char* TestStem(const Block* blocks) {
   const int32_t* dims = blocks[0].as<int32_t>();
   const int32_t count = static_cast<int32_t>(blocks[4].size / sizeof(int32_t));
@@ -294,7 +294,10 @@ const char* TestStem(const Block* blocks) {
   if (const char* reason =
           bcnet::PrepareStem(options, dims, dims[12], dims + 4, count, dims + 8, &params))
     return reason;
-  constexpr int32_t kForm = BCNET_STEM_HELIUM ? 15 : BCNET_STEM_DSP ? 14 : 13;
+  constexpr int32_t kForm = BCNET_STEM_HELIUM  ? 16
+                            : BCNET_STEM_DSP   ? 15
+                            : BCNET_STEM_THUMB ? 14
+                                               : 13;
   if (bcnet::StemScratchSize(params) != dims[kForm]) return "wrong size of the scratch memory";
   const Block memory = {nullptr, static_cast<uint32_t>(dims[kForm])};
   uint32_t* output = static_cast<uint32_t*>(Output(blocks[5]));

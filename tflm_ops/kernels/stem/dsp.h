@@ -18,15 +18,18 @@ struct Job {
   int32_t window_step;   // to the next pair of pixels
   const uint32_t* weights;
   const uint32_t* weights_end;
-  uint32_t* thresholds;  // or where sums go
-  uint32_t* output;      // the last word of the first pixel
+  const uint32_t* thresholds;
+  uint32_t* output;  // the last word of the first pixel
   int32_t next_output, output_step;
   int32_t rest;  // bytes of code for words that are left over by whole rounds of the loop
   int32_t pairs;
   uint32_t first_bits;
   int32_t mode;
+  int32_t filter_thresholds;  // in bytes
+  const uint32_t* thresholds_end;
 };
-constexpr int32_t kFourPlanes = 0, kOnePlane = 1, kSums = 2;
+constexpr int32_t kFourPlanes = 0, kOnePlane = 1, kTwoPlanes = 2;
+constexpr int32_t kFours = 3, kTwos = 4, kSingles = 5;
 constexpr int32_t kUnrolled = 8, kBytesOfWord = 56;
 
 // clang-format off
@@ -58,13 +61,24 @@ constexpr int32_t kUnrolled = 8, kBytesOfWord = 56;
   "adcs r3, r3, r3\n"
 #define COMPARE_FOUR(t0, t1, t2, t3, a, b) \
   COMPARE(t0, a, b) COMPARE(t1, a, b) COMPARE(t2, a, b) COMPARE(t3, a, b)
+// A word of both pixels is full, where r6 and r7 are free.
+#define STORE_WORDS \
+  "ldr r6, [sp, #68]\n" \
+  "ldr r7, [sp, #28]\n" \
+  "str r3, [r6, r7]\n" \
+  "str r2, [r6], #-4\n" \
+  "movs r2, #1\n" \
+  "movs r3, #1\n" \
+  "str r6, [sp, #68]\n"
 
-// On the stack: the Job, the bits of both pixels at 52, thresholds at 60, the window's end at 64,
-// the output at 68.
+// On the stack: the Job up to its mode, the bits of both pixels at 52, thresholds at 60, the
+// window's end at 64, the output at 68, the rest of the Job, and sums at 80.
 BCNET_NAKED static void RunPairs(const Job*) {
   __asm__(
       "push {r4-r11, lr}\n"
-      "sub sp, sp, #72\n"
+      "sub sp, sp, #112\n"
+      "ldrd r1, r2, [r0, #52]\n"
+      "strd r1, r2, [sp, #72]\n"
       "ldm r0, {r1-r12, lr}\n"
       "adr r0, 5f\n"
       "subs r10, r0, r10\n"
@@ -156,7 +170,7 @@ BCNET_NAKED static void RunPairs(const Job*) {
       "str r3, [sp, #24]\n"
       "str lr, [sp, #40]\n"
       "bne 1b\n"
-      "add sp, sp, #72\n"
+      "add sp, sp, #112\n"
       "pop {r4-r11, pc}\n"
       // Other planes, for which the window's end is given too low.
       "7:\n"
@@ -182,14 +196,114 @@ BCNET_NAKED static void RunPairs(const Job*) {
       "str r2, [sp, #52]\n"
       "str r3, [sp, #56]\n"
       "b 2b\n"
-      // Any other number of planes.
       "9:\n"
-      "ldr r2, [sp, #16]\n"
-      "stm r1!, {r4-r11}\n"
+      "cmp.w r12, #2\n"
+      "bne 10f\n"
+      // Two planes.
+      ".p2align 2\n"
+      "ldr.w r12, [r1]\n"
+      "ldr.w lr, [r1, #4]\n"
+      COMPARE(r12, r4, r5)
+      COMPARE(lr, r4, r5)
+      "ldr r12, [r1, #8]\n"
+      "ldr lr, [r1, #12]\n"
+      COMPARE(r12, r6, r7)
+      COMPARE(lr, r6, r7)
+      "ldr r4, [r1, #16]\n"
+      "ldr r5, [r1, #20]\n"
+      "ldr r6, [r1, #24]\n"
+      "ldr r7, [r1, #28]\n"
+      "adds r1, r1, #32\n"
+      COMPARE(r4, r8, r9)
+      COMPARE(r5, r8, r9)
+      COMPARE(r6, r10, r11)
+      COMPARE(r7, r10, r11)
       "str r1, [sp, #60]\n"
-      "cmp r0, r2\n"
-      "bne 2b\n"
-      "b 8b\n");
+      "bcs.w 6b\n"
+      "str r2, [sp, #52]\n"
+      "str r3, [sp, #56]\n"
+      "b 2b\n"
+      // Any other number of planes: r4 and r5: sums of a filter, r10: the next ones, r11: the end of
+      // its thresholds, r12: of those of four filters, or of fewer, the last ones.
+      "10:\n"
+      "mov lr, r12\n"
+      "add r12, sp, #80\n"
+      "stm r12, {r4-r11}\n"
+      "mov r10, r12\n"
+      "ldrd r6, r12, [sp, #72]\n"
+      "add r7, r1, r6, lsl #2\n"
+      "cmp r7, r12\n"
+      "it lo\n"
+      "movlo r12, r7\n"
+      "cmp lr, #4\n"
+      "mov lr, r6\n"
+      "beq 14f\n"
+      "bhi 20f\n"
+      // A multiple of four.
+      "11:\n"
+      "ldrd r4, r5, [r10], #8\n"
+      "add r11, r1, lr\n"
+      ".p2align 2\n"
+      "12:\n"
+      "ldr r6, [r1], #16\n"
+      "ldr r7, [r1, #-12]\n"
+      "ldr r8, [r1, #-8]\n"
+      "ldr r9, [r1, #-4]\n"
+      COMPARE_FOUR(r6, r7, r8, r9, r4, r5)
+      "bcs 17f\n"
+      "13:\n"
+      "cmp r1, r11\n"
+      "bne 12b\n"
+      "cmp r1, r12\n"
+      "bne 11b\n"
+      "b 16f\n"
+      // Any other even number.
+      "14:\n"
+      "ldrd r4, r5, [r10], #8\n"
+      "add r11, r1, lr\n"
+      ".p2align 2\n"
+      "15:\n"
+      "ldr r6, [r1], #8\n"
+      "ldr r7, [r1, #-4]\n"
+      COMPARE(r6, r4, r5)
+      COMPARE(r7, r4, r5)
+      "bcs 18f\n"
+      "19:\n"
+      "cmp r1, r11\n"
+      "bne 15b\n"
+      "cmp r1, r12\n"
+      "bne 14b\n"
+      "b 16f\n"
+      // An odd number.
+      "20:\n"
+      "ldrd r4, r5, [r10], #8\n"
+      "add r11, r1, lr\n"
+      ".p2align 2\n"
+      "21:\n"
+      "ldr r6, [r1], #4\n"
+      COMPARE(r6, r4, r5)
+      "bcs 23f\n"
+      "22:\n"
+      "cmp r1, r11\n"
+      "bne 21b\n"
+      "cmp r1, r12\n"
+      "bne 20b\n"
+      "16:\n"
+      "ldr r6, [sp, #16]\n"
+      "str r1, [sp, #60]\n"
+      "strd r2, r3, [sp, #52]\n"
+      "cmp r0, r6\n"
+      "bne.w 2b\n"
+      "b 8b\n"
+      "17:\n"
+      STORE_WORDS
+      "b 13b\n"
+      "18:\n"
+      STORE_WORDS
+      "b 19b\n"
+      "23:\n"
+      STORE_WORDS
+      "b 22b\n");
 }
 // clang-format on
 #undef WORD
@@ -197,13 +311,22 @@ BCNET_NAKED static void RunPairs(const Job*) {
 #undef NEXT_WORD
 #undef COMPARE
 #undef COMPARE_FOUR
+#undef STORE_WORDS
 
 // Words of 16 bits in pairs of words, one of each of two pixels. A column with an odd number of
 // numbers shares a word with the next one, where it is an even column of the windows.
 inline int32_t WordsOf(int32_t columns, int32_t column) { return (columns * column + 1) / 2; }
 
 inline int32_t PlanesMode(int32_t planes) {
-  return planes == 4 ? kFourPlanes : planes == 1 ? kOnePlane : kSums;
+  if (planes == 4) return kFourPlanes;
+  if (planes <= 2) return planes == 1 ? kOnePlane : kTwoPlanes;
+  return planes % 4 == 0 ? kFours : planes % 2 == 0 ? kTwos : kSingles;
+}
+
+// The number of filters without weights that are put behind the last one, where their bits are
+// unused ones of the last word: words of 1, 2 and 4 planes are stored behind four filters only.
+inline int32_t MissingOf(const StemParams& params, int32_t filters) {
+  return PlanesMode(params.planes) < kFours ? -filters & 3 : 0;
 }
 
 BCNET_SMALL static Layout LayOut(const StemParams& params) {
@@ -220,7 +343,7 @@ BCNET_SMALL static Layout LayOut(const StemParams& params) {
       8 * WordsOf(columns + layout.step + 2 * ((layout.step + 1) / 2), layout.column);
   layout.weights_bytes = filters * words * 4;
   layout.bytes = layout.columns_bytes + layout.weights_bytes +
-                 (PlanesMode(params.planes) == kSums ? 2 : params.planes) * filters * 4;
+                 4 * params.planes * (layout.group + MissingOf(params, layout.group));
   return layout;
 }
 
@@ -239,12 +362,13 @@ class Form {
     job_.thresholds = reinterpret_cast<uint32_t*>(bytes + layout.weights_bytes);
     job_.rest = words == 1 ? 0 : kBytesOfWord * ((words - 2) % kUnrolled + 1);
     job_.mode = PlanesMode(params.planes);
+    job_.filter_thresholds = 4 * params.planes;
   }
 
   BCNET_SMALL void SetFilters(const int8_t* filter, const int32_t* thresholds, int32_t filters) {
     const int32_t planes = params_.planes, words = WordsOf(params_.width.filter, layout_.column);
     const int32_t all = (filters + 3) & ~3;
-    thresholds_ = thresholds;
+    const int32_t missing = MissingOf(params_, filters);
     filters_ = filters;
     auto* weights = const_cast<uint32_t*>(job_.weights);
     std::memset(weights, 0, static_cast<size_t>(all * words) * 4);
@@ -252,17 +376,19 @@ class Form {
     const int32_t channels = params_.channels, row_size = params_.width.filter * channels;
     for (int32_t row = 0; row < params_.height.filter; ++row) {
       for (int32_t channel = 0; channel < channels; ++channel) {
-        SetWeights(filter + row * row_size + channel, NumberOf(row, channel),
+        SetWeights(filter + row * row_size + channel, NumberOf(row, channel), missing,
                    reinterpret_cast<int16_t*>(weights));
       }
     }
     // The last filter comes first.
-    uint32_t* to = job_.thresholds;
-    for (int32_t i = all * planes - 1; job_.mode != kSums && i >= 0; --i) {
+    const int32_t count = (filters + missing) * planes;
+    auto* to = const_cast<uint32_t*>(job_.thresholds);
+    for (int32_t i = count - 1; i >= 0; --i) {
       const int32_t threshold = i < filters * planes ? thresholds[i] : INT32_MIN;
       *to++ = static_cast<uint32_t>(threshold - (threshold != INT32_MIN)) ^ 0x80000000u;
     }
-    const int32_t bits = all * planes % kWordBits;
+    job_.thresholds_end = to;
+    const int32_t bits = count % kWordBits;
     job_.first_bits = uint32_t{1} << (bits == 0 ? 0 : kWordBits - bits);
   }
 
@@ -321,17 +447,13 @@ class Form {
     job.output = output + group_words - 1;
     job.next_output = 4 * words;
     job.output_step = 8 * words;
-    job.pairs = job.mode == kSums ? 1 : count / 2;
+    job.pairs = count / 2;
     for (int32_t left = count; left > 0;) {
       if (left == 1) {
         job.next_output = 0;
         job.pairs = 1;
       }
       RunPairs(&job);
-      if (job.mode == kSums) {
-        uint32_t* first = job.output - (group_words - 1);
-        CompareSums(first, first + job.next_output / 4);
-      }
       left -= 2 * job.pairs;
       job.window += job.pairs * job.window_step / 2;
       job.output += job.pairs * 2 * words;
@@ -364,11 +486,12 @@ class Form {
   static int32_t Place(int32_t number) { return number / 2 * 4 + number % 2; }
 
   // Puts the weights of a channel of a row of all filters.
-  BCNET_SMALL void SetWeights(const int8_t* filter, int32_t number, int16_t* numbers) {
+  BCNET_NOINLINE void SetWeights(const int8_t* filter, int32_t number, int32_t missing,
+                              int16_t* numbers) {
     const int32_t channels = params_.channels, taps = TapsOf(params_);
     const int32_t even = PlaceOf(number, 0), odd = PlaceOf(number, 1);
     const int32_t words = WordsOf(params_.width.filter, layout_.column);
-    for (int32_t i = filters_ - 1, place = -filters_ & 3; i >= 0; --i, ++place) {
+    for (int32_t i = filters_ - 1, place = missing; i >= 0; --i, ++place) {
       const int8_t* from = filter + i * taps;
       int16_t* to = numbers + place / 4 * words * 8 + place % 4 * 2;
       int16_t* here = to + even / 4 * 8 + even % 4;
@@ -466,22 +589,10 @@ class Form {
     }
   }
 
-  BCNET_NOINLINE void CompareSums(uint32_t* a, uint32_t* b) {
-    const int32_t planes = params_.planes;
-    const uint32_t* sums = job_.thresholds;
-    const int32_t* thresholds = thresholds_ + filters_ * planes;
-    Bits bits(filters_ * planes, a, b);
-    for (sums += 2 * (-filters_ & 3); thresholds != thresholds_; sums += 2, thresholds -= planes) {
-      bits.Compare(static_cast<int32_t>(sums[0] ^ 0x80000000u),
-                   static_cast<int32_t>(sums[1] ^ 0x80000000u), planes, thresholds);
-    }
-  }
-
   const StemParams& params_;
   const Layout& layout_;
   int16_t* columns_;
   int8_t zero_point_;
-  const int32_t* thresholds_ = nullptr;
   int32_t filters_ = 0;
   Job job_;
 };

@@ -29,8 +29,11 @@ struct Job {
   int32_t next_output, output_step;
   int32_t vectors, taps;  // of a filter; taps fill whole vectors
   int32_t pairs;
-  int32_t sums;  // whether sums are stored, of filters and pixels; else there are four planes
+  int32_t mode;
+  int32_t fours;   // vectors of thresholds of one filter
+  int32_t phases;  // 2 where there is one of two filters between those of each, else 1
 };
+constexpr int32_t kFourPlanes = 0, kOnePlane = 1, kTwoPlanes = 2, kEvenPlanes = 3, kSums = 4;
 
 // clang-format off
 // Sets the bits of the mask in q4 where a threshold is above the sum.
@@ -40,12 +43,15 @@ struct Job {
 
 // r0: weights, r1 and r2: windows, r3: thresholds, r4, r6, r8 and r10: sums of two filters and two
 // pixels, r11: bytes of a filter, r12: its vectors, q4: the mask of four bits, q5: the first one,
-// q6 and q7: bits of two pixels, in four words each. On the stack: the Job, the output at 52.
+// q6 and q7: bits of two pixels, in four words each. On the stack: the Job up to its mode, the
+// output at 52, the rest of the Job, and at 64 how many times four bits a word lacks.
 BCNET_NAKED static void RunPairs(const Job*) {
   __asm__(
       "push {r4-r11, lr}\n"
       "vpush {d8-d15}\n"
-      "sub sp, sp, #56\n"
+      "sub sp, sp, #72\n"
+      "ldrd r1, r2, [r0, #52]\n"
+      "strd r1, r2, [sp, #56]\n"
       "ldm r0, {r1-r12, lr}\n"
       "stm sp, {r1-r12, lr}\n"
       "movs r4, #0\n"
@@ -53,6 +59,11 @@ BCNET_NAKED static void RunPairs(const Job*) {
       "movs r4, #1\n"
       "vdup.32 q4, r4\n"
       "vshl.u32 q5, q4, q5\n"
+      "ldr r5, [sp, #48]\n"
+      "cmp r5, #1\n"
+      "bne 1f\n"
+      "movs r4, #0\n"
+      "vmov d11, r4, r4\n"
       // A pair of pixels.
       "1:\n"
       "ldrd r1, r2, [sp]\n"
@@ -60,7 +71,9 @@ BCNET_NAKED static void RunPairs(const Job*) {
       "ldrd r3, r4, [sp, #20]\n"
       "ldrd r12, r11, [sp, #36]\n"
       "add r2, r2, r1\n"
+      "movs r5, #8\n"
       "str r4, [sp, #52]\n"
+      "str r5, [sp, #64]\n"
       "vmov q4, q5\n"
       "vmov.i32 q6, #0\n"
       "vmov.i32 q7, #0\n"
@@ -129,10 +142,106 @@ BCNET_NAKED static void RunPairs(const Job*) {
       "str r2, [sp, #24]\n"
       "str r4, [sp, #44]\n"
       "bne 1b\n"
-      "add sp, sp, #56\n"
+      "add sp, sp, #72\n"
       "vpop {d8-d15}\n"
       "pop {r4-r11, pc}\n"
       "6:\n"
+      "cmp r5, #2\n"
+      "beq 14f\n"
+      "bhi 7f\n"
+      // One plane, of which the mask has two bits.
+      "ldrd r5, r9, [r3], #8\n"
+      "vmov d2, r4, r8\n"
+      "vmov d4, r6, r10\n"
+      "vshl.i32 q3, q4, #2\n"
+      "vmov d0, r5, r9\n"
+      SET_BELOW(q6, q0, q1)
+      "vmov r5, s12\n"
+      SET_BELOW(q7, q0, q2)
+      "vmov q4, q3\n"
+      "cmp r0, r7\n"
+      "beq 4b\n"
+      "cmp r5, #0\n"
+      "bne 2b\n"
+      "b 4b\n"
+      // Two planes.
+      "14:\n"
+      "vldrw.32 q0, [r3], #16\n"
+      "vmov d2, r4, r4\n"
+      "vmov d3, r8, r8\n"
+      "vmov d4, r6, r6\n"
+      "vmov d5, r10, r10\n"
+      "vshl.i32 q3, q4, #4\n"
+      SET_BELOW(q6, q0, q1)
+      "vmov r5, s12\n"
+      SET_BELOW(q7, q0, q2)
+      "vmov q4, q3\n"
+      "cmp r0, r7\n"
+      "beq 4b\n"
+      "cmp r5, #0\n"
+      "bne 2b\n"
+      "b 4b\n"
+      // Any other even number of planes: q1 and q2: sums of two pixels, r5: vectors of thresholds with
+      // them, r9: what comes behind these.
+      "7:\n"
+      "cmp r5, #4\n"
+      "beq 16f\n"
+      "ldrd r5, r9, [sp, #56]\n"
+      "vdup.32 q1, r4\n"
+      "vdup.32 q2, r6\n"
+      "ldr r12, [sp, #64]\n"
+      "cbz r5, 10f\n"
+      "8:\n"
+      "vldrw.32 q0, [r3], #16\n"
+      SET_BELOW(q6, q0, q1)
+      SET_BELOW(q7, q0, q2)
+      "subs r12, r12, #1\n"
+      "vshl.i32 q4, q4, #4\n"
+      "beq 13f\n"
+      "9:\n"
+      "subs r5, r5, #1\n"
+      "bne 8b\n"
+      "10:\n"
+      "subs r9, r9, #1\n"
+      "bmi 12f\n"
+      "bne 11f\n"
+      "ldr r5, [sp, #56]\n"
+      "vdup.32 q1, r8\n"
+      "vdup.32 q2, r10\n"
+      "cmp r5, #0\n"
+      "bne 8b\n"
+      "b 12f\n"
+      "11:\n"
+      "vmov d3, r8, r8\n"
+      "vmov d5, r10, r10\n"
+      "movs r5, #1\n"
+      "b 8b\n"
+      "12:\n"
+      "str r12, [sp, #64]\n"
+      "cmp r0, r7\n"
+      "mov r5, r12\n"
+      "ldr r12, [sp, #36]\n"
+      "bne 2b\n"
+      "cmp r5, #8\n"
+      "bne 4b\n"
+      "b 5b\n"
+      "13:\n"
+      "vaddv.u32 r12, q6\n"
+      "vaddv.u32 lr, q7\n"
+      "ldr r7, [sp, #52]\n"
+      "ldr r11, [sp, #28]\n"
+      "vmov q4, q5\n"
+      "vmov.i32 q6, #0\n"
+      "vmov.i32 q7, #0\n"
+      "str lr, [r7, r11]\n"
+      "str r12, [r7], #4\n"
+      "str r7, [sp, #52]\n"
+      "ldr r11, [sp, #40]\n"
+      "ldr r7, [sp, #16]\n"
+      "movs r12, #8\n"
+      "b 9b\n"
+      // Sums are stored.
+      "16:\n"
       "strd r4, r6, [r3], #8\n"
       "strd r8, r10, [r3], #8\n"
       "cmp r0, r7\n"
@@ -141,6 +250,15 @@ BCNET_NAKED static void RunPairs(const Job*) {
 }
 // clang-format on
 #undef SET_BELOW
+
+// Whether bits are made of sums in registers, of two filters at a time: where they are whole
+// vectors and none is put behind the last filter but as unused bits of the last word.
+inline int32_t ModeOf(const StemParams& params) {
+  const int32_t planes = params.planes;
+  if (params.filters % 2 != 0 && 16 % planes != 0) return kSums;
+  if (planes <= 2) return planes == 1 ? kOnePlane : kTwoPlanes;
+  return planes == 4 ? kFourPlanes : planes % 2 == 0 ? kEvenPlanes : kSums;
+}
 
 BCNET_SMALL static Layout LayOut(const StemParams& params) {
   Layout layout;
@@ -155,11 +273,12 @@ BCNET_SMALL static Layout LayOut(const StemParams& params) {
   layout.columns_bytes = RoundUp(columns * layout.column + kLanes - 1, 4);
   layout.weights_bytes = (layout.group + layout.group % 2) * taps;
   layout.bytes = layout.columns_bytes + layout.weights_bytes;
-  // Sums, or thresholds where the last filter has none beside it.
-  if (params.planes != 4) {
-    layout.bytes += 8 * RoundUp(layout.group, 4);
-  } else if (layout.group % 2 != 0) {
-    layout.bytes += 16 * (layout.group + 1);
+  // Sums and the places of those that bits come of, or thresholds where the last filter has none
+  // beside it.
+  if (ModeOf(params) == kSums) {
+    layout.bytes += 8 * RoundUp(layout.group, 4) + 2 * RoundUp(params.planes * layout.group, 2);
+  } else if (params.filters % 2 != 0) {
+    layout.bytes += 4 * params.planes * (layout.group + 1);
   }
   return layout;
 }
@@ -172,15 +291,24 @@ class Form {
         columns_(static_cast<int8_t*>(scratch)),
         weights_(columns_ + layout.columns_bytes),
         taps_(RoundUp(TapsOf(params), kLanes)),
-        sums_(reinterpret_cast<int32_t*>(weights_ + layout.weights_bytes)) {}
+        mode_(ModeOf(params)),
+        sums_(reinterpret_cast<int32_t*>(weights_ + layout.weights_bytes)),
+        places_(reinterpret_cast<uint16_t*>(sums_ + 2 * RoundUp(layout.group, 4))) {}
 
-  BCNET_SMALL void SetFilters(const int8_t* filter, const int32_t* thresholds, int32_t filters) {
+  BCNET_NOINLINE void SetFilters(const int8_t* filter, const int32_t* thresholds, int32_t filters) {
     thresholds_ = thresholds;
     filters_ = filters;
     weights_end_ = weights_ + (filters + filters % 2) * taps_;
-    if (params_.planes == 4 && filters % 2 != 0) {
-      std::memcpy(sums_, thresholds, static_cast<size_t>(filters) * 16);
-      for (int32_t i = 0; i < 4; ++i) sums_[4 * filters + i] = INT32_MIN;
+    const int32_t planes = params_.planes;
+    if (mode_ != kSums && filters % 2 != 0) {
+      std::memcpy(sums_, thresholds, static_cast<size_t>(filters * planes) * 4);
+      for (int32_t i = 0; i < planes; ++i) sums_[planes * filters + i] = INT32_MIN;
+    }
+    if (mode_ == kSums) {
+      for (int32_t i = 0, bit = 0; i < filters; ++i) {
+        for (int32_t plane = 0; plane < planes; ++plane)
+          places_[bit++] = static_cast<uint16_t>(8 * i);
+      }
     }
     const int32_t channels = params_.channels, row = params_.width.filter * channels;
     std::memset(weights_, 0, static_cast<size_t>(layout_.weights_bytes));
@@ -231,18 +359,21 @@ class Form {
 
   void Run(int32_t count, uint32_t* output, int32_t words) {
     const int32_t advance = layout_.step * layout_.column;
-    Job job = {columns_, advance,   2 * advance,        weights_,  weights_end_,
-               sums_,    output,    4 * words,          8 * words, taps_ / kLanes,
-               taps_,    count / 2, params_.planes != 4};
-    if (!job.sums && filters_ % 2 == 0) job.thresholds = thresholds_;
-    if (job.sums) job.pairs = 1;
+    Job job = {columns_, advance,   2 * advance, weights_,           weights_end_,
+               sums_,    output,    4 * words,   8 * words,          taps_ / kLanes,
+               taps_,    count / 2, mode_,       params_.planes / 4, 1 + (params_.planes % 4 != 0)};
+    if (mode_ == kSums) {
+      job.pairs = 1;
+    } else if (filters_ % 2 == 0) {
+      job.thresholds = thresholds_;
+    }
     while (count > 0) {
       if (count == 1) {
         job.next_window = job.next_output = 0;
         job.pairs = 1;
       }
       RunPairs(&job);
-      if (job.sums) Compare(job.output, job.output + job.next_output / 4);
+      if (mode_ == kSums) Compare(job.output, job.output + job.next_output / 4);
       count -= 2 * job.pairs;
       job.window += job.pairs * job.window_step;
       job.output += job.pairs * 2 * words;
@@ -252,34 +383,27 @@ class Form {
  private:
   // Writes the bits of sums.
   BCNET_NOINLINE void Compare(uint32_t* a, uint32_t* b) const {
-    const int32_t planes = params_.planes;
-    if (planes != 1) {
-      const int32_t* sums = sums_ + 2 * filters_;
-      const int32_t* thresholds = thresholds_ + filters_ * planes;
-      Bits bits(filters_ * planes, a, b);
-      for (; thresholds != thresholds_; thresholds -= planes) {
-        sums -= 2;
-        bits.Compare(sums[0], sums[1], planes, thresholds);
-      }
-      return;
-    }
-    const int32_t *sums = sums_, *thresholds = thresholds_;
+    const int32_t* thresholds = thresholds_;
+    const uint16_t* places = places_;
     const uint32x4_t first = vshlq_u32(vdupq_n_u32(1), vreinterpretq_s32_u32(vidupq_n_u32(0, 1)));
-    for (int32_t left = filters_; left > 0; left -= kWordBits) {
+    for (int32_t left = filters_ * params_.planes; left > 0; left -= kWordBits) {
       const int32_t count = left < kWordBits ? left : kWordBits;
       uint32x4_t mask = first, bits_a = vdupq_n_u32(0), bits_b = bits_a;
       int32_t i = 0;
-      for (; i < (count & ~3); i += 4, thresholds += 4, sums += 8) {
+      for (; i < (count & ~3); i += 4, thresholds += 4, places += 4) {
         const int32x4_t four = vldrwq_s32(thresholds);
-        const int32x4x2_t of_pixels = vld2q_s32(sums);
-        bits_a = vorrq_m_u32(bits_a, bits_a, mask, vcmpgtq_s32(four, of_pixels.val[0]));
-        bits_b = vorrq_m_u32(bits_b, bits_b, mask, vcmpgtq_s32(four, of_pixels.val[1]));
+        const uint32x4_t place = vldrhq_u32(places);
+        const int32x4_t of_a = vldrwq_gather_offset_s32(sums_, place);
+        const int32x4_t of_b = vldrwq_gather_offset_s32(sums_ + 1, place);
+        bits_a = vorrq_m_u32(bits_a, bits_a, mask, vcmpgtq_s32(four, of_a));
+        bits_b = vorrq_m_u32(bits_b, bits_b, mask, vcmpgtq_s32(four, of_b));
         mask = vshlq_n_u32(mask, 4);
       }
       uint32_t word_a = vaddvq_u32(bits_a), word_b = vaddvq_u32(bits_b);
-      for (; i < count; ++i, ++thresholds, sums += 2) {
-        word_a |= static_cast<uint32_t>(sums[0] < *thresholds) << i;
-        word_b |= static_cast<uint32_t>(sums[1] < *thresholds) << i;
+      for (; i < count; ++i, ++thresholds) {
+        const int32_t* two = sums_ + *places++ / 4;
+        word_a |= static_cast<uint32_t>(two[0] < *thresholds) << i;
+        word_b |= static_cast<uint32_t>(two[1] < *thresholds) << i;
       }
       *b++ = word_b;
       *a++ = word_a;
@@ -291,7 +415,9 @@ class Form {
   int8_t* columns_;
   int8_t* weights_;
   int32_t taps_;
+  int32_t mode_;
   int32_t* sums_;
+  uint16_t* places_;
   const int32_t* thresholds_ = nullptr;
   int32_t filters_ = 0;
   const int8_t* weights_end_ = nullptr;

@@ -23,6 +23,11 @@
 #else
 #define BCNET_STEM_DSP 0
 #endif
+#if !BCNET_STEM_HELIUM && !BCNET_STEM_DSP && defined(__thumb__) && BCNET_ASSEMBLY
+#define BCNET_STEM_THUMB 1
+#else
+#define BCNET_STEM_THUMB 0
+#endif
 
 namespace bcnet {
 namespace stem {

@@ -1,4 +1,4 @@
-// The stem on any core, with one multiplication for two filters.
+// The stem where there is no assembly, with one multiplication for two filters.
 #ifndef TFLM_OPS_KERNELS_STEM_PORTABLE_H_
 #define TFLM_OPS_KERNELS_STEM_PORTABLE_H_
 
