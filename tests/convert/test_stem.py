@@ -14,6 +14,7 @@ from bcnet_keras.convert import Gate, merge, replace_gate, set_threshold
 from bcnet_keras.convert.passes import run_passes
 from bcnet_keras.convert.passes.fuse_stem import STEM, expand_front, fuse_front, keep_smaller_map
 from bcnet_keras.convert.passes.fuse_thermometer import THERMOMETER
+from bcnet_keras.device.cost import CORES, cost
 from bcnet_keras.models.networks import NETWORKS
 from bcnet_keras.planning.sketch import sketch_binary, sketch_int8
 from bcnet_keras.runtime import numpy_runtime, tflm
@@ -29,13 +30,16 @@ def op_names(data, number=0):
     return [flatbuffer.op_name(model, operator) for operator in model.subgraphs[number].operators]
 
 
-def stem_net(random, planes, activation=KINDS.NONE, bias=True, one_scale=False, window=None, factor=1.0):
-    """A flatbuffer of a CONV_2D on a small image and what makes bits of it: `planes` thresholds, or None for signs."""
+def stem_net(random, planes, activation=KINDS.NONE, bias=True, one_scale=False, window=None, factor=1.0, size=()):
+    """A flatbuffer of a CONV_2D on a small image and what makes bits of it: `planes` thresholds, or None for signs.
+
+    `size`: height, width, channels, filters and strides, in the place of random ones.
+    """
     builder = flatbuffer.Builder("test")
     graph = builder.subgraph("main")
-    height, width, channels, filters = (int(random.integers(1, most)) for most in (9, 9, 5, 20))
+    height, width, channels, filters = size[:4] or (int(random.integers(1, most)) for most in (9, 9, 5, 20))
     window = window or [int(random.integers(1, 5)) for _ in range(2)]
-    strides = [int(random.integers(1, 4)) for _ in range(2)]
+    strides = size[4:] or [int(random.integers(1, 4)) for _ in range(2)]
     fits = window[0] <= height and window[1] <= width
     padding = schema.Padding.VALID if fits and random.integers(2) else schema.Padding.SAME
     image = builder.tensor(graph, "image", INT8, [1, height, width, channels], (0.01, int(random.integers(-128, 128))))
@@ -109,7 +113,7 @@ def in_lce(data, images):
 
 
 STEMS = dict(
-    planes=st.one_of(st.none(), st.integers(1, 9)),
+    planes=st.one_of(st.none(), st.integers(1, 13)),
     activation=st.sampled_from((KINDS.NONE, KINDS.RELU, KINDS.RELU6, KINDS.RELU_N1_TO_1)),
     one_scale=st.booleans(),
     factor=st.sampled_from((0.001, 0.1, 1.0, 5.0)),  # from codes that jump to codes that stand
@@ -144,6 +148,19 @@ def test_tensorflow_lite_micro_gives_the_same_bits(seed, **kind):
     data = stem_net(random, window=window, bias=bool(random.integers(2)), **kind)  # TensorFlow Lite wants a bias
     images = images_of(data, random)
     np.testing.assert_array_equal(in_micro(run_passes(data, fuse_front), images), in_micro(data, images))
+
+
+@pytest.mark.parametrize("filters", [8, 16, 32, 64])
+@pytest.mark.parametrize("planes", [None, 1, 2, 3, 4, 5, 6, 8, 12])
+def test_a_stem_takes_fewer_cycles_than_its_two_operators(planes, filters):
+    """On every core, so that the passes need not choose."""
+    random = np.random.default_rng(7)
+    for image, window in (((32, 32, 3), [3, 3]), ((28, 28, 1), [3, 3]), ((49, 10, 1), [10, 4])):
+        for stride in (1, 2):
+            data = stem_net(random, planes, window=window, size=(*image, filters, stride, stride))
+            two, one = cost(data).cycles, cost(run_passes(data, fuse_front)).cycles
+            slower = [core for core in CORES if one[core].middle >= two[core].middle]
+            assert not slower, (image, stride, slower)
 
 
 def test_equal_filters_are_written_once():
