@@ -12,6 +12,7 @@ from typing import NamedTuple
 import bench
 import cycles
 import pytest
+from cycles.decode import disassemble
 from test_cores import SOURCES
 
 from bcnet_keras.device.boards import Flash
@@ -393,3 +394,23 @@ def test_a_trace_of_another_program_is_refused(cached):
     trace = cycles.Trace((cycles.Run(0x00F00000, 1, 1, 0),))
     with pytest.raises(ValueError, match="there is no instruction at 0xf00000"):
         cached[1].cycles(trace, "cortex-m4")
+
+
+def test_a_spilled_predicate_is_one_word(tmp_path):
+    """As clang keeps P0 on the stack: the listing has no register of the vector unit."""
+    source, elf = tmp_path / "spill.s", tmp_path / "spill.elf"
+    spill, fill = 0xEDCDAFA5, 0xEDDDAFA5  # vstr and vldr P0, [sp, #148], which GNU's assembler does not take as text
+    source.write_text(f".syntax unified\n.thumb\n.inst.w {spill}\n.inst.w {fill}\nvstr d1, [sp, #8]\n")
+    subprocess.run(
+        ["arm-none-eabi-gcc", "-mcpu=cortex-m55", "-mfloat-abi=hard", "-nostdlib", source, "-o", elf],
+        check=True,
+        capture_output=True,
+    )
+    found = list(disassemble(elf).values())
+    assert [(each.kind, each.count, each.address_registers) for each in found] == [
+        ("float store", 1, ("r13",)),
+        ("float load", 1, ("r13",)),
+        ("float store", 2, ("r13",)),
+    ]
+    trace = cycles.Trace((cycles.Run(found[0].address, 3, 1, 0),))
+    assert 3 <= cycles.Program(elf).cycles(trace, "cortex-m55").low < 20
