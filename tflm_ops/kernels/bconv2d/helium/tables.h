@@ -66,55 +66,227 @@ struct Carries {
   }
 };
 
-// Writes the entries of four nodes, or of two times four nodes of one full adder. `sum` and
-// `inputs` are those of the full adders.
-template <int kInputs>
-BCNET_INLINE void BuildNodes(uint8_t* table, Vector sum, const Vector inputs[4]) {
-  using T = Tables<kInputs>;
-  if (kInputs == 3) {
-    const auto write = [&](Vector a, Vector b, Vector c) {
-      const auto entries = [&](int index, Vector carry) {
-        vst1q_u32(reinterpret_cast<uint32_t*>(table + index * kRow), carry);
-        vst1q_u32(reinterpret_cast<uint32_t*>(table + (index ^ 5) * kRow), ~carry);
-      };
-      const Vector d = a ^ b, e = b ^ c;
-      entries(0, b ^ (d & e));
-      entries(4, b ^ vbicq_u32(d, e));
-      entries(7, b ^ vbicq_u32(e, d));
-      entries(6, b ^ (d | e));
-      table += helium::kVectorBytes;
-    };
-    write(sum, inputs[0], inputs[1]);
-    write(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
-    return;
-  }
-  const Carries<Vector> a(sum, inputs[0], inputs[1]);
-  const Carries<Vector> b(sum ^ inputs[0] ^ inputs[1], inputs[2], inputs[3]);
-  const Vector first[4] = {a.of0, ~a.of4, ~a.of7, ~a.of6};
-  const Vector second[4] = {b.of0, ~b.of7, b.of4, b.of6};
-  // All entries are within a short distance of two places.
-  constexpr int kReach = 496, kHalf = T::kZeroRow / 2 * kRow;
-  uint8_t* const low = Hidden(table + kReach);
-  uint8_t* const high = Hidden(table + kHalf + kReach);
-  const auto entry = [&](int row) {
-    return reinterpret_cast<uint32_t*>((row < T::kZeroRow / 2 ? low : high - kHalf) + row * kRow -
-                                       kReach);
-  };
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const Vector x = first[i], opposite = ~x;
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      // Bits 0, 2 and 4 together turn all five inputs over, and with them both carries.
-      const int index = i | j << 3;
-      const Vector p = x ^ second[j];
-      vst1q_u32(entry(index), x);
-      vst1q_u32(entry(index) + kHalfRow / 4, p);
-      vst1q_u32(entry(index ^ 21), opposite);
-      vst1q_u32(entry(index ^ 21) + kHalfRow / 4, p);
-    }
-  }
+// Writes the entries of four nodes, or of two times four nodes of one full adder, whose inputs are
+// `columns`. `sum` is that of all columns before; the sum that enters the last of the nodes is
+// returned, for the others it is found by a scan over the lanes. In assembly, in an order that a
+// search found, as blocks.h says. The entries are carries as Carries has them, and complements.
+// clang-format off
+BCNET_INLINE uint32_t BuildNodes(Tables<3>, uint8_t* table, const uint32_t* columns, uint32_t* sum) {
+  static_assert(kRow == 64, "the places below");
+  uint32_t none, last;
+  __asm__ volatile(
+      "vld40.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld41.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld42.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld43.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vmov.i8 q4, #0xff\n"
+      "veor q5, q2, q3\n"
+      "veor q6, q0, q1\n"
+      "mov %[none], #0\n"
+      "veor q6, q6, q5\n"
+      "vshlc q6, %[sum], #32\n"
+      "veor q5, q0, q1\n"
+      "vmov q7, q6\n"
+      "vshlc q7, %[none], #32\n"
+      "mov %[none], #0\n"
+      "veor q6, q6, q7\n"
+      "vmov q7, q6\n"
+      "vshlc q7, %[none], #32\n"
+      "mov %[none], #0\n"
+      "vshlc q7, %[none], #32\n"
+      "veor q6, q6, q7\n"
+      "vmov.32 %[last], q6[3]\n"
+      "veor q6, q6, q0\n"
+      "vand q7, q6, q5\n"
+      "veor q7, q0, q7\n"
+      "vstrw.32 q7, [%[table], #0]\n"
+      "veor q1, q6, q1\n"
+      "vmlas.s32 q7, q4, %[minus]\n"
+      "veor q1, q1, q2\n"
+      "vstrw.32 q7, [%[table], #320]\n"
+      "vbic q7, q6, q5\n"
+      "veor q7, q0, q7\n"
+      "vstrw.32 q7, [%[table], #256]\n"
+      "vmlas.s32 q7, q4, %[minus]\n"
+      "veor q3, q2, q3\n"
+      "vstrw.32 q7, [%[table], #64]\n"
+      "vbic q7, q5, q6\n"
+      "veor q7, q0, q7\n"
+      "vstrw.32 q7, [%[table], #448]\n"
+      "vorr q5, q6, q5\n"
+      "vmlas.s32 q7, q4, %[minus]\n"
+      "veor q0, q0, q5\n"
+      "vstrw.32 q0, [%[table], #384]\n"
+      "vbic q5, q3, q1\n"
+      "vmlas.s32 q0, q4, %[minus]\n"
+      "veor q5, q2, q5\n"
+      "vstrw.32 q5, [%[table], #464]\n"
+      "vorr q6, q1, q3\n"
+      "vstrw.32 q7, [%[table], #128]\n"
+      "vmlas.s32 q5, q4, %[minus]\n"
+      "veor q6, q2, q6\n"
+      "vstrw.32 q5, [%[table], #144]\n"
+      "vbic q5, q1, q3\n"
+      "vstrw.32 q0, [%[table], #192]\n"
+      "vand q0, q1, q3\n"
+      "vstrw.32 q6, [%[table], #400]\n"
+      "vmlas.s32 q6, q4, %[minus]\n"
+      "veor q1, q2, q5\n"
+      "vstrw.32 q6, [%[table], #208]\n"
+      "veor q0, q2, q0\n"
+      "vstrw.32 q0, [%[table], #16]\n"
+      "vmlas.s32 q0, q4, %[minus]\n"
+      "vstrw.32 q1, [%[table], #272]\n"
+      "vmlas.s32 q1, q4, %[minus]\n"
+      "vstrw.32 q0, [%[table], #336]\n"
+      "vstrw.32 q1, [%[table], #80]\n"
+      : [sum] "+r"(*sum), [none] "=&r"(none), [last] "=&r"(last)
+      : [table] "r"(table), [columns] "r"(columns), [minus] "r"(-1)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+  return last;
 }
+
+// The first carries are read again where the second ones are made, and both come to lie in the rows
+// i + 8 * j; bits 0, 2 and 4 of a row together turn all five inputs over, and with them both carries.
+BCNET_INLINE uint32_t BuildNodes(Tables<5>, uint8_t* table, const uint32_t* columns, uint32_t* sum) {
+  static_assert(kRow == 64 && Tables<5>::kZeroRow == 32, "the places below");
+  uint8_t* const low = table + 496;  // what all rows are within reach of
+  uint32_t none, last;
+  __asm__ volatile(
+      "vld40.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld41.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld42.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "vld43.32 {q0, q1, q2, q3}, [%[columns]]\n"
+      "veor q4, q0, q1\n"
+      "veor q5, q2, q3\n"
+      "veor q5, q4, q5\n"
+      "mov %[none], #0\n"
+      "vshlc q5, %[sum], #32\n"
+      "veor q4, q0, q1\n"
+      "vmov q6, q5\n"
+      "vshlc q6, %[none], #32\n"
+      "mov %[none], #0\n"
+      "veor q5, q5, q6\n"
+      "vmov q6, q5\n"
+      "vshlc q6, %[none], #32\n"
+      "mov %[none], #0\n"
+      "vshlc q6, %[none], #32\n"
+      "veor q6, q5, q6\n"
+      "veor q5, q6, q0\n"
+      "vand q7, q5, q4\n"
+      "veor q7, q0, q7\n"
+      "vstrw.32 q7, [%[low], #16]\n"
+      "vmov.32 %[last], q6[3]\n"
+      "vstrw.32 q7, [%[high], #16]\n"
+      "vstrw.32 q7, [%[high], #-496]\n"
+      "vmvn q6, q7\n"
+      "vstrw.32 q7, [%[low], #-496]\n"
+      "veor q1, q5, q1\n"
+      "vstrw.32 q6, [%[low], #-176]\n"
+      "vorr q7, q5, q4\n"
+      "vstrw.32 q6, [%[high], #-176]\n"
+      "vstrw.32 q6, [%[low], #336]\n"
+      "veor q7, q0, q7\n"
+      "vstrw.32 q7, [%[low], #-112]\n"
+      "veor q1, q1, q2\n"
+      "vstrw.32 q7, [%[high], #400]\n"
+      "vstrw.32 q6, [%[high], #336]\n"
+      "vstrw.32 q7, [%[high], #-112]\n"
+      "vorn q6, q5, q4\n"
+      "vstrw.32 q7, [%[low], #400]\n"
+      "veor q6, q0, q6\n"
+      "vstrw.32 q6, [%[low], #144]\n"
+      "vmvn q7, q7\n"
+      "vstrw.32 q6, [%[low], #-368]\n"
+      "veor q3, q2, q3\n"
+      "vstrw.32 q6, [%[high], #144]\n"
+      "vorn q4, q4, q5\n"
+      "vstrw.32 q7, [%[low], #208]\n"
+      "veor q4, q0, q4\n"
+      "vstrw.32 q7, [%[high], #208]\n"
+      "vstrw.32 q6, [%[high], #-368]\n"
+      "vbic q5, q1, q3\n"
+      "vstrw.32 q4, [%[low], #80]\n"
+      "vorn q0, q1, q3\n"
+      "vstrw.32 q4, [%[high], #80]\n"
+      "vmvn q6, q6\n"
+      "vstrw.32 q7, [%[high], #-304]\n"
+      "veor q5, q2, q5\n"
+      "vstrw.32 q4, [%[high], #-432]\n"
+      "vstrw.32 q7, [%[low], #-304]\n"
+      "vand q7, q1, q3\n"
+      "vstrw.32 q6, [%[low], #464]\n"
+      "vorr q1, q1, q3\n"
+      "vstrw.32 q4, [%[low], #-432]\n"
+      "vmvn q3, q4\n"
+      "vstrw.32 q6, [%[high], #-48]\n"
+      "veor q4, q2, q7\n"
+      "vstrw.32 q3, [%[high], #-240]\n"
+      "vstrw.32 q6, [%[high], #464]\n"
+      "vstrw.32 q3, [%[high], #272]\n"
+      "veor q1, q2, q1\n"
+      "vstrw.32 q3, [%[low], #-240]\n"
+      "veor q0, q2, q0\n"
+      "vstrw.32 q3, [%[low], #272]\n"
+      "vstrw.32 q6, [%[low], #-48]\n"
+      "vldrw.u32 q2, [%[low], #-496]\n"
+      "veor q6, q2, q0\n"
+      "vldrw.u32 q7, [%[low], #-432]\n"
+      "veor q3, q2, q4\n"
+      "vstrw.32 q6, [%[low], #48]\n"
+      "vstrw.32 q6, [%[high], #368]\n"
+      "veor q6, q7, q4\n"
+      "vstrw.32 q6, [%[high], #-208]\n"
+      "vstrw.32 q3, [%[high], #-144]\n"
+      "vstrw.32 q3, [%[low], #-464]\n"
+      "veor q3, q2, q1\n"
+      "vstrw.32 q6, [%[low], #-400]\n"
+      "vstrw.32 q3, [%[low], #368]\n"
+      "veor q2, q2, q5\n"
+      "vstrw.32 q3, [%[high], #48]\n"
+      "veor q3, q7, q5\n"
+      "vstrw.32 q2, [%[high], #-464]\n"
+      "veor q6, q7, q0\n"
+      "vstrw.32 q3, [%[low], #-208]\n"
+      "veor q7, q7, q1\n"
+      "vstrw.32 q7, [%[high], #112]\n"
+      "vstrw.32 q3, [%[high], #-400]\n"
+      "vstrw.32 q6, [%[high], #304]\n"
+      "vstrw.32 q2, [%[low], #-144]\n"
+      "vldrw.u32 q2, [%[low], #-368]\n"
+      "vldrw.u32 q3, [%[low], #-304]\n"
+      "vstrw.32 q6, [%[low], #112]\n"
+      "veor q6, q3, q4\n"
+      "vstrw.32 q7, [%[low], #304]\n"
+      "veor q7, q2, q5\n"
+      "vstrw.32 q6, [%[high], #-80]\n"
+      "veor q5, q3, q5\n"
+      "vstrw.32 q5, [%[high], #-272]\n"
+      "vstrw.32 q7, [%[low], #-16]\n"
+      "veor q4, q2, q4\n"
+      "vstrw.32 q7, [%[high], #-336]\n"
+      "veor q7, q3, q0\n"
+      "vstrw.32 q5, [%[low], #-80]\n"
+      "veor q5, q2, q1\n"
+      "vstrw.32 q7, [%[high], #432]\n"
+      "veor q1, q3, q1\n"
+      "vstrw.32 q6, [%[low], #-272]\n"
+      "veor q0, q2, q0\n"
+      "vstrw.32 q4, [%[high], #-16]\n"
+      "vstrw.32 q0, [%[high], #496]\n"
+      "vstrw.32 q4, [%[low], #-336]\n"
+      "vstrw.32 q5, [%[high], #176]\n"
+      "vstrw.32 q5, [%[low], #496]\n"
+      "vstrw.32 q1, [%[high], #240]\n"
+      "vstrw.32 q1, [%[low], #432]\n"
+      "vstrw.32 q7, [%[low], #240]\n"
+      "vstrw.32 q0, [%[low], #176]\n"
+      : [sum] "+r"(*sum), [none] "=&r"(none), [last] "=&r"(last)
+      : [low] "r"(low), [high] "r"(low + 16 * kRow), [columns] "r"(columns)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory");
+  return last;
+}
+// clang-format on
 
 // All ones where the bit `bit` of `index` is set. For an exclusive or: compilers make vectors of
 // what selects by a pattern that they know, and GCC 12.2 gets those wrong for Helium.
@@ -194,25 +366,10 @@ BCNET_INLINE void BuildBlock(uint8_t* table, const uint32_t* rows, int32_t row_s
     }
   }
   uint32_t sum = columns[0];
-  for (int group = 0; group < 2; ++group) {
-    const uint32x4x4_t inputs = vld4q_u32(columns + 1 + 16 * group);
-    const Vector* in = inputs.val;
-    // The sums that enter the nodes are those of all columns before: a scan over the lanes.
-    uint32_t none = 0;
-    Vector sums = vshlcq_u32(in[0] ^ in[1] ^ in[2] ^ in[3], &sum, 32);
-    sums = sums ^ vshlcq_u32(sums, &none, 32);
-    none = 0;
-    Vector shifted = vshlcq_u32(sums, &none, 32);
-    none = 0;
-    sums = sums ^ vshlcq_u32(shifted, &none, 32);
-    BuildNodes<kInputs>(table + group * (kInputs == 5 ? 4 : 8) * kLanes, sums, in);
-    const uint32_t last_sum = vgetq_lane_u32(sums, 3);
-    if (group == 0) {
-      sum ^= last_sum;
-      continue;
-    }
-    BuildLastNode(Tables<kInputs>{}, table, last_sum, columns + 29);
-  }
+  constexpr int kGroupBytes = (kInputs == 5 ? 4 : 8) * static_cast<int>(sizeof(uint32_t));
+  sum ^= BuildNodes(Tables<kInputs>{}, table, columns + 1, &sum);
+  const uint32_t last_sum = BuildNodes(Tables<kInputs>{}, table + kGroupBytes, columns + 17, &sum);
+  BuildLastNode(Tables<kInputs>{}, table, last_sum, columns + 29);
 }
 
 // Writes the offsets of the entries that the input words choose, by words whose bit k is the parity
