@@ -14,7 +14,7 @@ record (`bcnet_keras.tflite.operators`), or here where many operators share them
 squares on relative errors. Where they come from:
 
 * int8 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD, MUL, pooling and int8 SOFTMAX: CMSIS-NN's functions, measured
-  on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, fully connected ones within 15 %.
+  on five cores on 54 shapes. Convolutions of stride 1 are within 2 %, fully connected ones within 6 %.
 * strided 1x1 convolutions, SUB, MEAN, QUANTIZE, LceQuantize, LceDequantize, LceBMaxPool2d and BcnetGate, and 3x3
   depthwise convolutions but on Cortex-M0+ and M3: single operators in TensorFlow Lite Micro's interpreter on Cortex-M4,
   M7 and M55, within 3 % (strided 1x1 on M55 20 %, depthwise on M55 7 %). On the other cores they are estimates.
@@ -369,8 +369,12 @@ def _kind_of_cycles(record: operators.Operator, types: list[str], priced: list[M
     """
     if record.cost in ("copy", "assignment"):
         return cycles.COPY
-    if record.cost == "stem" and any(figures is record.figures[name] for figures in priced for name in stem.OTHERS):
-        return cycles.STEM_OF_OTHER_PLANES
+    for rule, parts, name in (
+        ("stem", stem.OTHERS, cycles.STEM_OF_OTHER_PLANES),
+        ("convolution", ("1x1", "1x1 strided"), cycles.CONVOLUTION_1X1),
+    ):
+        if record.cost == rule and any(figures is record.figures[part] for figures in priced for part in parts):
+            return name
     # What was measured is int8 or bits, but for what gives floats.
     return "other" if {"float32", "int16"}.intersection(types) and record.name != "DEQUANTIZE" else record.name
 
@@ -553,7 +557,9 @@ def _fully_connected(op: _Op) -> Parts:
     if op.is_float:
         return [(_SHARED["dense in float"], {"mac": op.written * size})]
     rows = op.written // units
+    rest = units % 4  # most of CMSIS-NN's functions take four outputs at a time
     counts = {"mac": units * size, "vector": units * math.ceil(size / 16), "output": units, "call": 1}
+    counts |= {"rest mac": rest * size, "rest output": rest}
     return op.priced({what: rows * count for what, count in counts.items()})
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 COPY = "copy"  # the name of what moves bytes, whichever operator
-STEM_OF_OTHER_PLANES = "BcnetStem (other planes)"  # than 1, 2 and 4: loops that take more cycles an instruction
+# Figures of an operator whose instructions take other cycles than the rest.
+CONVOLUTION_1X1 = "CONV_2D (1x1)"
+STEM_OF_OTHER_PLANES = "BcnetStem (other planes)"  # than 1, 2 and 4
 
 
 @dataclass(frozen=True)
