@@ -4,8 +4,9 @@
     python tflm_ops/examples/compare.py                        # --pair NAME=pair.tflite for a pair of your own
 
 The models are pairs of `models.networks` after a few steps of training on noise (the weights do not change the
-count, once the ranges of the outputs are those of the data), each on both its paths, and MLPerf Tiny's reference
-models. It needs a tree of TensorFlow Lite Micro and its libraries for the cores, see README.md.
+count, once the ranges of the outputs are those of the data), each on both its paths, and MLPerf Tiny's four reference
+models, from the folders `trained_models` of github.com/mlcommons/tiny. It needs a tree of TensorFlow Lite Micro and its
+libraries for the cores, see README.md.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from bcnet_keras.utils.silence import captured_output
 HERE = Path(__file__).resolve().parent
 CORES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp", "cortex-m55": "cortex-m55"}
 PAIRS = {"digits": (8, 8, 1), "images": (32, 32, 3)}  # network -> shape of an image
-MODELS = ("pretrainedResnet_quant", "kws_ref_model")
+MODELS = ("pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8")
 MARKERS = ("count_start", "count_stop")
 BOUND = 0.05
 
@@ -207,6 +208,9 @@ def main():
     parser.add_argument("--models", type=Path, default=Path.home() / "datasets" / "mlperf-tiny", help="MLPerf Tiny's")
     parser.add_argument("--build", type=Path, help="folder that keeps the builds; by default a temporary one")
     arguments = parser.parse_args()
+    missing = [name for name in MODELS if not (arguments.models / f"{name}.tflite").is_file()]
+    if missing:
+        sys.exit(f"error: {arguments.models} lacks {', '.join(missing)}: files .tflite of github.com/mlcommons/tiny")
     models = [(f"{name} pair", quick_pair(name, shape)) for name, shape in PAIRS.items()]
     models += [(name, (arguments.models / f"{name}.tflite").read_bytes()) for name in MODELS]
     models += [(name, Path(path).read_bytes()) for name, _, path in (pair.partition("=") for pair in arguments.pair)]
