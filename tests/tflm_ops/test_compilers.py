@@ -15,7 +15,7 @@ import pytest
 LEVELS = {
     "gcc": [
         *("-O0 -g", "-Og -g", "-O1", "-Os -DNDEBUG", "-O2 -g -DNDEBUG", "-O3 -DNDEBUG", "-Ofast"),
-        *("-O2 -flto", "-O2 -fno-inline", "-O2 -fno-omit-frame-pointer"),
+        *("-O2 -flto", "-O1 -fno-inline", "-O2 -fno-inline", "-O2 -fno-omit-frame-pointer"),
     ],
     "clang": ["-O0 -g", "-O1", "-Os -DNDEBUG", "-Oz", "-O2 -g -DNDEBUG", "-O3 -DNDEBUG", "-Ofast -w", "-O2 -flto"],
     "ziglang": ["-Os", "-O2", "-O3", "-O2 -flto"],

@@ -432,6 +432,9 @@ BCNET_INLINE void MakeIndex(Tables<3>, Vector word, uint8_t* index) {
   static_assert(kRow == 16 * 4, "the shifts below");
   constexpr uint32_t kSteps = T::Slot(4) << 8 | T::Slot(8) << 16 | T::Slot(12) << 24;
   constexpr uint32_t kOnes = 0x01010101u;
+  // Constants, not operands: without inlining GCC calls Slot for these, and what is in q0 is lost.
+  constexpr uint32_t kSlots0 = kOnes * T::Slot(0) + kSteps, kSlots1 = kOnes * T::Slot(1) + kSteps;
+  constexpr uint32_t kSlots2 = kOnes * T::Slot(2) + kSteps, kSlots3 = kOnes * T::Slot(3) + kSteps;
   register Vector x __asm__("q0") = word;
   __asm__ volatile(
       "vmov.i8 q2, #0xff\n"
@@ -483,8 +486,8 @@ BCNET_INLINE void MakeIndex(Tables<3>, Vector word, uint8_t* index) {
       "vstrb.32 q1, [%[index], #28]\n"
       "vstrb.32 q0, [%[index], #60]\n"
       : "+w"(x)
-      : [index] "l"(index), [slots0] "r"(kOnes * T::Slot(0) + kSteps), [slots1] "r"(kOnes * T::Slot(1) + kSteps),
-        [slots2] "r"(kOnes * T::Slot(2) + kSteps), [slots3] "r"(kOnes * T::Slot(3) + kSteps)
+      : [index] "l"(index), [slots0] "r"(kSlots0), [slots1] "r"(kSlots1), [slots2] "r"(kSlots2),
+        [slots3] "r"(kSlots3)
       : "q1", "q2", "q3", "q4", "q5", "memory");
 }
 // clang-format on
