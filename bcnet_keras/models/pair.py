@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ class BCNet(tf.keras.Model):
         self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
         self.raw_range, self.input_range = range_of("raw_range", raw_range), range_of("input_range", input_range)
         self._front_end = None if front_end is None else json.dumps(front_end)  # as text: Keras would wrap a dict
-        self._calibrated: str | None = None  # threshold and escalation rate of an `OperatingPoint`, as text likewise
+        self._calibrated: str | None = None  # checksum and escalation rate of an `OperatingPoint`, as text likewise
         self.gate = ConfidenceGate(measure, per_class, name="gate")
         self.gate.build((None, self.classes))
         self.output_quant = FakeQuant(-8.0, 8.0, symmetric=True, name="output_quant")
@@ -198,18 +199,26 @@ class BCNet(tf.keras.Model):
 
     @threshold.setter
     def threshold(self, value: Any) -> None:
-        self.gate.threshold = getattr(value, "threshold", value)
         rate = getattr(value, "escalation_rate", None)
-        self._calibrated = None if rate is None else json.dumps([self.threshold.tolist(), float(rate)])
+        if rate is not None and not 0 <= rate <= 1:
+            raise ModelError(f"the escalation rate must lie between 0 and 1, got {rate}")
+        self.gate.threshold = getattr(value, "threshold", value)
+        self._calibrated = None if rate is None else json.dumps([self._decision_weights(), float(rate)])
 
     @property
     def escalation_rate(self) -> float | None:
         """Part of the calibration data that escalates, from the `OperatingPoint` that was the last threshold.
 
-        None where the threshold was a number, and where nets or gate were trained since.
+        None where the threshold was a number, and where `fit` was called or the binary net or the gate changed since.
         """
-        threshold, rate = (None, None) if self._calibrated is None else json.loads(self._calibrated)
-        return rate if rate is not None and np.array_equal(np.float32(threshold), self.threshold) else None
+        weights, rate = (None, None) if self._calibrated is None else json.loads(self._calibrated)
+        return rate if rate is not None and weights == self._decision_weights() else None
+
+    def _decision_weights(self) -> int:
+        """Checksum of the weights that decide what escalates; those of the gate have the threshold."""
+        return zlib.crc32(
+            b"".join(weight.tobytes() for part in (self.binary, self.gate) for weight in part.get_weights())
+        )
 
     def preprocess(self, raw: ArrayLike | tf.Tensor) -> tf.Tensor:
         """Maps raw data (values in `raw_range`) to float32 in `input_range`; works on arrays and tensors."""

@@ -84,6 +84,18 @@ def test_the_escalation_rate_is_that_of_an_operating_point_until_something_chang
     pair.compile(stage="binary")
     pair.fit(images, labels, verbose=0)
     assert pair.threshold == 0.25 and pair.escalation_rate is None
+    pair.threshold = point
+    pair.int8.set_weights([2 * weight for weight in pair.int8.get_weights()])  # does not decide what escalates
+    assert pair.escalation_rate == 0.125
+    pair.train_on_batch(images, labels)
+    assert pair.threshold == 0.25 and pair.escalation_rate is None
+    pair.threshold = point
+    pair.binary.set_weights([2 * weight for weight in pair.binary.get_weights()])
+    assert pair.escalation_rate is None
+    for impossible in (1.5, float("nan")):
+        with pytest.raises(ValueError, match="the escalation rate must lie between 0 and 1"):
+            pair.threshold = dataclasses.replace(point, threshold=0.5, escalation_rate=impossible)
+    assert pair.threshold == 0.25
 
 
 @pytest.mark.parametrize("per_class", [False, True])
