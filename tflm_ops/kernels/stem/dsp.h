@@ -487,7 +487,7 @@ class Form {
 
   // Puts the weights of a channel of a row of all filters.
   BCNET_NOINLINE void SetWeights(const int8_t* filter, int32_t number, int32_t missing,
-                              int16_t* numbers) {
+                                 int16_t* numbers) {
     const int32_t channels = params_.channels, taps = TapsOf(params_);
     const int32_t even = PlaceOf(number, 0), odd = PlaceOf(number, 1);
     const int32_t words = WordsOf(params_.width.filter, layout_.column);
