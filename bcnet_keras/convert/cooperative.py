@@ -38,6 +38,7 @@ from bcnet_keras.tflite.flatbuffer import Builder, schema
 from bcnet_keras.tflite.metadata import metadata, write_record
 from bcnet_keras.tflite.operators import LCE_OPS, MICRO_OPS
 from bcnet_keras.tflite.verify import verify
+from bcnet_keras.utils.arguments import threshold_and_rate
 from bcnet_keras.utils.types import Array, Range, StrPath
 
 DESCRIPTION = "bcnet-keras"
@@ -134,14 +135,6 @@ def get_threshold(data: bytes | StrPath) -> float | Array:
     model = flatbuffer.read(flatbuffer.load(data))
     threshold = _gate(model)[1].threshold
     return threshold if threshold.ndim else float(threshold)
-
-
-def threshold_and_rate(threshold: Any) -> tuple[Any, float | None]:
-    """The threshold of an `OperatingPoint` with the escalation rate that was measured there; for a number None."""
-    rate = getattr(threshold, "escalation_rate", None)
-    if rate is not None and not 0 <= rate <= 1:
-        raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {rate}")
-    return getattr(threshold, "threshold", threshold), None if rate is None else float(rate)
 
 
 def set_threshold(data: bytes | StrPath, threshold: Any) -> bytes:

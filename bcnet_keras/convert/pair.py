@@ -14,13 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
-from bcnet_keras.convert.cooperative import (
-    DESCRIPTION,
-    OLDEST_RUNTIME,
-    check_part,
-    merge_models,
-    threshold_and_rate,
-)
+from bcnet_keras.convert.cooperative import DESCRIPTION, OLDEST_RUNTIME, check_part, merge_models
 from bcnet_keras.convert.emit import NotEmitted, emit
 from bcnet_keras.convert.lce import lower_binary, lower_int8
 from bcnet_keras.convert.passes.add_gate import Gate
@@ -31,6 +25,7 @@ from bcnet_keras.layers.common import check_finite
 from bcnet_keras.tflite import flatbuffer
 from bcnet_keras.tflite.flatbuffer import schema
 from bcnet_keras.tflite.metadata import write_record
+from bcnet_keras.utils.arguments import threshold_and_rate
 from bcnet_keras.utils.types import Range
 
 log = logging.getLogger(__name__)

@@ -48,6 +48,7 @@ from bcnet_keras.device.cycles import Cycles
 from bcnet_keras.errors import FlatbufferError
 from bcnet_keras.tflite import flatbuffer, operators
 from bcnet_keras.tflite.flatbuffer import Tensors, custom_options, op_name, schema, shape, type_name
+from bcnet_keras.utils.arguments import check_rate
 from bcnet_keras.utils.types import Array, StrPath
 
 Each = TypeVar("Each")
@@ -160,8 +161,7 @@ def _of_pair(accepted: Each | None, escalated: Each | None, escalation_rate: flo
     """The costs of both paths; raises ValueError for a net alone, and for what is no rate."""
     if accepted is None or escalated is None:
         raise FlatbufferError("this flatbuffer is a net alone and does not escalate; give the cost of a pair")
-    if not 0 <= escalation_rate <= 1:
-        raise FlatbufferError(f"the escalation rate must lie between 0 and 1, got {escalation_rate}")
+    check_rate(escalation_rate)
     return accepted, escalated
 
 

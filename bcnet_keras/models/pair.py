@@ -33,7 +33,7 @@ from bcnet_keras.models.twins.binary import BinaryTwin
 from bcnet_keras.models.twins.choice import advice, light_binary_twin
 from bcnet_keras.models.twins.int8 import Int8Twin
 from bcnet_keras.models.twins.reader import read
-from bcnet_keras.utils.arguments import check_number, range_of
+from bcnet_keras.utils.arguments import check_number, range_of, threshold_and_rate
 from bcnet_keras.utils.types import Array, Range
 
 STAGES = ("binary", "int8", "boosted", "cooperative")
@@ -199,11 +199,8 @@ class BCNet(tf.keras.Model):
 
     @threshold.setter
     def threshold(self, value: Any) -> None:
-        rate = getattr(value, "escalation_rate", None)
-        if rate is not None and not 0 <= rate <= 1:
-            raise ModelError(f"the escalation rate must lie between 0 and 1, got {rate}")
-        self.gate.threshold = getattr(value, "threshold", value)
-        self._calibrated = None if rate is None else json.dumps([self._decision_weights(), float(rate)])
+        self.gate.threshold, rate = threshold_and_rate(value)
+        self._calibrated = None if rate is None else json.dumps([self._decision_weights(), rate])
 
     @property
     def escalation_rate(self) -> float | None:

@@ -23,6 +23,20 @@ def check_number(name: str, value: Any, above: float = -math.inf) -> None:
         raise BcnetError(f"{name} must be greater than {above:g}, got {value:g}.")
 
 
+def check_rate(rate: float) -> None:
+    """Raises BcnetError for an escalation rate outside 0 to 1, NaN among them."""
+    if not 0 <= rate <= 1:
+        raise BcnetError(f"the escalation rate must lie between 0 and 1, got {rate}")
+
+
+def threshold_and_rate(threshold: Any) -> tuple[Any, float | None]:
+    """The threshold of an `OperatingPoint` with the escalation rate that was measured there; for a number None."""
+    rate = getattr(threshold, "escalation_rate", None)
+    if rate is not None:
+        check_rate(rate)
+    return getattr(threshold, "threshold", threshold), None if rate is None else float(rate)
+
+
 def range_of(name: str, ends: Any) -> Range:
     """(lowest, highest) as floats. Raises ArgumentTypeError for what is no pair of numbers, ModelError for no range."""
     try:

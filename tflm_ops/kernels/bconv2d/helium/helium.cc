@@ -27,7 +27,7 @@ namespace helium {
 namespace {
 
 constexpr int kMaxDigits = 16;
-constexpr int kFewDigits = 12;  // sums of counters with less digits have no more than 12
+constexpr int kFewDigits = 12;  // sums of counters with fewer digits have no more
 
 // The numbers of the linear transform of 32 channels: lane b of vector i has those of channel
 // 8 * b + i. And the places of lanes in an output.

@@ -63,9 +63,10 @@ static void AddNumbers(Vector numbers, int count, Vector* digits) {
 
 // In assembly, as compilers spill more than must be and leave the core's units idle. Both of the
 // following are sliced::TransposeBytes in each lane: pairs of vectors exchange nibbles, then two
-// bits, then one. Of the last two, an exchange of n bits between x and y is t = (y << n ^ x) &
-// mask, x ^= t, y ^= t >> n, with shifts in the unit of multiplications, beside that of integers,
-// which has the most to do. The order is one that a search found, as blocks.h says.
+// bits, then one. Of the last two, an exchange of n bits between x and y is
+// t = (y << n ^ x) & mask; x ^= t; y ^= t >> n;
+// with shifts in the unit of multiplications, beside that of integers, which has the most to do.
+// The order is one that a search found, as blocks.h says.
 // clang-format off
 
 // Transposes bytes in place.
